@@ -1,0 +1,1 @@
+"""Train a small student network to imitate a large teacher."""
