@@ -1,0 +1,75 @@
+"""In which order an epoch shows the samples, and which process sees which."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from distill.seeding import derive_seed
+
+
+class Draw(NamedTuple):
+    """The samples of one step: their indices in the split, and the epoch that they are shown in."""
+
+    epoch: int
+    indices: Tensor
+
+
+class TrainingOrder:
+    """Shuffled batches, each split evenly over the processes.
+
+    One order serves any number of processes: `processes` of them with batches of B take together, step for step, the
+    samples that a single one takes with a batch of `processes * B`. The remainder that fills no batch is left out of
+    that epoch; as each epoch is shuffled anew, no sample is left out for good.
+
+    Args:
+        samples: (S,) int64 indices to draw from.
+        batch_size: samples per step of each process; a set smaller than one step of all makes one smaller step.
+        seed: of the shuffling.
+        process, processes: which of how many this is.
+    """
+
+    def __init__(self, samples: Tensor, batch_size: int, seed: int, process: int = 0, processes: int = 1) -> None:
+        self.samples = samples
+        self.batch_size = max(1, min(batch_size, len(samples) // processes))
+        self.seed = seed
+        self.process = process
+        self.processes = processes
+        self.epoch = 0
+        self.sampler = self  # where Lightning looks for `set_epoch`
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.samples) // (self.batch_size * self.processes)
+
+    def __iter__(self) -> Iterator[Draw]:
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", self.epoch))
+        shuffled = self.samples[torch.randperm(len(self.samples), generator=generator)]
+        for step in range(len(self)):
+            start = (step * self.processes + self.process) * self.batch_size
+            yield Draw(self.epoch, shuffled[start : start + self.batch_size])
+
+
+class EvaluationOrder:
+    """Every sample once, in order; process p of P takes every P-th. No sample is shown twice.
+
+    Args:
+        count: how many samples.
+        batch_size: samples per step.
+        process, processes: which of how many this is.
+    """
+
+    def __init__(self, count: int, batch_size: int, process: int = 0, processes: int = 1) -> None:
+        self.indices = torch.arange(process, count, processes)
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self.indices) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Draw]:
+        for indices in self.indices.split(self.batch_size):
+            yield Draw(0, indices)

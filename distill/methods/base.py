@@ -1,0 +1,136 @@
+"""What every method is: a small module that turns two networks' outputs into named loss terms."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from distill.schedules import Schedule
+from distill.types import Batch, Outputs
+
+
+@dataclass(frozen=True, slots=True)
+class Taps:
+    """Layers wanted from each network.
+
+    Before a run: submodule paths, patterns (`layer*.2`), or the words of `distill.models.network`: 'stages' (the
+    output of each stage), 'last_stage', 'embedding' (what the classifier sees). Once the networks are known: names.
+    """
+
+    student: tuple[str, ...] = ()
+    teacher: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """What a method may know before training starts.
+
+    student, teacher: both networks' outputs for one example batch, features included.
+    labels: (S,) int64, the true class of every training sample, by its index.
+    """
+
+    student: Outputs
+    teacher: Outputs
+    labels: Tensor
+
+
+class Method(nn.Module):
+    """What to imitate. A subclass implements `imitate` and owns whatever it trains (projections, memory banks).
+
+    Args:
+        weight: factor on all imitation terms, zero or more.
+        label_weight: of the cross-entropy with the true labels, zero or more; 0 leaves the term out.
+
+    Attributes:
+        taps: the layers whose outputs `imitate` finds in `features`, in this order.
+        schedules: by attribute (`weight`, `temperature`, ...): a factor on its value over the run.
+    """
+
+    taps: Taps = Taps()
+
+    def __init__(self, *, weight: float, label_weight: float) -> None:
+        super().__init__()
+        self.weight = not_negative("weight", weight)
+        self.label_weight = not_negative("label_weight", label_weight)
+        self.schedules: dict[str, Schedule] = {}
+        self._base_values: dict[str, float] = {}
+
+    def prepare(self, example: Example) -> None:
+        """Create what depends on shapes or on the data. Called once, before training; most methods need nothing."""
+
+    def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+        """Named scalar terms, before the factor `weight`."""
+        raise NotImplementedError
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+        """Named scalar terms, already weighted; the module adds them up and logs each."""
+        imitation = self.imitate(student, teacher, batch)
+        return self.label_terms(student, batch) | {name: self.weight * term for name, term in imitation.items()}
+
+    def label_terms(self, student: Outputs, batch: Batch) -> dict[str, Tensor]:
+        """The weighted cross-entropy with the true labels, float32 whatever comes in; nothing at weight 0."""
+        if self.label_weight == 0:
+            return {}
+        return {"ce": self.label_weight * F.cross_entropy(student.logits.float(), batch.targets)}
+
+    def set_progress(self, progress: float) -> None:
+        """Move what is scheduled to its value at this share of the run, in [0, 1]. Called before each step."""
+        for name, schedule in self.schedules.items():
+            base = self._base_values.setdefault(name, getattr(self, name))
+            setattr(self, name, base * schedule(progress))
+
+
+class Composite(Method):
+    """Several methods at once: `'method=[kd,at]'`. Terms of the same name (the labels' `ce`) add up.
+
+    Args:
+        methods: by name, as configured.
+    """
+
+    def __init__(self, methods: Mapping[str, Method]) -> None:
+        super().__init__(weight=1.0, label_weight=0.0)
+        self.methods = nn.ModuleDict(methods)
+
+    @property
+    def members(self) -> list[Method]:
+        """The methods, in order."""
+        return [method for method in self.methods.values() if isinstance(method, Method)]
+
+    def prepare(self, example: Example) -> None:
+        """Prepare each method with the features that it asked for."""
+        for method in self.members:
+            student, teacher = _select(example.student, method.taps.student), _select(example.teacher, method.taps.teacher)
+            method.prepare(Example(student, teacher, example.labels))
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+        """All members' terms."""
+        total: dict[str, Tensor] = {}
+        for method in self.members:
+            seen = _select(student, method.taps.student), _select(teacher, method.taps.teacher)
+            for name, term in method(*seen, batch).items():
+                total[name] = total[name] + term if name in total else term
+        return total
+
+    def set_progress(self, progress: float) -> None:
+        """Move what any member schedules."""
+        for method in self.members:
+            method.set_progress(progress)
+
+
+def not_negative(name: str, value: float) -> float:
+    """The value, if it is finite and zero or more; ValueError otherwise."""
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"{name}={value}: must be a finite number, zero or more")
+    return value
+
+
+def positive(name: str, value: float) -> float:
+    """The value, if it is finite and above zero; ValueError otherwise."""
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{name}={value}: must be a finite number above zero")
+    return value
+
+
+def _select(outputs: Outputs, names: tuple[str, ...]) -> Outputs:
+    return Outputs(outputs.logits, {name: outputs.features[name] for name in names})

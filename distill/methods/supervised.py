@@ -1,0 +1,21 @@
+"""Training on labels alone: how the teacher and the baseline are trained, with no one to imitate."""
+
+from torch import Tensor
+
+from distill.methods.base import Method
+from distill.types import Batch, Outputs
+
+
+class Supervised(Method):
+    """Cross-entropy with the true labels; ignores the teacher.
+
+    Args:
+        label_weight: of the cross-entropy.
+    """
+
+    def __init__(self, label_weight: float = 1.0) -> None:
+        super().__init__(weight=0.0, label_weight=label_weight)
+
+    def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> dict[str, Tensor]:
+        """The term `ce`."""
+        return self.label_terms(student, batch)

@@ -1,0 +1,130 @@
+"""A network as the framework sees it: images in [0, 1] in, logits and tapped features out."""
+
+import fnmatch
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from distill.errors import SettingError, suggestion
+from distill.types import Outputs
+
+
+class Network(nn.Module):
+    """Wraps any classifier without editing it.
+
+    Each network normalises and resizes for itself, so a teacher and a student that were made for different
+    statistics or sizes can be shown the same augmented image.
+
+    Args:
+        backbone: maps (N, C, H, W) normalised images to (N, classes) logits, or to a tuple, dict or object holding them.
+        name: what to call it in tables.
+        mean, std: per channel, in units of [0, 1] images; None leaves the values as they are.
+        size: side length in pixels that the backbone wants; None takes images as they come.
+    """
+
+    mean: Tensor | None
+    std: Tensor | None
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        *,
+        name: str | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        size: int | None = None,
+    ) -> None:
+        super().__init__()
+        if (mean is None) != (std is None):
+            raise SettingError(f"mean={mean} and std={std}: give both or neither")
+        if std is not None and min(std) <= 0:
+            raise SettingError(f"std={list(std)}: every value must be above 0")
+        self.backbone = backbone
+        self.name = name or type(backbone).__name__
+        self.size = size
+        self.register_buffer("mean", _per_channel(mean), persistent=False)
+        self.register_buffer("std", _per_channel(std), persistent=False)
+        self._captured: dict[str, Tensor] = {}
+
+    def tap(self, patterns: Iterable[str]) -> tuple[str, ...]:
+        """Capture the outputs of submodules from now on.
+
+        Args:
+            patterns: submodule paths, `*` standing for any run of characters but a dot: `layer*.2`.
+
+        Returns:
+            The paths that matched, in the order of the patterns and, within one, of the network.
+
+        Raises:
+            SettingError: a pattern that matches nothing.
+        """
+        modules = {path: module for path, module in self.backbone.named_modules() if path}
+        paths = tuple(dict.fromkeys(path for pattern in patterns for path in _matching(pattern, modules)))
+        for path in paths:
+            if path not in self._captured:
+                modules[path].register_forward_hook(self._hook(path))
+                self._captured[path] = torch.empty(0)
+        return paths
+
+    def forward(self, images: Tensor) -> Outputs:
+        """Answer for (N, C, H, W) images, float in [0, 1] or uint8."""
+        output = self.backbone(self.prepare(images))
+        features = dict(self._captured)
+        for path in self._captured:
+            self._captured[path] = torch.empty(0)
+        return Outputs(logits_of(output), features)
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """Bring images in [0, 1] (or uint8) to the size and statistics that the backbone was made for."""
+        if images.dtype == torch.uint8:
+            images = images.float() / 255
+        if self.size is not None and images.shape[-2:] != (self.size, self.size):
+            images = F.interpolate(images, (self.size, self.size), mode="bilinear", antialias=True)
+        if self.mean is not None and self.std is not None:
+            images = (images - self.mean) / self.std
+        return images
+
+    def _hook(self, path: str) -> Any:
+        def capture(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            self._captured[path] = logits_of(output)
+
+        return capture
+
+
+def logits_of(output: Any) -> Tensor:
+    """The tensor inside whatever a model returned: itself, `.logits`, the 'logits' or first entry, the first item.
+
+    Raises:
+        TypeError: nothing in it is a tensor.
+    """
+    if isinstance(output, Tensor):
+        return output
+    if isinstance(getattr(output, "logits", None), Tensor):
+        return output.logits  # type: ignore[no-any-return]
+    if isinstance(output, Mapping) and output:
+        return logits_of(output.get("logits", next(iter(output.values()))))
+    if isinstance(output, tuple | list) and output:
+        return logits_of(output[0])
+    raise TypeError(
+        f"the model returned {type(output).__name__}, in which no logits were found; "
+        "return a tensor, a tuple that starts with one, a dict with 'logits', or an object with .logits"
+    )
+
+
+def _per_channel(values: Sequence[float] | None) -> Tensor | None:
+    return None if values is None else torch.tensor(list(values), dtype=torch.float32).view(-1, 1, 1)
+
+
+def _matching(pattern: str, modules: Mapping[str, nn.Module]) -> list[str]:
+    parts = pattern.split(".")
+    found = [
+        path
+        for path in modules
+        if len(names := path.split(".")) == len(parts) and all(map(fnmatch.fnmatchcase, names, parts))
+    ]
+    if not found:
+        raise SettingError(f"no layer matches {pattern!r}{suggestion(pattern, modules)}")
+    return found

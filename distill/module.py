@@ -1,0 +1,223 @@
+"""The training step: a student, a teacher and a method in; a loss and its measurements out."""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, Self
+
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+from torchmetrics import MeanMetric
+
+from distill.losses import kl_divergence
+from distill.methods import Method, Supervised, Taps
+from distill.models.network import Network
+from distill.schedules import Constant, Schedule
+from distill.seeding import seed_torch
+from distill.teachers import LiveTeacher, Teacher
+from distill.types import Batch, Outputs
+
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
+
+
+class DistillModule(pl.LightningModule):
+    """Trains `student` to imitate `teacher` as `method` says; without a teacher, on labels alone.
+
+    The teacher is frozen, in evaluation mode, and no submodule of this module: it is in no optimizer, no checkpoint,
+    and no gradient reduction between processes.
+
+    Args:
+        student: maps (N, C, H, W) images to (N, classes) logits; the only thing trained beside the method's projections.
+        teacher: a network, or a `Teacher`; None to train on labels alone.
+        method: what to imitate; needs a teacher unless it is `Supervised`, the default without one.
+        optimizer: called with the parameters to train, e.g. `functools.partial(torch.optim.SGD, lr=0.1)`.
+        schedule: factor on the learning rate as a function of the share of steps done.
+        example: (N, C, H, W) images, needed only by methods that create projections from the features' shapes.
+        seed: what random layers (dropout) draw from, anew each epoch: a resumed run repeats the uninterrupted one.
+
+    Batches are `distill.types.Batch`, or plain (images, targets) tuples.
+    """
+
+    teacher: Teacher | None
+
+    def __init__(
+        self,
+        student: nn.Module,
+        teacher: nn.Module | None = None,
+        method: Method | None = None,
+        *,
+        optimizer: OptimizerFactory = partial(torch.optim.AdamW, lr=1e-3),
+        schedule: Schedule | None = None,
+        example: Tensor | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if teacher is None and not isinstance(method, Supervised | None):
+            raise ValueError(f"method {type(method).__name__} imitates a teacher, and teacher=None was given")
+        self.student = student if isinstance(student, Network) else Network(student)
+        # Past nn.Module's registration on purpose: see the class docstring.
+        object.__setattr__(self, "teacher", _as_teacher(teacher))
+        self.method = method or (Supervised() if teacher is None else _default_method())
+        self.optimizer_factory = optimizer
+        self.schedule = schedule or Constant()
+        self.seed = seed
+        self._running = RunningMeans()
+        self._validation = nn.ModuleDict()
+        self._connect(example)
+
+    def _connect(self, example: Tensor | None) -> None:
+        """Tap both networks for the method, and let it create what depends on their shapes."""
+        if self.teacher is None:
+            return
+        wanted = self.method.taps
+        if wanted.student or wanted.teacher:
+            self.method.taps = Taps(self.student.tap(wanted.student), self.teacher.tap(wanted.teacher))
+        if example is None:
+            if type(self.method).prepare is not Method.prepare:
+                raise ValueError(
+                    f"method {type(self.method).__name__} sizes its projections from the features: "
+                    "give example=IMAGES, one batch of shape (N, C, H, W)"
+                )
+            return
+        batch = Batch(example, torch.zeros(len(example), dtype=torch.long), torch.arange(len(example)))
+        was_training = self.student.training
+        with torch.no_grad():
+            student = self.student.eval()(batch.images)
+        self.student.train(was_training)
+        self.method.prepare(student, self.teacher(batch))
+
+    # ---------------------------------------------------------------------------------------------- steps
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The student's (N, classes) logits for (N, C, H, W) images."""
+        outputs: Outputs = self.student(images)
+        return outputs.logits
+
+    def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
+        """The total loss of one batch; its terms and measurements go to the running means."""
+        batch = Batch(*batch)
+        answers = self.teacher(batch) if self.teacher is not None else None
+        outputs: Outputs = self.student(batch.images)
+        terms: dict[str, Tensor] = self.method(outputs, answers, batch)
+        loss = torch.stack(list(terms.values())).sum()
+        self._running.add({"loss": loss, **terms, **_measure(outputs, answers, batch)})
+        return loss
+
+    def validation_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
+        """Accuracy on the validation split; agreement and KL with the teacher where there is one."""
+        batch = Batch(*batch)
+        answers = self.teacher(batch) if self.teacher is not None else None
+        outputs: Outputs = self.student(batch.images)
+        values = _measure(outputs, answers, batch)
+        values.pop("teacher_entropy", None)
+        values["ce"] = F.cross_entropy(outputs.logits.float(), batch.targets)
+        if answers is not None:
+            values["kl"] = kl_divergence(outputs.logits, answers.logits)
+        for name, value in values.items():
+            if name not in self._validation:
+                self._validation[name] = MeanMetric().to(self.device)
+            self._validation[name].update(value, weight=len(batch.images))
+
+    # ---------------------------------------------------------------------------------------------- logging
+
+    def on_train_epoch_start(self) -> None:
+        """What random layers draw is a function of the epoch alone, so that a restart draws the same."""
+        seed_torch(self.seed, "epoch", self.current_epoch, self.global_rank)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Log the terms of the last steps, every `log_every_n_steps`."""
+        every = self.trainer.log_every_n_steps
+        if self.logger is not None and every and self.global_step % every == 0:
+            means = {f"step/{name}": value for name, value in self._running.recent().items()}
+            self.logger.log_metrics(means, step=self.global_step)
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's means."""
+        means = self._running.epoch()
+        if not all(map(torch.isfinite, map(torch.tensor, means.values()))):
+            bad = ", ".join(f"{name}={value}" for name, value in means.items() if value != value or abs(value) == float("inf"))
+            raise FloatingPointError(f"{bad} in epoch {self.current_epoch}: lower optimizer.lr, or use trainer.precision=32")
+        values = {f"train/{name}": value for name, value in means.items()}
+        values["train/learning_rate"] = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
+        self.log_dict(values, sync_dist=self.trainer.world_size > 1)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the validation split's means, over all processes."""
+        for name, metric in self._validation.items():
+            assert isinstance(metric, MeanMetric)
+            self.log(f"val/{name}", metric.compute())
+            metric.reset()
+
+    # ---------------------------------------------------------------------------------------------- optimisation
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """One optimizer over the student's and the method's parameters; the schedule moves at each step."""
+        optimizer = self.optimizer_factory([parameter for parameter in self.parameters() if parameter.requires_grad])
+        steps = max(1, int(self.trainer.estimated_stepping_batches))
+        scheduler = LambdaLR(optimizer, lambda step: self.schedule(min(step / steps, 1.0)))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_fit_start(self) -> None:
+        """Strategies that shard the student leave the teacher to us."""
+        if self.teacher is not None:
+            self.teacher.to(self.device)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """The teacher moves with the module, though it isn't a submodule."""
+        if self.teacher is not None:
+            self.teacher._apply(fn, recurse)
+        return super()._apply(fn, recurse)
+
+
+class RunningMeans:
+    """Sums of named scalars, kept on their device: adding costs one small kernel, and only reading waits for it."""
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+        self._epoch: list[Tensor] = []
+
+    def add(self, values: dict[str, Tensor]) -> None:
+        """Add one step's scalars; every step has the same names."""
+        self._names = list(values)
+        self._epoch.append(torch.stack([value.detach().float() for value in values.values()]))
+
+    def recent(self) -> dict[str, float]:
+        """The last step's values."""
+        return dict(zip(self._names, self._epoch[-1].tolist(), strict=True)) if self._epoch else {}
+
+    def epoch(self) -> dict[str, float]:
+        """Means since the last call."""
+        if not self._epoch:
+            return {}
+        means = torch.stack(self._epoch).double().mean(0).tolist()
+        self._epoch.clear()
+        return dict(zip(self._names, means, strict=True))
+
+
+def _measure(outputs: Outputs, answers: Outputs | None, batch: Batch) -> dict[str, Tensor]:
+    """Accuracy; with a teacher also agreement and the teacher's mean entropy in nats. Scalars on the device."""
+    with torch.no_grad():
+        chosen = outputs.logits.argmax(1)
+        targets = batch.targets if batch.targets.dtype == torch.long else batch.targets.argmax(1)
+        values = {"accuracy": (chosen == targets).float().mean()}
+        if answers is not None:
+            log_p = answers.logits.float().log_softmax(1)
+            values["agreement"] = (chosen == answers.logits.argmax(1)).float().mean()
+            values["teacher_entropy"] = -(log_p.exp() * log_p).sum(1).mean()
+    return values
+
+
+def _as_teacher(teacher: nn.Module | None) -> Teacher | None:
+    if teacher is None or isinstance(teacher, Teacher):
+        return teacher
+    return LiveTeacher(teacher if isinstance(teacher, Network) else Network(teacher))
+
+
+def _default_method() -> Method:
+    from distill.methods import KD
+
+    return KD()

@@ -1,0 +1,64 @@
+"""Schedules: the factor on a base value as a function of how much of the training is done, from 0 to 1.
+
+Fractions rather than epochs, so that one schedule serves stages of any length.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+Schedule = Callable[[float], float]
+
+
+class Constant:
+    """Factor 1 throughout."""
+
+    def __call__(self, progress: float) -> float:
+        """The factor at `progress` in [0, 1]."""
+        return 1.0
+
+
+class Cosine:
+    """Rises linearly from 0 during warm-up, then falls as half a cosine (1608.03983, without restarts).
+
+    Args:
+        warmup: share of the training spent rising, in [0, 1).
+        final: factor at the end, in [0, 1].
+    """
+
+    def __init__(self, warmup: float = 0.0, final: float = 0.0) -> None:
+        self.warmup = _share("warmup", warmup, below_one=True)
+        self.final = _share("final", final)
+
+    def __call__(self, progress: float) -> float:
+        """The factor at `progress` in [0, 1]."""
+        if progress < self.warmup:
+            return progress / self.warmup
+        falling = (progress - self.warmup) / (1 - self.warmup)
+        return self.final + (1 - self.final) * (1 + math.cos(math.pi * falling)) / 2
+
+
+class MultiStep:
+    """Multiplied by `gamma` at each milestone: the schedule of the published CIFAR-100 tables.
+
+    Args:
+        milestones: shares of the training, increasing, in (0, 1).
+        gamma: factor at each, in (0, 1].
+    """
+
+    def __init__(self, milestones: Sequence[float] = (0.625, 0.75, 0.875), gamma: float = 0.1) -> None:
+        if any(not 0 < m < 1 for m in milestones) or list(milestones) != sorted(milestones):
+            raise ValueError(f"milestones={list(milestones)}: must be increasing shares of the training between 0 and 1")
+        if not 0 < gamma <= 1:
+            raise ValueError(f"gamma={gamma}: must be above 0 and at most 1")
+        self.milestones = tuple(milestones)
+        self.gamma = gamma
+
+    def __call__(self, progress: float) -> float:
+        """The factor at `progress` in [0, 1]."""
+        return float(self.gamma ** sum(progress >= milestone for milestone in self.milestones))
+
+
+def _share(name: str, value: float, *, below_one: bool = False) -> float:
+    if not 0 <= value <= 1 or (below_one and value == 1):
+        raise ValueError(f"{name}={value}: must be a share between 0 and 1{', below 1' if below_one else ''}")
+    return value

@@ -1,0 +1,35 @@
+"""Where the teacher's answers come from."""
+
+from collections.abc import Iterable
+from typing import Self
+
+import torch
+from torch import nn
+
+from distill.types import Batch, Outputs
+
+
+class Teacher(nn.Module):
+    """Who answers. Frozen and in evaluation mode always: dropout is off and no statistic of it ever moves.
+
+    A subclass implements `answer`, and `tap` if it can give features.
+    """
+
+    def forward(self, batch: Batch) -> Outputs:
+        """Answers for a batch, without gradients."""
+        with torch.no_grad():
+            return self.answer(batch)
+
+    def answer(self, batch: Batch) -> Outputs:
+        """Answers for a batch; called without gradients."""
+        raise NotImplementedError
+
+    def tap(self, patterns: Iterable[str]) -> tuple[str, ...]:
+        """Capture the outputs of layers from now on; returns the paths that matched."""
+        raise NotImplementedError
+
+    def train(self, mode: bool = True) -> Self:
+        """Stays in evaluation mode, whatever Lightning asks for."""
+        return super().train(False)
+
+

@@ -1,0 +1,29 @@
+"""The teacher network itself, asked at every step."""
+
+from collections.abc import Iterable
+
+from distill.models.network import Network
+from distill.teachers.base import Teacher
+from distill.types import Batch, Outputs
+
+
+class LiveTeacher(Teacher):
+    """A frozen network that looks at each batch.
+
+    Args:
+        network: the teacher; its parameters stop requiring gradients.
+    """
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network.requires_grad_(False)
+        self.eval()
+
+    def answer(self, batch: Batch) -> Outputs:
+        """One forward pass."""
+        outputs: Outputs = self.network(batch.images)
+        return outputs
+
+    def tap(self, patterns: Iterable[str]) -> tuple[str, ...]:
+        """Capture layers of the network."""
+        return self.network.tap(patterns)
