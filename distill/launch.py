@@ -1,12 +1,20 @@
 """One process a device, on this machine: starts them, and says which one failed."""
 
+import logging
+import os
+import time
+import warnings
 from pathlib import Path
 
 import pytorch_lightning as pl
+from omegaconf import DictConfig, OmegaConf
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from distill.errors import SettingError
+from distill.log import log_to
+
+log = logging.getLogger("distill")
 
 
 def processes_to_start(trainer: pl.Trainer) -> int:
@@ -32,14 +40,28 @@ def launch(directory: Path, processes: int) -> None:
         start_method="spawn",
         max_restarts=0,
     )
+    # Its own account of a failure is a page of traceback; ours is the one line below, and the log has the rest.
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     try:
         elastic_launch(settings, _worker)(str(directory))
     except ChildFailedError as error:
-        rank, failure = next(iter(error.failures.items()))
-        raise SettingError(f"process {rank} of {processes} failed: {failure.message}") from error
+        rank, failure = min(error.failures.items(), key=lambda item: item[1].timestamp)
+        message = failure.message
+        if isinstance(message, dict):
+            log.error(message.get("extraInfo", {}).get("py_callstack", ""))
+            message = message.get("message", "")
+        raise SettingError(f"process {rank} of {processes} failed: {message.removeprefix('SettingError: ')}") from error
 
 
 def _worker(directory: str) -> None:
-    from distill.pipeline import run_stages
+    from distill.pipeline import prepare, run_stages
 
-    run_stages(Path(directory))
+    started = time.perf_counter()
+    config = OmegaConf.load(Path(directory) / "config.yaml")
+    assert isinstance(config, DictConfig)
+    if os.environ["RANK"] == "0":
+        log_to(Path(directory) / "train.log")
+    else:
+        logging.disable()
+        warnings.simplefilter("ignore")
+    run_stages(prepare(config, Path(directory)), started)

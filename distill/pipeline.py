@@ -16,6 +16,7 @@ from distill.data import ImageSource
 from distill.data.module import student_samples
 from distill.errors import SettingError
 from distill.files import write_text
+from distill.log import log_to
 from distill.launch import launch, processes_to_start
 from distill.methods import Supervised
 from distill.metrics import score
@@ -82,6 +83,7 @@ def run(config: DictConfig, directory: Path) -> float:
     started = time.perf_counter()
     if config.get("resume") is not None:
         config, directory = _resumed(config, Path(config.resume))
+    log_to(directory / "train.log")
     prepared = prepare(config, directory)
     processes = processes_to_start(build.trainer(config.trainer, logger=False, max_epochs=1))
     write_text(directory / "config.yaml", HEADING + OmegaConf.to_yaml(config, resolve=True))
@@ -113,9 +115,11 @@ def prepare(config: DictConfig, directory: Path) -> Run:
 def run_stages(prepared: Run, started: float) -> None:
     """Train, evaluate, report. In a process group every process trains, and the first one does the rest."""
     config, directory = prepared.config, prepared.directory
-    _log_to(directory / "train.log")
-    log.info("data %s: %d training images, of which the student sees %d; %d validation images", prepared.source.name,
-             len(prepared.source.train), len(prepared.samples), len(prepared.source.val))
+    source = prepared.source
+    log.info(
+        f"{source.name}: {len(source.train)} training images, of which the student sees {len(prepared.samples)}; "
+        f"{len(source.val)} validation images"
+    )
     records: dict[str, Record] = {}
     teacher = prepared.network("teacher")
     if config.teacher.checkpoint is None:
@@ -180,15 +184,3 @@ def _resumed(config: DictConfig, directory: Path) -> tuple[DictConfig, Path]:
     earlier.pop("defaults", None)
     earlier.trainer = {**config.trainer, "max_epochs": earlier.trainer.max_epochs}
     return earlier, directory
-
-
-def _log_to(file: Path) -> None:
-    """Our own and Lightning's messages go to the run's log; warnings also to the terminal."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(file)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s  %(message)s"))
-    for name in ("distill", "pytorch_lightning"):
-        logger = logging.getLogger(name)
-        logger.setLevel(logging.INFO)
-        logger.handlers = [handler]
-        logger.propagate = False

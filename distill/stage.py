@@ -3,7 +3,6 @@
 import json
 import sys
 import time
-import warnings
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -101,9 +100,7 @@ class Stage:
         trainer = self._trainer(throughput)
         start = time.perf_counter()
         last = self.checkpoints / "last.ckpt"
-        with warnings.catch_warnings():
-            _quieten()
-            trainer.fit(module, datamodule=data, ckpt_path=last if last.is_file() else None, weights_only=True)
+        trainer.fit(module, datamodule=data, ckpt_path=last if last.is_file() else None, weights_only=True)
         if trainer.interrupted:
             raise KeyboardInterrupt
         record = Record(time.perf_counter() - start, throughput.images_per_second, module.history)
@@ -133,9 +130,3 @@ def answers(network: Network, source: ImageSource, batch_size: int, device: torc
     network = network.to(device).eval()
     loader = ImageDataModule(source, batch_size=batch_size).val_dataloader()
     return torch.cat([network(Batch(*batch).images.to(device)).logits.float().cpu() for batch in loader])
-
-
-def _quieten() -> None:
-    """Lightning's advice that doesn't apply: the data is in memory, and short stages log less often than they might."""
-    for message in (".*does not have many workers.*", ".*is smaller than the logging interval.*", ".*exists and is not empty.*"):
-        warnings.filterwarnings("ignore", message=message)

@@ -12,8 +12,9 @@ from distill.metrics import CALIBRATION_BINS, reliability
 from distill.report.results import Results
 
 COLOURS = {"teacher": "#6b7280", "baseline": "#d97706", "student": "#2563eb"}
-INK, FAINT = "#1f2937", "#e5e7eb"
-SHOWN_DISAGREEMENTS = 18
+INK, FAINT, WRONG = "#1f2937", "#e5e7eb", "#b91c1c"
+TITLE = {"loc": "left", "fontsize": 10, "color": INK}
+SHOWN_DISAGREEMENTS = 16
 
 
 def draw_figures(results: Results) -> dict[str, Figure]:
@@ -43,17 +44,17 @@ def curves(results: Results) -> Figure:
             points = [(epoch["epoch"], epoch[name]) for epoch in result.record.history if name in epoch]
             if points:
                 axes.plot(*zip(*points, strict=True), color=COLOURS[stage], linewidth=1.8, label=stage)
-    accuracy.set_title("validation accuracy", loc="left")
+    accuracy.set_title("validation accuracy", **TITLE)
     accuracy.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     lowest = min(result.scores.accuracy for result in results.stages.values())
     accuracy.set_ylim(max(0.0, lowest - 0.2), 1.0)
-    loss.set_title("training loss (each stage's own)", loc="left")
+    loss.set_title("training loss (each stage's own)", **TITLE)
     loss.set_yscale("log")
     for axes in (accuracy, loss):
         _plain(axes)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend(frameon=False)
+        axes.legend(frameon=False, fontsize=9)
     return figure
 
 
@@ -66,7 +67,7 @@ def reliability_diagrams(results: Results) -> Figure:
         accuracy, _, count = reliability(result.logits, results.targets)
         upper.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle=":")
         upper.bar(edges, accuracy.nan_to_num(0), width=0.9 / CALIBRATION_BINS, color=COLOURS[stage])
-        upper.set_title(f"{stage}\ncalibration error {result.scores.ece:.3f}", loc="left")
+        upper.set_title(f"{stage}\ncalibration error {result.scores.ece:.3f}", **TITLE)
         lower.bar(edges, count / count.sum(), width=0.9 / CALIBRATION_BINS, color=COLOURS[stage], alpha=0.5)
         lower.set_xlabel("confidence")
         for axes in (upper, lower):
@@ -74,7 +75,8 @@ def reliability_diagrams(results: Results) -> Figure:
             axes.set_xlim(0, 1)
             axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     panels[0][0].set_ylabel("share right")
-    panels[1][0].set_ylabel("share of images")
+    panels[1][0].set_ylabel("share of\nimages")
+    panels[1][0].set_ylim(0, 1)
     return figure
 
 
@@ -85,11 +87,12 @@ def disagreements(results: Results) -> Figure:
     differ = (said["teacher"] != said["student"]).nonzero().flatten()
     surest = (sure["teacher"].values * sure["student"].values)[differ].argsort(descending=True)
     shown = differ[surest][:SHOWN_DISAGREEMENTS].tolist()
-    columns = 6
+    columns = 8
     lines = max(1, -(-len(shown) // columns))
-    figure = Figure(figsize=(10, 0.5 + 2.1 * lines), layout="constrained")
+    figure = Figure(figsize=(10, 0.5 + 1.85 * lines), layout="constrained")
+    figure.get_layout_engine().set(h_pad=0.08, w_pad=0.08)
     title = f"{len(differ)} of {len(results.targets)} images on which teacher and student differ"
-    figure.suptitle(title, x=0.01, ha="left", color=INK)
+    figure.suptitle(title, x=0.01, ha="left", color=INK, fontsize=10)
     for place, axes in enumerate(figure.subplots(lines, columns, squeeze=False).flat):
         axes.set_axis_off()
         if place >= len(shown):
@@ -97,12 +100,14 @@ def disagreements(results: Results) -> Figure:
         index = shown[place]
         axes.imshow(_picture(results.images[index]), cmap="gray_r", vmin=0, vmax=255, interpolation="nearest")
         truth = int(results.targets[index])
-        for line, name in enumerate(("teacher", "student")):
+        captions = []
+        for name in ("teacher", "student"):
             answer = int(said[name][index])
-            text = f"{name}: {results.class_names[answer]} ({float(sure[name].values[index]):.0%})"
-            colour = COLOURS[name] if answer == truth else "#b91c1c"
-            axes.text(0.0, -0.06 - 0.13 * line, text, transform=axes.transAxes, fontsize=8, va="top", color=colour)
-        axes.set_title(f"true: {results.class_names[truth]}", fontsize=8, loc="left", color=INK, pad=3)
+            said_so = f"{name}: {results.class_names[answer]} ({float(sure[name].values[index]):.0%})"
+            captions.append((said_so, INK if answer == truth else WRONG))
+        axes.set_title(f"true: {results.class_names[truth]}", fontsize=7.5, loc="left", color=INK, pad=3)
+        for line, (text, colour) in enumerate(captions):
+            axes.text(0.0, -0.05 - 0.15 * line, text, transform=axes.transAxes, fontsize=7, va="top", color=colour)
     return figure
 
 
@@ -117,5 +122,5 @@ def _plain(axes: Any) -> None:
     axes.tick_params(colors=INK, labelsize=8, length=0)
     axes.grid(axis="y", color=FAINT, linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.title.set_fontsize(10)
-    axes.title.set_color(INK)
+    axes.xaxis.label.set(color=INK, fontsize=9)
+    axes.yaxis.label.set(color=INK, fontsize=9)
