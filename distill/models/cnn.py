@@ -6,6 +6,7 @@ from typing import Literal, get_args
 
 from torch import nn
 
+from distill.errors import SettingError
 from distill.models.staged import check_positive, initialise, staged
 
 Norm = Literal["group", "batch", "none"]
@@ -18,10 +19,10 @@ def cnn(*, num_classes: int, in_channels: int = 3, width: int = 16, norm: Norm =
     over devices; "batch" does not.
 
     Raises:
-        ValueError: norm is none of these, or a size is less than 1.
+        SettingError: norm is none of these, or a size is less than 1.
     """
     if norm not in get_args(Norm):
-        raise ValueError(f"norm={norm!r}: must be one of {', '.join(get_args(Norm))}")
+        raise SettingError(f"norm={norm!r}: must be one of {', '.join(get_args(Norm))}")
     check_positive(width=width, in_channels=in_channels)
     network = staged(
         stem=_conv(in_channels, width, norm),

@@ -4,6 +4,7 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
+from distill.errors import SettingError
 from distill.models.staged import check_positive, conv_bn_relu, initialise, staged
 
 # (expand?, channels at width 1, blocks, stride of the first): one row for each stage of equal resolution.
@@ -16,19 +17,17 @@ STAGES = (
 NECK_WIDTH = 1280
 
 
-def cifar_mobilenet_v2(
-    *, width: float = 0.5, expansion: int = 6, num_classes: int, in_channels: int = 3
-) -> nn.Module:
+def cifar_mobilenet_v2(*, width: float = 0.5, expansion: int = 6, num_classes: int, in_channels: int = 3) -> nn.Module:
     """MobileNetV2 with a third of the usual downsampling: 32x32 images leave layer1 to layer4 at 16, 8, 4 and 2 pixels.
 
     width scales all channels but the last 1280 (scaled only above 1). The tables' network is width 0.5, expansion 6,
     with plain ReLU.
 
     Raises:
-        ValueError: width leaves a layer without channels, or another size is less than 1.
+        SettingError: width leaves a layer without channels, or another size is less than 1.
     """
     if width < 1 / 16:
-        raise ValueError(f"width={width}: must be at least 0.0625, so that the narrowest layer has a channel")
+        raise SettingError(f"width={width}: must be at least 0.0625, so that the narrowest layer has a channel")
     check_positive(expansion=expansion, in_channels=in_channels)
     channels = int(32 * width)
     stem = conv_bn_relu(in_channels, channels, 3, stride=2)

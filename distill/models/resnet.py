@@ -4,6 +4,7 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
+from distill.errors import SettingError
 from distill.models.staged import check_positive, conv_bn_relu, initialise, staged
 
 
@@ -16,10 +17,10 @@ def cifar_resnet(
     resnet32x4) have width=4 and stem_width=32. `layer*.*.preact` gives what a block adds up, before its last ReLU.
 
     Raises:
-        ValueError: depth is not 6n + 2, or a size is less than 1.
+        SettingError: depth is not 6n + 2, or a size is less than 1.
     """
     if depth < 8 or (depth - 2) % 6:
-        raise ValueError(f"depth={depth}: must be 6n + 2, such as 8, 14, 20, 32, 44, 56 or 110")
+        raise SettingError(f"depth={depth}: must be 6n + 2, such as 8, 14, 20, 32, 44, 56 or 110")
     check_positive(width=width, stem_width=stem_width, in_channels=in_channels)
     blocks, widths = (depth - 2) // 6, [16 * width, 32 * width, 64 * width]
     inputs, stages = [stem_width, *widths], []

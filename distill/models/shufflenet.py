@@ -8,6 +8,7 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
+from distill.errors import SettingError
 from distill.models.staged import check_positive, conv_bn_relu, staged
 
 STEM_WIDTH = 24
@@ -27,10 +28,10 @@ def cifar_shufflenet_v1(*, groups: int = 3, num_classes: int, in_channels: int =
     """ShuffleNet V1 at its full width for `groups` groups (the paper's table 1); 3 in distillation tables.
 
     Raises:
-        ValueError: groups is not one of 1, 2, 3, or in_channels is less than 1.
+        SettingError: groups is not one of 1, 2, 3, or in_channels is less than 1.
     """
     if groups not in V1_WIDTHS:
-        raise ValueError(f"groups={groups}: must be one of {', '.join(map(str, V1_WIDTHS))}")
+        raise SettingError(f"groups={groups}: must be one of {', '.join(map(str, V1_WIDTHS))}")
     check_positive(in_channels=in_channels)
     widths = (STEM_WIDTH, *V1_WIDTHS[groups])
     stages = []
@@ -47,10 +48,10 @@ def cifar_shufflenet_v2(*, width: float = 1.0, num_classes: int, in_channels: in
     """ShuffleNet V2 of size `width` (the paper's table 5); 1 in distillation tables.
 
     Raises:
-        ValueError: width is not one of 0.5, 1, 1.5, 2, or in_channels is less than 1.
+        SettingError: width is not one of 0.5, 1, 1.5, 2, or in_channels is less than 1.
     """
     if width not in V2_WIDTHS:
-        raise ValueError(f"width={width}: must be one of {', '.join(f'{w:g}' for w in V2_WIDTHS)}")
+        raise SettingError(f"width={width}: must be one of {', '.join(f'{w:g}' for w in V2_WIDTHS)}")
     check_positive(in_channels=in_channels)
     *widths, features = (STEM_WIDTH, *V2_WIDTHS[width])
     stages = []
@@ -75,7 +76,8 @@ class ChannelShuffle(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to the same shape, channel g * C / groups + i going to i * groups + g."""
-        return x.unflatten(1, (self.groups, -1)).transpose(1, 2).flatten(1, 2)
+        n, c, h, w = x.shape
+        return x.reshape(n, self.groups, c // self.groups, h, w).transpose(1, 2).reshape(n, c, h, w)
 
 
 class V1Block(nn.Module):

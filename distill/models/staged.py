@@ -1,4 +1,4 @@
-"""The one shape of every network built here: stem, layer1, layer2, ..., pool, head, in this order and under these names.
+"""The one shape of the networks built here: stem, layer1, layer2, ..., pool and head, in this order.
 
 Nothing works in place, so that what a feature tap captures is what the layer said.
 """
@@ -7,6 +7,8 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 from torch import nn
+
+from distill.errors import SettingError
 
 
 def staged(
@@ -19,7 +21,7 @@ def staged(
     logits (N, num_classes).
 
     Raises:
-        ValueError: num_classes is less than 1.
+        SettingError: num_classes is less than 1.
     """
     check_positive(num_classes=num_classes)
     parts: OrderedDict[str, nn.Module] = OrderedDict(stem=stem)
@@ -62,7 +64,7 @@ def initialise(network: nn.Module, *, head_std: float | None = None) -> None:
 
 
 def check_positive(**sizes: int) -> None:
-    """Raise ValueError naming the first size that is less than 1."""
+    """Raise SettingError naming the first size that is less than 1."""
     for name, size in sizes.items():
         if size < 1:
-            raise ValueError(f"{name}={size}: must be at least 1")
+            raise SettingError(f"{name}={size}: must be at least 1")

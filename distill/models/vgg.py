@@ -1,7 +1,8 @@
-"""VGG (Simonyan and Zisserman, 1409.1556) with BatchNorm for 32x32 images: one linear head, as in distillation tables."""
+"""VGG (Simonyan and Zisserman, 1409.1556) with BatchNorm for 32x32 images, with one linear head."""
 
 from torch import nn
 
+from distill.errors import SettingError
 from distill.models.staged import check_positive, conv_bn_relu, initialise, staged
 
 # Convolutions in each of the five blocks, by the number of weighted layers in the paper's name of the network.
@@ -16,18 +17,16 @@ def cifar_vgg(*, depth: int, num_classes: int, in_channels: int = 3, image_size:
     layers that the tables' networks, and these, leave out: VGG-8 has five convolutions and a head.)
 
     Raises:
-        ValueError: depth is not one of 8, 11, 13, 16, 19, images are smaller than 8 pixels, or a size is less than 1.
+        SettingError: depth is not one of 8, 11, 13, 16, 19, images are smaller than 8 pixels, or a size is less than 1.
     """
     if depth not in BLOCKS:
-        raise ValueError(f"depth={depth}: must be one of {', '.join(map(str, BLOCKS))}")
+        raise SettingError(f"depth={depth}: must be one of {', '.join(map(str, BLOCKS))}")
     if image_size < 8:
-        raise ValueError(f"image_size={image_size}: this network halves the image three times, so it needs 8 or more")
+        raise SettingError(f"image_size={image_size}: this network halves the image three times, so it needs 8 or more")
     check_positive(in_channels=in_channels)
     pooled = (False, True, True, True, image_size >= 64)
     inputs = (in_channels, *WIDTHS)
-    stem, *stages = (
-        _block(inputs[i], WIDTHS[i], BLOCKS[depth][i], pooled=pooled[i]) for i in range(len(WIDTHS))
-    )
+    stem, *stages = (_block(inputs[i], WIDTHS[i], BLOCKS[depth][i], pooled=pooled[i]) for i in range(len(WIDTHS)))
     network = staged(stem=stem, stages=stages, features=WIDTHS[-1], num_classes=num_classes)
     initialise(network, head_std=0.01)
     return network

@@ -4,23 +4,22 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
+from distill.errors import SettingError
 from distill.models.staged import check_positive, initialise, staged
 
 
-def wide_resnet(
-    *, depth: int, width: int, dropout: float = 0.0, num_classes: int, in_channels: int = 3
-) -> nn.Module:
+def wide_resnet(*, depth: int, width: int, dropout: float = 0.0, num_classes: int, in_channels: int = 3) -> nn.Module:
     """WRN-`depth`-`width`: three stages of (16, 32, 64) x width channels, normalised before each convolution.
 
     dropout is the share of activations dropped between the two convolutions of a block.
 
     Raises:
-        ValueError: depth is not 6n + 4, dropout is outside [0, 1), or a size is less than 1.
+        SettingError: depth is not 6n + 4, dropout is outside [0, 1), or a size is less than 1.
     """
     if depth < 10 or (depth - 4) % 6:
-        raise ValueError(f"depth={depth}: must be 6n + 4, such as 10, 16, 22, 28 or 40")
+        raise SettingError(f"depth={depth}: must be 6n + 4, such as 10, 16, 22, 28 or 40")
     if not 0 <= dropout < 1:
-        raise ValueError(f"dropout={dropout}: must be at least 0 and less than 1")
+        raise SettingError(f"dropout={dropout}: must be at least 0 and less than 1")
     check_positive(width=width, in_channels=in_channels)
     blocks, widths = (depth - 4) // 6, [16 * width, 32 * width, 64 * width]
     inputs, stages = [16, *widths], []
@@ -36,7 +35,7 @@ def wide_resnet(
         num_classes=num_classes,
     )
     initialise(network)
-    nn.init.zeros_(network.head.bias)
+    nn.init.zeros_(network.get_parameter("head.bias"))
     return network
 
 
