@@ -2,10 +2,10 @@
 
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from distill.data.augment import Augment
@@ -56,6 +56,7 @@ class Batches:
         self.seed = seed
         self.device = device or torch.device("cpu")
         self.unreadable = {} if unreadable is None else unreadable
+        self.skip = isinstance(split, Stream) and split.skip
         self.targets = split.targets.to(self.device)
         pool = order.samples if isinstance(order, TrainingOrder) else torch.empty(0, dtype=torch.long)
         if isinstance(split, Split):
@@ -91,7 +92,7 @@ class Batches:
 
     def _finish(self, decoded: Decoded) -> Batch:
         """From decoded images to a batch on the device: augmented, and mixed with their partners."""
-        self._report(decoded.failures)
+        self._report(decoded)
         indices = decoded.indices.to(self.device, non_blocking=True)
         images = decoded.images.to(self.device, non_blocking=True)
         cropped = isinstance(self.reader, StreamReader)
@@ -105,14 +106,20 @@ class Batches:
         mixed = self.augment.mix(images, targets, others, other_targets, self.seed, decoded.epoch, indices)
         return Batch(*mixed, indices)
 
-    def _report(self, failures: list[tuple[str, str]]) -> None:
-        for name, reason in failures:
-            if not self.reader.stream.skip:
+    def _report(self, decoded: Decoded) -> None:
+        """Stop at an image that could not be read, or say once that it is left out."""
+        for name, reason in decoded.failures:
+            if not self.skip:
                 raise UnreadableError(name, reason).as_setting_error()
             if name not in self.unreadable:
                 self.unreadable[name] = reason
                 log.warning("%s cannot be read (%s) and is left out", name, reason)
+        if decoded.missing and isinstance(self.order, TrainingOrder):
+            raise SettingError(
+                f"data.on_error=skip: {ATTEMPTS + 1} images in a row could not be read, the last {name}; "
+                "must be used where but a few are broken"
+            )
 
 
-def _as_it_is(decoded: Decoded) -> Decoded:
+def _as_it_is(decoded: Any) -> Any:
     return decoded

@@ -82,9 +82,13 @@ class ImageDataModule(pl.LightningDataModule):
     def teardown(self, stage: str) -> None:
         """Say how many images were left out."""
         if self.unreadable:
-            log.warning("%d images could not be read and were left out: %s", len(self.unreadable), list(self.unreadable))
+            log.warning(
+                "%d images could not be read and were left out: %s", len(self.unreadable), list(self.unreadable)
+            )
 
-    def _batches(self, split: Split | Stream, order: TrainingOrder | EvaluationOrder, augment: Augment | None) -> Batches:
+    def _batches(
+        self, split: Split | Stream, order: TrainingOrder | EvaluationOrder, augment: Augment | None
+    ) -> Batches:
         return Batches(
             split,
             order,

@@ -25,12 +25,14 @@ class Decoded(NamedTuple):
     images: (n, C, H, W) uint8.
     indices: (n,) int64; not the draw's where an image could not be read and another took its place.
     failures: name and reason of each image that could not be read.
+    missing: samples of the draw for which nothing could be read.
     """
 
     epoch: int
     indices: Tensor
     images: Tensor
     failures: list[tuple[str, str]]
+    missing: int = 0
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class MemoryReader:
         """The images of a draw."""
         indices = _with_partners(draw, self.augment, self.seed, self.pool)
         indices = indices.to(self.images.device, non_blocking=True)
-        return Decoded(draw.epoch, indices, self.images[indices], [])
+        return Decoded(draw.epoch, indices, self.images.index_select(0, indices), [])
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,9 @@ class StreamReader(Dataset[Decoded]):
     def __getitems__(self, draw: Draw) -> Decoded:
         """The images of a draw."""
         images, indices, failures = [], [], []
-        for wanted in _with_partners(draw, self.augment, self.seed, self.pool).tolist():
-            for index in self._candidates(wanted, draw.epoch):
+        wanted = _with_partners(draw, self.augment, self.seed, self.pool).tolist()
+        for sample in wanted:
+            for index in self._candidates(sample, draw.epoch):
                 try:
                     images.append(self._view(index, draw.epoch))
                 except UnreadableError as error:
@@ -82,7 +85,8 @@ class StreamReader(Dataset[Decoded]):
                     indices.append(index)
                     break
         stacked = torch.stack(images) if images else torch.empty(0, *self.stream.shape, dtype=torch.uint8)
-        return Decoded(draw.epoch, torch.tensor(indices, dtype=torch.long), stacked, failures)
+        missing = len(wanted) - len(indices)
+        return Decoded(draw.epoch, torch.tensor(indices, dtype=torch.long), stacked, failures, missing)
 
     def _view(self, index: int, epoch: int) -> Tensor:
         if self.augment.resized_crop:

@@ -83,7 +83,9 @@ class ImageSource:
             images = self.train.images
         else:
             images = self.train.show(torch.linspace(0, len(self.train) - 1, SAMPLED_FOR_STATISTICS).long().unique())
-        counts = torch.stack([torch.bincount(channel.reshape(-1), minlength=256) for channel in images.unbind(1)]).double()
+        counts = torch.stack(
+            [torch.bincount(channel.reshape(-1), minlength=256) for channel in images.unbind(1)]
+        ).double()
         levels = torch.arange(256, dtype=torch.float64) / 255
         share = counts / counts.sum(1, keepdim=True)
         mean = share @ levels
@@ -107,4 +109,6 @@ def _check_split(label: str, split: Split | Stream, classes: int) -> None:
         raise SettingError(f"{label} split is empty")
     low, high = int(targets.min()), int(targets.max())
     if low < 0 or high >= classes:
-        raise SettingError(f"{label} labels run from {low} to {high}, and there are {classes} classes: 0 to {classes - 1}")
+        raise SettingError(
+            f"{label} labels run from {low} to {high}, and there are {classes} classes: 0 to {classes - 1}"
+        )

@@ -14,12 +14,12 @@ from distill.seeding import derive_seed
 
 
 class Readable(Protocol):
-    """Where a stream's images come from; it is sent to worker processes.
+    """Where a stream's images come from; it is sent to worker processes."""
 
-    targets: (N,) int64 class indices.
-    """
-
-    targets: Tensor
+    @property
+    def targets(self) -> Tensor:
+        """(N,) int64 class indices."""
+        ...
 
     def read(self, index: int) -> Tensor:
         """One image, (C, H, W) uint8 of any size; raises whatever it likes where that cannot be done."""
@@ -37,6 +37,12 @@ class UnreadableError(Exception):
         super().__init__(name, reason)
         self.name = name
         self.reason = reason
+
+    @classmethod
+    def of(cls, name: str, error: Exception) -> "UnreadableError":
+        """Of whatever a decoder raised, in one line."""
+        text = str(error).strip().split("\n")[0]
+        return cls(name, f"{type(error).__name__}: {text}" if text else type(error).__name__)
 
     def as_setting_error(self) -> SettingError:
         """The message for a user who did not choose to skip such images."""
@@ -92,8 +98,13 @@ class Stream:
         Raises:
             UnreadableError: it cannot be read, or has another number of channels.
         """
-        image = vision.resize(self.read(index), [self.resize], antialias=True)
-        return vision.center_crop(image, list(self.shape[1:])).contiguous()
+        return self.fit(self.read(index))
+
+    def fit(self, image: Tensor) -> Tensor:
+        """(C, H, W) uint8: the middle of a (C, *, *) image."""
+        scaled: Tensor = vision.resize(image, [self.resize], antialias=True)
+        middle: Tensor = vision.center_crop(scaled, list(self.shape[1:]))
+        return middle.contiguous()
 
     def random_view(self, index: int, smallest: float, seed: int, epoch: int) -> Tensor:
         """(C, H, W) uint8: a random window of at least that share of the area, a function of (seed, epoch, index).
@@ -107,9 +118,9 @@ class Stream:
         shares = crop_window(draws, smallest, width / height)[0] * torch.tensor([height, width, height, width])
         top, left, tall, wide = shares.round().long().tolist()
         tall, wide = max(1, tall), max(1, wide)
-        return vision.resized_crop(
-            image, min(top, height - tall), min(left, width - wide), tall, wide, list(self.shape[1:]), antialias=True
-        ).contiguous()
+        top, left = min(top, height - tall), min(left, width - wide)
+        window: Tensor = vision.resized_crop(image, top, left, tall, wide, list(self.shape[1:]), antialias=True)
+        return window.contiguous()
 
     def read(self, index: int) -> Tensor:
         """(C, H, W) uint8 of any size.
@@ -120,13 +131,8 @@ class Stream:
         try:
             image = self.source.read(index)
         except Exception as error:  # decoders raise whatever occurs to them at a broken file
-            raise UnreadableError(self.source.name(index), _first_line(error)) from None
+            raise UnreadableError.of(self.source.name(index), error) from None
         if image.ndim != 3 or image.shape[0] != self.shape[0] or image.dtype != torch.uint8:
             found = f"it is {image.dtype} {tuple(image.shape)}, not uint8 ({self.shape[0]}, H, W)"
             raise UnreadableError(self.source.name(index), found)
         return image
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip().split("\n")[0]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -55,7 +55,9 @@ class Augment:
                 raise ValueError(f"{name}={getattr(self, name)}: must be zero or more pixels")
         for name in ("mixup", "cutmix"):
             if not 0 <= getattr(self, name) < float("inf"):
-                raise ValueError(f"{name}={getattr(self, name)}: must be zero (none) or the parameter of a Beta, e.g. 0.2")
+                raise ValueError(
+                    f"{name}={getattr(self, name)}: must be zero (none) or the parameter of a Beta, e.g. 0.2"
+                )
 
     @property
     def mixes(self) -> bool:
@@ -107,7 +109,14 @@ class Augment:
         return pool[(drawn * len(pool)).long()]
 
     def mix(
-        self, images: Tensor, targets: Tensor, others: Tensor, other_targets: Tensor, seed: int, epoch: int, indices: Tensor
+        self,
+        images: Tensor,
+        targets: Tensor,
+        others: Tensor,
+        other_targets: Tensor,
+        seed: int,
+        epoch: int,
+        indices: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Blend samples with their partners, both augmented already.
 

@@ -1,4 +1,7 @@
-"""Operations on pixel values. Images are (N, C, H, W), uint8 or float in [0, 1]; a factor is (N, 1, 1, 1), 1 for none."""
+"""Operations on pixel values.
+
+Images are (N, C, H, W), uint8 or float in [0, 1], and come out as floats; a factor is (N, 1, 1, 1), 1 for no change.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -57,8 +60,7 @@ def grey(images: Tensor) -> Tensor:
     """(N, 1, H, W): the luma of three channels, the mean of any other number."""
     if images.shape[1] != 3:
         return images.mean(1, keepdim=True)
-    red, green, blue = images.split(1, 1)
-    return _LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue
+    return _LUMA[0] * images[:, :1] + _LUMA[1] * images[:, 1:2] + _LUMA[2] * images[:, 2:]
 
 
 def exact_mean(images: Tensor, dims: tuple[int, ...]) -> Tensor:

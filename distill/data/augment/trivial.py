@@ -14,7 +14,7 @@ _BINS = 31
 
 
 class Operation(NamedTuple):
-    """apply: takes (n, C, H, W) float images and an (n,) float64 strength, up to `largest`, of both signs if `signed`."""
+    """apply takes (n, C, H, W) float images and (n,) float64 strengths: up to `largest`, of both signs if `signed`."""
 
     apply: Callable[[Tensor, Tensor], Tensor]
     largest: float = 0.0
