@@ -3,9 +3,10 @@
     ab = sum over layers of 2^(layer - last) / N * sum over neurons of
          relu(m - s)^2 where the teacher's neuron is on, relu(m + s)^2 where it is off
 
-Shapes: maps (N, C, H, W); s is the student's map after a 1x1 convolution to the teacher's channels and BatchNorm, always
-there, since a tapped stage has gone through its ReLU and so has no negative side. A neuron is on where its value is above
-0, before or after the ReLU. The paper does this before training on labels; here both are trained jointly.
+Shapes: maps (N, C, H, W); s is the student's map after a 1x1 convolution to the teacher's channels and BatchNorm,
+always there, since a tapped stage has gone through its ReLU and so has no negative side. A neuron is on where its
+value is above 0, before or after the ReLU. The paper does this before training on labels; here both are trained
+jointly.
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from distill.methods.base import Example, Method, positive
-from distill.methods.projection import connector, pairs, taps, widen
+from distill.methods.projection import connector, pairs, taps, through, widen
 from distill.types import Batch, Outputs
 
 
@@ -48,13 +49,13 @@ class AB(Method):
     def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `ab`."""
         layers = zip(self.connectors, pairs(self, student, teacher), strict=True)
-        return {"ab": boundary_distance([(connect(s), t) for connect, (s, t) in layers], self.margin)}
+        return {"ab": boundary_distance([(through(connect, s), t) for connect, (s, t) in layers], self.margin)}
 
 
 def boundary_distance(layers: Sequence[tuple[Tensor, Tensor]], margin: float) -> Tensor:
     """The weighted sum over layers; each a student's and a teacher's map of one shape (N, C, H, W)."""
-    total = [
-        torch.where(t > 0, margin - widen(s), margin + widen(s)).relu().square().sum() / len(s) / 2 ** (len(layers) - 1 - i)
-        for i, (s, t) in enumerate(layers)
-    ]
+    total = []
+    for i, (s, t) in enumerate(layers):
+        short = torch.where(t > 0, margin - widen(s), margin + widen(s)).relu()
+        total.append(short.square().sum() / len(s) / 2 ** (len(layers) - 1 - i))
     return torch.stack(total).sum()

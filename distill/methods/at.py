@@ -2,8 +2,8 @@
 
     at = sum over layers of MSE(Q(student), Q(teacher)),  Q(A) = v / ||v||,  v = mean over channels of |A|^p
 
-Shapes: maps (N, C, H, W), v (N, H W); nothing is projected, since channels are averaged away. The paper's formula has the
-norm of the difference; its code and the tables, which this follows, the mean of the squares.
+Shapes: maps (N, C, H, W), v (N, H W); nothing is projected, since channels are averaged away. The paper's formula has
+the norm of the difference; its code and the tables, which this follows, the mean of the squares.
 """
 
 from collections.abc import Sequence
@@ -42,7 +42,8 @@ class AT(Method):
     def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `at`."""
         layers = pairs(self, student, teacher, positions=True)
-        return {"at": torch.stack([F.mse_loss(attention(s, self.power), attention(t, self.power)) for s, t in layers]).sum()}
+        maps = [(attention(s, self.power), attention(t, self.power)) for s, t in layers]
+        return {"at": torch.stack([F.mse_loss(s, t) for s, t in maps]).sum()}
 
 
 def attention(feature: Tensor, power: float) -> Tensor:

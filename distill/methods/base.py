@@ -107,7 +107,10 @@ class Composite(Method):
     def prepare(self, example: Example) -> None:
         """Prepare each method with the features that it asked for."""
         for method in self.members:
-            student, teacher = _select(example.student, method.taps.student), _select(example.teacher, method.taps.teacher)
+            student, teacher = (
+                _select(example.student, method.taps.student),
+                _select(example.teacher, method.taps.teacher),
+            )
             method.prepare(replace(example, student=student, teacher=teacher))
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from distill.losses import kl_divergence
 from distill.methods.base import Example, Method, positive
-from distill.methods.projection import pairs, projector, taps
+from distill.methods.projection import pairs, projector, taps, through
 from distill.types import Batch, Outputs
 
 
@@ -47,5 +47,9 @@ class CWD(Method):
     def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `cwd`."""
         layers = zip(self.projectors, pairs(self, student, teacher, positions=True), strict=True)
-        channels = [(project(s).flatten(2).flatten(0, 1), t.flatten(2).flatten(0, 1)) for project, (s, t) in layers]
+        channels = [(_channels(through(project, s)), _channels(t)) for project, (s, t) in layers]
         return {"cwd": torch.stack([kl_divergence(s, t, temperature=self.temperature) for s, t in channels]).sum()}
+
+
+def _channels(feature: Tensor) -> Tensor:
+    return feature.flatten(2).flatten(0, 1)

@@ -2,9 +2,10 @@
 
     fitnet = mean over layers of MSE(regressor(student), teacher)
 
-Shapes: maps (N, C, H, W), the regressor going from the student's channels to the teacher's: a 1x1 convolution, BatchNorm
-and, where the teacher's features have no negative values, a ReLU. The paper fits one middle layer before training on
-labels; as in the shared CIFAR-100 tables the hint is trained jointly with the labels here, and every tapped pair gives one.
+Shapes: maps (N, C, H, W), the regressor going from the student's channels to the teacher's: a 1x1 convolution,
+BatchNorm and, where the teacher's features have no negative values, a ReLU. The paper fits one middle layer before
+training on labels; as in the shared CIFAR-100 tables the hint is trained jointly with the labels here, and every
+tapped pair gives one.
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill.methods.base import Example, Method
-from distill.methods.projection import connector, not_negative_anywhere, pairs, taps, widen
+from distill.methods.projection import connector, not_negative_anywhere, pairs, taps, through, widen
 from distill.types import Batch, Outputs
 
 
@@ -45,5 +46,5 @@ class FitNet(Method):
     def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `fitnet`."""
         layers = zip(self.regressors, pairs(self, student, teacher), strict=True)
-        hints = [F.mse_loss(widen(regressor(s)), widen(t)) for regressor, (s, t) in layers]
+        hints = [F.mse_loss(through(regressor, s), widen(t)) for regressor, (s, t) in layers]
         return {"fitnet": torch.stack(hints).mean()}

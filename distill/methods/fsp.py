@@ -2,9 +2,9 @@
 
     fsp = sum over adjacent layers of MSE(G(student), G(teacher)),  G = bottom top^T / (H W)
 
-Shapes: maps (N, C, H, W), of which the larger of two adjacent ones is averaged down; G (N, C_bottom, C_top). The paper
-needs equal channels; elsewhere the student's go through 1x1 convolutions. It fits G before training on labels; here both
-are trained jointly.
+Shapes: maps (N, C, H, W), of which the larger of two adjacent ones is averaged down; G (N, C_bottom, C_top). The
+paper needs equal channels; elsewhere the student's go through 1x1 convolutions. It fits G before training on labels;
+here both are trained jointly.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill.methods.base import Example, Method
-from distill.methods.projection import exact, matched, pairs, projector, taps, widen
+from distill.methods.projection import exact, matched, pairs, projector, taps, through, widen
 from distill.types import Batch, Outputs
 
 
@@ -48,7 +48,7 @@ class FSP(Method):
     def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `fsp`."""
         layers = pairs(self, student, teacher)
-        flows = _flows([project(s) for project, (s, _) in zip(self.projectors, layers, strict=True)])
+        flows = _flows([through(project, s) for project, (s, _) in zip(self.projectors, layers, strict=True)])
         aims = _flows([t for _, t in layers])
         return {"fsp": torch.stack([F.mse_loss(s, t) for s, t in zip(flows, aims, strict=True)]).sum()}
 

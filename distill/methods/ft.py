@@ -3,11 +3,12 @@
     ft = mean |Q(translator(student)) - Q(paraphraser(teacher))|^p2,  Q as in attention transfer with power p1
     reconstruction = MSE(decoder(paraphraser(teacher)), teacher)
 
-Shapes: maps (N, C, H, W); factors (N, ratio * C_teacher, H, W). The paper fits the paraphraser before it teaches; here it
-learns beside the student, from the reconstruction alone: the factors that the student sees are detached.
+Shapes: maps (N, C, H, W); factors (N, ratio * C_teacher, H, W). The paper fits the paraphraser before it teaches;
+here it learns beside the student, from the reconstruction alone: the factors that the student sees are detached.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from distill.methods.at import attention
 from distill.methods.base import Example, Method, positive
-from distill.methods.projection import pairs, taps, widen
+from distill.methods.projection import pairs, taps, through, widen
 from distill.types import Batch, Outputs
 
 
@@ -55,14 +56,14 @@ class FT(Method):
         self.decoders = nn.ModuleList(_convolutions(k, k, t, t) for _, t, k in channels)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
-        """The terms `ce`, `ft`, and `reconstruction`, which trains the paraphraser alone and stands outside the weight."""
+        """The terms `ce`, `ft` and, outside the weight, `reconstruction`, which trains the paraphraser alone."""
         layers = pairs(self, student, teacher, positions=True)
         distances, reconstructions = [], []
         networks = zip(self.translators, self.paraphrasers, self.decoders, strict=True)
         for (s, t), (translate, paraphrase, decode) in zip(layers, networks, strict=True):
-            factor = paraphrase(t.to(s.dtype))  # a cache may hold another dtype than the networks'
-            reconstructions.append(F.mse_loss(widen(decode(factor)), widen(t)))
-            distances.append(factor_distance(translate(s), factor.detach(), self.p1, self.p2))
+            factor = through(paraphrase, t)
+            reconstructions.append(F.mse_loss(through(decode, factor), widen(t)))
+            distances.append(factor_distance(through(translate, s), factor.detach(), self.p1, self.p2))
         terms = {"ft": self.weight * torch.stack(distances).sum(), "reconstruction": torch.stack(reconstructions).sum()}
         return self.label_terms(student, batch) | terms
 
@@ -74,7 +75,7 @@ def factor_distance(student: Tensor, teacher: Tensor, p1: float, p2: float) -> T
 
 def _convolutions(*channels: int, norm: bool = False) -> nn.Sequential:
     parts: list[nn.Module] = []
-    for inputs, outputs in zip(channels, channels[1:], strict=False):
+    for inputs, outputs in pairwise(channels):
         parts.append(nn.Conv2d(inputs, outputs, 3, padding=1))
         parts.extend([nn.BatchNorm2d(outputs)] if norm else [])
         parts.append(nn.LeakyReLU(0.1))

@@ -2,22 +2,22 @@
 
     kdsvd = sum over adjacent layers of 1/N sum [R(student) - R(teacher)]^2,  R_ijk = exp(-(a_ik - b_jk)^2 / 8)
 
-Shapes: a map (N, C, H, W) is N matrices (H W, C); a and b (N, C, rank) are the leading right singular vectors of a layer
-and of the one before it, times the teacher's singular values (which are scaled to norm 1). The student offers three vectors
-more, of which the one nearest to each of the teacher's is taken, its sign turned to match. Channels are made equal by 1x1
-convolutions. Singular vectors have infinite gradients where singular values meet: there, the gradient is bounded.
+Shapes: a map (N, C, H, W) is N matrices (H W, C); a and b (N, C, rank) are the leading right singular vectors of a
+layer and of the one before it, times the teacher's singular values (which are scaled to norm 1). The student offers
+three vectors more, of which the one nearest to each of the teacher's is taken, its sign turned to match. Channels are
+made equal by 1x1 convolutions.
 """
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from distill.losses.singular import singular_vectors
 from distill.methods.base import Example, Method
-from distill.methods.projection import exact, pairs, projector, taps, widen
+from distill.methods.projection import exact, pairs, projector, taps, through, widen
 from distill.types import Batch, Outputs
 
 SPARE = 3  # vectors that the student offers beyond the rank
@@ -60,21 +60,11 @@ class KDSVD(Method):
         for project, (s, t) in zip(self.projectors, pairs(self, student, teacher), strict=True):
             vectors, values = singular_vectors(widen(t), self.rank)
             values = F.normalize(values, dim=1)[:, None]
-            aligned = _aligned(singular_vectors(widen(project(s)), self.rank + SPARE)[0], vectors)
+            aligned = _aligned(singular_vectors(through(project, s), self.rank + SPARE)[0], vectors)
             ours.append(aligned * values)
             theirs.append(vectors * values)
         relations = zip(map(_relation, pairwise(ours)), map(_relation, pairwise(theirs)), strict=True)
         return {"kdsvd": torch.stack([(s - t).square().sum() / len(s) for s, t in relations]).sum()}
-
-
-def singular_vectors(feature: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """The leading right singular vectors (N, C, K) of maps (N, C, H, W), and the values (N, K); K at most rank, C, H W."""
-    with exact(feature):
-        x = F.normalize(feature.flatten(1), dim=1).view_as(feature).flatten(2).mT  # the vectors don't know of the scale
-        tall = x.shape[1] >= x.shape[2]
-        vectors = _Eigenvectors.apply(x.mT @ x if tall else x @ x.mT)[:, :, -rank:].flip(2)
-        right = vectors if tall else F.normalize(x.mT @ vectors, dim=1)
-        return right, (x @ right).norm(dim=1)
 
 
 def _aligned(student: Tensor, teacher: Tensor) -> Tensor:
@@ -89,20 +79,3 @@ def _aligned(student: Tensor, teacher: Tensor) -> Tensor:
 def _relation(layers: tuple[Tensor, Tensor]) -> Tensor:
     before, after = layers
     return torch.exp(-(after[:, :, None] - before[:, None]).square() / 8)
-
-
-class _Eigenvectors(torch.autograd.Function):
-    """Of symmetric matrices, in rising order of their eigenvalues; 1 / gap in the gradient is bounded as gap -> 0."""
-
-    @staticmethod
-    def forward(ctx: Any, matrix: Tensor) -> Tensor:
-        values, vectors = torch.linalg.eigh(matrix)
-        ctx.save_for_backward(values, vectors)
-        return vectors
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        values, vectors = ctx.saved_tensors
-        gap = values[:, None, :] - values[:, :, None]
-        inner = gap / (gap.square() + 1e-8) * (vectors.mT @ gradient)
-        return vectors @ inner @ vectors.mT

@@ -2,9 +2,9 @@
 
     mgd = sum over layers of 1/N sum (G(mask * s) - t)^2,  G = conv3x3, ReLU, conv3x3
 
-Shapes: maps (N, C, H, W); s is the student's map, through a 1x1 convolution where channels differ; the mask is drawn anew
-in each step, by channel (N, C, 1, 1) as in the published code for classification, or by position (N, 1, H, W) as in the
-paper's text and its detectors.
+Shapes: maps (N, C, H, W); s is the student's map, through a 1x1 convolution where channels differ; the mask is drawn
+anew in each step, by channel (N, C, 1, 1) as in the published code for classification, or by position (N, 1, H, W) as
+in the paper's text and its detectors.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from distill.methods.base import Example, Method
-from distill.methods.projection import pairs, projector, taps, widen
+from distill.methods.projection import pairs, projector, taps, through, widen
 from distill.types import Batch, Outputs
 
 Mask = Literal["channels", "positions"]
@@ -60,10 +60,10 @@ class MGD(Method):
         layers = zip(self.projectors, self.generators, pairs(self, student, teacher), strict=True)
         losses = []
         for project, generate, (s, t) in layers:
-            s = project(s)
+            s = through(project, s)
             kept = s[:, :, :1, :1] if self.mask == "channels" else s[:, :1]
-            generated = generate(s * (torch.rand_like(kept, dtype=torch.float32) >= self.masked))
-            losses.append((widen(generated) - widen(t)).square().sum() / len(t))
+            generated = through(generate, s * (torch.rand_like(kept, dtype=torch.float32) >= self.masked))
+            losses.append((generated - widen(t)).square().sum() / len(t))
         return {"mgd": torch.stack(losses).sum()}
 
 

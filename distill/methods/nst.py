@@ -2,8 +2,8 @@
 
     nst = sum over layers of mean k(s, s') + mean k(t, t') - 2 mean k(s, t),  k(a, b) = (a . b)^2
 
-Shapes: maps (N, C, H, W); s and t are the channels of one sample, each a unit vector of its H W positions, so that the
-networks may differ in channels.
+Shapes: maps (N, C, H, W); s and t are the channels of one sample, each a unit vector of its H W positions, so that
+the networks may differ in channels.
 """
 
 from collections.abc import Sequence

@@ -4,9 +4,8 @@
 
 Shapes: maps (N, C, H, W); s is the student's map after a 1x1 convolution to the teacher's channels and BatchNorm; the
 margin m (C,) is the mean of the teacher's negative values by channel. The paper allows to measure m in training or to
-derive it from the BatchNorm before the tap; here it is measured, which asks nothing of the teacher's layers. Tap before
-the ReLU for the paper's form; stages are tapped after it, and there m = 0. Where the published code and the table's
-differ (t below m), this follows the first.
+derive it from the BatchNorm before the tap; here it is measured, which asks nothing of the teacher's layers. Tap
+before the ReLU for the paper's form; stages are tapped after it, and there m = 0.
 """
 
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from distill.methods.base import Example, Method
-from distill.methods.projection import connector, pairs, taps, widen
+from distill.methods.projection import connector, pairs, taps, through, widen
 from distill.types import Batch, Outputs
 
 
@@ -55,7 +54,7 @@ class OFD(Method):
         layers = pairs(self, student, teacher)
         total = []
         for i, (connect, (s, t)) in enumerate(zip(self.connectors, layers, strict=True)):
-            s, t, margin = widen(connect(s)), widen(t), self.get_buffer(f"margin{i}")
+            s, t, margin = through(connect, s), widen(t), self.get_buffer(f"margin{i}")
             if self.training:
                 margin.lerp_(_mean_below_zero(t, margin).to(margin.dtype), self.margin_momentum)
             total.append(partial_distance(s, t, margin) / 2 ** (len(layers) - 1 - i))

@@ -34,7 +34,21 @@ def tapped(method: Method, student: Outputs, teacher: Outputs) -> tuple[list[Ten
     return ours, [feature.detach() for feature in theirs]
 
 
-def pairs(method: Method, student: Outputs, teacher: Outputs, *, positions: bool = False) -> list[tuple[Tensor, Tensor]]:
+def paired(method: Method, student: Outputs, teacher: Outputs) -> list[tuple[Tensor, Tensor]]:
+    """The tapped maps side by side, each in its own size.
+
+    Raises:
+        ValueError: the networks have different numbers of layers tapped, or none.
+    """
+    ours, theirs = tapped(method, student, teacher)
+    if not ours or len(ours) != len(theirs):
+        raise ValueError(f"{_layers_of(method)} go in pairs: name as many of each, one or more")
+    return list(zip(ours, theirs, strict=True))
+
+
+def pairs(
+    method: Method, student: Outputs, teacher: Outputs, *, positions: bool = False
+) -> list[tuple[Tensor, Tensor]]:
     """The tapped maps side by side, (N, C_student, H, W) and (N, C_teacher, H, W), the larger averaged down.
 
     positions: the method compares positions, so that an embedding has nothing to give.
@@ -42,18 +56,30 @@ def pairs(method: Method, student: Outputs, teacher: Outputs, *, positions: bool
     Raises:
         ValueError: the networks have different numbers of layers tapped, or a feature doesn't suit the method.
     """
-    ours, theirs = tapped(method, student, teacher)
-    name = type(method).__name__
-    if len(ours) != len(theirs):
+    layers = [matched(s, t) for s, t in paired(method, student, teacher)]
+    if positions and any(s.shape[2] * s.shape[3] == 1 for s, _ in layers):
+        shapes = [
+            tuple(outputs.features[layer].shape)
+            for outputs, names in ((student, method.taps.student), (teacher, method.taps.teacher))
+            for layer in names
+        ]
         raise ValueError(
-            f"{name}: student_layers={list(method.taps.student)} and teacher_layers={list(method.taps.teacher)} "
-            "go in pairs: name as many of each"
+            f"{_layers_of(method)} have shapes {shapes}: this method compares positions, and a pair has only one; "
+            "name layers that give maps or tokens"
         )
-    matches = [matched(s, t) for s, t in zip(ours, theirs, strict=True)]
-    for layer, (s, _) in zip(method.taps.student, matches, strict=True):
-        if positions and s.shape[2] * s.shape[3] == 1:
-            raise ValueError(f"{name}: student_layers: {layer!r} has one position; name layers that give maps or tokens")
-    return matches
+    return layers
+
+
+def single(method: Method, student: Outputs, teacher: Outputs) -> tuple[Tensor, Tensor]:
+    """The one tapped map of each network, of any size.
+
+    Raises:
+        ValueError: a network has none or several layers tapped.
+    """
+    ours, theirs = tapped(method, student, teacher)
+    if len(ours) != 1 or len(theirs) != 1:
+        raise ValueError(f"{_layers_of(method)}: name one layer of each")
+    return ours[0], theirs[0]
 
 
 def as_map(feature: Tensor, what: str) -> Tensor:
@@ -66,7 +92,7 @@ def as_map(feature: Tensor, what: str) -> Tensor:
         side = math.isqrt(feature.shape[1])
         extra = feature.shape[1] - side * side
         if side and extra <= EXTRA_TOKENS:
-            return feature[:, extra:].mT.unflatten(2, (side, side))
+            return feature[:, extra:].mT.reshape(len(feature), -1, side, side)
     raise ValueError(
         f"{what} has shape {tuple(feature.shape)}: must be a map (N, C, H, W), tokens (N, T, D) of a square grid, "
         "or an embedding (N, D)"
@@ -88,6 +114,11 @@ def shrunk(feature: Tensor, height: int, width: int) -> Tensor:
 def widen(x: Tensor) -> Tensor:
     """The same in at least float32."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def through(module: nn.Module, feature: Tensor) -> Tensor:
+    """What the module makes of the feature, taken in the module's own dtype and given back in at least float32."""
+    return widen(module(feature.to(next(module.parameters(), feature).dtype)))
 
 
 def exact(x: Tensor) -> torch.autocast:
@@ -126,11 +157,30 @@ def not_negative_anywhere(feature: Tensor) -> bool:
     return bool((feature >= 0).all())
 
 
-def teacher_classifier(method: Method, example: Example) -> nn.Module:
-    """The teacher's last linear layer, frozen; ValueError where the teacher has none to give."""
-    if example.classifier is None:
+def teacher_classifier(method: Method, example: Example, seen: Tensor) -> nn.Module:
+    """The teacher's last linear layer, frozen; `seen` is the map (N, D, H, W) whose average it is said to see.
+
+    Raises:
+        ValueError: the teacher has no such layer to give, or it sees something else.
+    """
+    classifier = example.classifier
+    if classifier is None:
         raise ValueError(
             f"{type(method).__name__} needs the teacher's last linear layer, and this teacher has none to give: "
             "use teaching=live with a teacher that ends in one"
         )
-    return example.classifier.requires_grad_(False)
+    classifier.requires_grad_(False)
+    logits = widen(example.teacher.logits)
+    sees = next(classifier.parameters()).shape[-1] == seen.shape[1]
+    # A wrong layer is off by far more than half precision rounds.
+    if not sees or (through(classifier, seen.mean((2, 3))) - logits).abs().max() > 0.02 * logits.abs().max():
+        raise ValueError(
+            f"{_layers_of(method)}: the average of the teacher's is not what its classifier sees; "
+            "name the layer that the teacher averages, or embedding"
+        )
+    return classifier
+
+
+def _layers_of(method: Method) -> str:
+    layers = method.taps
+    return f"{type(method).__name__}: student_layers={list(layers.student)}, teacher_layers={list(layers.teacher)}"

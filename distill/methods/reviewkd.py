@@ -1,11 +1,12 @@
 """Distilling knowledge via knowledge review (Chen et al., 2104.09044).
 
     reviewkd = sum over layers of HCL(fused student, teacher)
-    HCL = sum over l of w_l MSE(pool_l(s), pool_l(t)) / sum w_l,  l = none, 4, 2, 1 positions a side,  w = 1, 1/2, 1/4, 1/8
+    HCL = sum over l of w_l MSE(pool_l(s), pool_l(t)) / sum w_l,  l = none, 4, 2, 1 a side,  w = 1, 1/2, 1/4, 1/8
 
-Shapes: maps (N, C, H, W). From the deepest layer to the first, the student's map goes through a 1x1 convolution to `middle`
-channels and is mixed with what came from the deeper layers, by two attention maps (N, 2, H, W) out of both; a 3x3
-convolution brings it to the teacher's channels. Levels of the pyramid that aren't smaller than the map are left out.
+Shapes: maps (N, C, H, W). From the deepest layer to the first, the student's map goes through a 1x1 convolution to
+`middle` channels and is mixed with what came from the deeper layers, by two attention maps (N, 2, H, W) out of both;
+a 3x3 convolution brings it to the teacher's channels. Levels of the pyramid that aren't smaller than the map are left
+out.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill.methods.base import Example, Method
-from distill.methods.projection import tapped, taps, widen
+from distill.methods.projection import paired, taps, through, widen
 from distill.schedules import Cosine
 from distill.types import Batch, Outputs
 
@@ -27,7 +28,8 @@ class ReviewKD(Method):
         student_layers, teacher_layers: taken in pairs, from the first to the deepest.
         max_channels: `middle` is the deepest student layer's number of channels, and at most this.
         warmup: share of the training over which the weight rises from 0; 20 of 240 epochs in the tables.
-        weight: of the distance; 5 for resnet32x4 -> resnet8x4 in the shared CIFAR-100 tables, which range from 0.6 to 8.
+        weight: of the distance; 5 for resnet32x4 -> resnet8x4 in the shared CIFAR-100 tables, 0.6 for resnet56 ->
+            resnet20.
         label_weight: of the cross-entropy.
     """
 
@@ -49,22 +51,19 @@ class ReviewKD(Method):
 
     def prepare(self, example: Example) -> None:
         """Create the fusions, the deepest layer's first."""
-        ours, theirs = self._layers(example.student, example.teacher)
-        middle = min(self.max_channels, ours[0].shape[1])
-        shapes = enumerate(zip(ours, theirs, strict=True))
-        self.fusions = nn.ModuleList(_Fusion(s.shape[1], middle, t.shape[1], fuses=i > 0) for i, (s, t) in shapes)
+        layers = paired(self, example.student, example.teacher)[::-1]
+        middle = min(self.max_channels, layers[0][0].shape[1])
+        self.fusions = nn.ModuleList(
+            _Fusion(s.shape[1], middle, t.shape[1], fuses=i > 0) for i, (s, t) in enumerate(layers)
+        )
 
     def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `reviewkd`."""
         deeper, losses = None, []
-        for fuse, s, t in zip(self.fusions, *self._layers(student, teacher), strict=True):
+        for fuse, (s, t) in zip(self.fusions, paired(self, student, teacher)[::-1], strict=True):
             fused, deeper = fuse(s, deeper, t.shape[2:])
-            losses.append(pyramid_distance(widen(fused), widen(t)))
+            losses.append(pyramid_distance(fused, widen(t)))
         return {"reviewkd": torch.stack(losses).sum()}
-
-    def _layers(self, student: Outputs, teacher: Outputs) -> tuple[list[Tensor], list[Tensor]]:
-        ours, theirs = tapped(self, student, teacher)
-        return ours[::-1], theirs[::-1]
 
 
 class _Fusion(nn.Module):
@@ -75,14 +74,14 @@ class _Fusion(nn.Module):
         self.leave = nn.Sequential(nn.Conv2d(middle, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs))
 
     def forward(self, x: Tensor, deeper: Tensor | None, size: Sequence[int]) -> tuple[Tensor, Tensor]:
-        x = self.enter(x)
+        x = through(self.enter, x)
         if self.attend is not None and deeper is not None:
             deeper = F.interpolate(deeper, x.shape[2:], mode="nearest")
-            share = self.attend(torch.cat([x, deeper], 1))
+            share = through(self.attend, torch.cat([x, deeper], 1))
             x = x * share[:, :1] + deeper * share[:, 1:]
         if x.shape[2:] != size:
             x = F.interpolate(x, tuple(size), mode="nearest")
-        return self.leave(x), x
+        return through(self.leave, x), x
 
 
 def pyramid_distance(student: Tensor, teacher: Tensor) -> Tensor:

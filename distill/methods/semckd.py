@@ -3,10 +3,11 @@
     semckd = 1/(N S) sum over samples, student layers i and teacher layers j of a_ij MSE(p_ij(s_i), t_j)
     a = softmax over j of q_i . k_j / softness
 
-Shapes: maps (N, C, H, W); p_ij is a bottleneck to the teacher's channels; q (N, S, E) and k (N, T, E) come from each sample's
-similarities to the others of its batch, so that a layer learns which teacher layers to follow. Their networks have as many
-inputs as a batch has samples, at most: here a batch is cut into groups of `group_size`, and a smaller group is filled up with
-zeros, where the published code drops the last batch. With groups of the batch's size this is the published form.
+Shapes: maps (N, C, H, W); p_ij is a bottleneck to the teacher's channels; q (N, S, E) and k (N, T, E) come from each
+sample's similarities to the others of its batch, so that a layer learns which teacher layers to follow. Their
+networks have as many inputs as a batch has samples, at most: here a batch is cut into groups of `group_size`, and a
+smaller group is filled up with zeros, where the published code drops the last batch. With groups of the batch's size
+this is the published form.
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill.methods.base import Example, Method, positive
-from distill.methods.projection import bottleneck, exact, matched, tapped, taps, widen
+from distill.methods.projection import bottleneck, exact, matched, tapped, taps, through, widen
 from distill.types import Batch, Outputs
 
 
@@ -61,7 +62,7 @@ class SemCKD(Method):
         distances = []
         for project, (s, t) in zip(self.projectors, [(s, t) for s in ours for t in theirs], strict=True):
             s, t = matched(s, t)
-            distances.append((widen(project(s)) - widen(t)).square().mean((1, 2, 3)))
+            distances.append((through(project, s) - widen(t)).square().mean((1, 2, 3)))
         weighted = self.attention(ours, theirs).flatten(1) * torch.stack(distances, 1)
         return {"semckd": weighted.sum(1).mean() / len(ours)}
 
@@ -73,10 +74,9 @@ class SemCKD(Method):
             return (queries @ keys.mT / self.softness).softmax(2)
 
     def _embed(self, network: nn.Module, feature: Tensor) -> Tensor:
-        groups = widen(feature).flatten(1).split(self.group_size)
+        groups = torch.split(widen(feature).flatten(1), self.group_size)
         similarities = torch.cat([F.pad(g @ g.mT, (0, self.group_size - len(g))) for g in groups])
-        dtype = next(network.parameters()).dtype
-        return F.normalize(widen(network(similarities.to(dtype))), dim=1)
+        return F.normalize(through(network, similarities), dim=1)
 
 
 def _embedding(size: int) -> nn.Sequential:

@@ -14,16 +14,15 @@ from torch import Tensor, nn
 
 from distill.methods.base import Example, Method, positive
 from distill.methods.projection import (
-    as_map,
     bottleneck,
+    matched,
     not_negative_anywhere,
-    pairs,
-    shrunk,
-    tapped,
+    single,
     taps,
     teacher_classifier,
     widen,
 )
+from distill.methods.reclassified import ProjectedHead, Reclassified
 from distill.types import Batch, Outputs
 
 
@@ -52,68 +51,19 @@ class SimKD(Method):
 
     def prepare(self, example: Example) -> None:
         """Create the head: projector, average, and the teacher's classifier."""
-        ((s, t),) = pairs(self, example.student, example.teacher)
-        classifier = teacher_classifier(self, example)
-        (whole,) = tapped(self, example.student, example.teacher)[1]
-        expected = example.teacher.logits
-        if (classifier(whole.mean((2, 3))) - expected).abs().max() > 0.01 * expected.abs().max():
-            raise ValueError(
-                f"SimKD: teacher_layers={list(self.taps.teacher)}: its average is not what the teacher's classifier sees; "
-                "name the layer that the network averages, or embedding"
-            )
+        s, t = single(self, example.student, example.teacher)
+        classifier = teacher_classifier(self, example, t)
         middle = max(1, int(t.shape[1] / self.factor))
         parts = [*bottleneck(s.shape[1], middle, t.shape[1]), nn.BatchNorm2d(t.shape[1])]
         projector = nn.Sequential(*parts, nn.ReLU()) if not_negative_anywhere(t) else nn.Sequential(*parts)
-        self.head = _Head(projector, classifier, s.shape[2], s.shape[3])
+        self.head = ProjectedHead(projector, classifier, t.shape[2], t.shape[3])
 
     def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `simkd`."""
-        ((s, t),) = pairs(self, student, teacher)
-        return {"simkd": F.mse_loss(widen(self.head.project(s)), widen(t))}
+        s, t = single(self, student, teacher)
+        projected, aim = matched(self.head.project(s), t)
+        return {"simkd": F.mse_loss(projected, widen(aim))}
 
     def deploy(self, backbone: nn.Module) -> nn.Module:
         """The backbone with the projector and the teacher's classifier in place of its own."""
         return Reclassified(backbone, self.taps.student[0], self.head)
-
-
-class _Head(nn.Module):
-    """From the student's features to logits; at most height x width positions."""
-
-    def __init__(self, projector: nn.Module, classifier: nn.Module, height: int, width: int) -> None:
-        super().__init__()
-        self.projector, self.classifier = projector, classifier
-        self.height, self.width = height, width
-
-    def project(self, feature: Tensor) -> Tensor:
-        projected: Tensor = self.projector(shrunk(feature, self.height, self.width))
-        return projected
-
-    def forward(self, feature: Tensor) -> Tensor:
-        logits: Tensor = self.classifier(self.project(as_map(feature, "SimKD: student_layers")).mean((2, 3)))
-        return logits
-
-
-class Reclassified(nn.Module):
-    """A backbone whose answer is that of a head on one of its layers.
-
-    Args:
-        backbone: any network of images.
-        layer: path of the submodule whose output the head sees.
-        head: features to logits.
-    """
-
-    def __init__(self, backbone: nn.Module, layer: str, head: nn.Module) -> None:
-        super().__init__()
-        backbone.get_submodule(layer)
-        self.backbone, self.layer, self.head = backbone, layer, head
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(N, classes) logits for (N, C, H, W) images."""
-        seen: list[Tensor] = []
-        hook = self.backbone.get_submodule(self.layer).register_forward_hook(lambda *call: seen.append(call[2]))
-        try:
-            self.backbone(images)
-        finally:
-            hook.remove()
-        logits: Tensor = self.head(seen[-1])
-        return logits

@@ -1,9 +1,10 @@
 """Softmax regression representation learning (Yang et al., ICLR 2021; not on arXiv).
 
-    feature = MSE(r, e),  softmax_regression = MSE(W r, teacher's logits),  r = mean over positions of connector(student)
+    srrl_feature = MSE(r, e),  srrl_logits = MSE(W r, teacher's logits),  r = mean over positions of connector(student)
 
-Shapes: the student's map (N, C, H, W), r and the teacher's embedding e (N, D), logits (N, classes); W is the teacher's own
-classifier, frozen. The connector is a 1x1 convolution, BatchNorm and, where e has no negative values, a ReLU.
+Shapes: the student's map (N, C, H, W), r and the teacher's embedding e (N, D), logits (N, classes); W is the
+teacher's own classifier, frozen. The connector is a 1x1 convolution, BatchNorm and, where e has no negative values, a
+ReLU.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from distill.methods.base import Example, Method
-from distill.methods.projection import connector, not_negative_anywhere, tapped, taps, teacher_classifier, widen
+from distill.methods.projection import (
+    connector,
+    not_negative_anywhere,
+    single,
+    taps,
+    teacher_classifier,
+    through,
+    widen,
+)
 from distill.types import Batch, Outputs
 
 
@@ -38,16 +47,16 @@ class SRRL(Method):
 
     def prepare(self, example: Example) -> None:
         """Create the connector and take the teacher's classifier."""
-        (s,), (e,) = tapped(self, example.student, example.teacher)
+        s, e = single(self, example.student, example.teacher)
         self.connector = connector(s, e, relu=not_negative_anywhere(e))
-        self.classifier = teacher_classifier(self, example)
+        self.classifier = teacher_classifier(self, example, e)
 
     def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The terms `srrl_feature` and `srrl_logits`."""
-        (s,), (e,) = tapped(self, student, teacher)
-        regressed = self.connector(s).mean((2, 3))
-        logits = self.classifier(regressed)
+        s, e = single(self, student, teacher)
+        regressed = through(self.connector, s).mean((2, 3))
+        logits = through(self.classifier, regressed)
         return {
-            "srrl_feature": F.mse_loss(widen(regressed), widen(e.mean((2, 3)))),
-            "srrl_logits": F.mse_loss(widen(logits), widen(teacher.logits.detach())),
+            "srrl_feature": F.mse_loss(regressed, widen(e.mean((2, 3)))),
+            "srrl_logits": F.mse_loss(logits, widen(teacher.logits.detach())),
         }

@@ -2,8 +2,8 @@
 
     vid = sum over layers of mean [(t - mu(s))^2 / v + log v] / 2,  v = softplus(scale) + 1e-5
 
-Shapes: maps (N, C, H, W); mu is three 1x1 convolutions with ReLU between, to the teacher's channels; v (C_teacher,) is
-learned, one variance a channel.
+Shapes: maps (N, C, H, W); mu is three 1x1 convolutions with ReLU between, to the teacher's channels; v (C_teacher,)
+is learned, one variance a channel.
 """
 
 import math
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill.methods.base import Example, Method, positive
-from distill.methods.projection import pairs, taps, widen
+from distill.methods.projection import pairs, taps, through, widen
 from distill.types import Batch, Outputs
 
 LEAST_VARIANCE = 1e-5
@@ -57,7 +57,7 @@ class VID(Method):
         losses = []
         for mean, scale, (s, t) in layers:
             variance = (F.softplus(widen(scale)) + LEAST_VARIANCE)[:, None, None]
-            losses.append(((widen(t) - widen(mean(s))).square() / variance + variance.log()).mean() / 2)
+            losses.append(((widen(t) - through(mean, s)).square() / variance + variance.log()).mean() / 2)
         return {"vid": torch.stack(losses).sum()}
 
 
