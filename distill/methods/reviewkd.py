@@ -38,7 +38,7 @@ class ReviewKD(Method):
         student_layers: Sequence[str] = ("stages", "embedding"),
         teacher_layers: Sequence[str] = ("stages", "embedding"),
         max_channels: int = 512,
-        warmup: float = 20 / 240,
+        warmup: float = 0.0833,
         weight: float = 5.0,
         label_weight: float = 1.0,
     ) -> None:
