@@ -25,7 +25,12 @@ NETWORKS: dict[str, tuple[Builder, dict[str, int], int, list[tuple[int, int]]]] 
     "resnet56": (cifar_resnet, {"depth": 56}, 861_620, RESNET),
     "resnet110": (cifar_resnet, {"depth": 110}, 1_736_564, RESNET),
     "resnet8x4": (cifar_resnet, {"depth": 8, "width": 4, "stem_width": 32}, 1_233_540, [(64, 32), (128, 16), (256, 8)]),
-    "resnet32x4": (cifar_resnet, {"depth": 32, "width": 4, "stem_width": 32}, 7_433_860, [(64, 32), (128, 16), (256, 8)]),
+    "resnet32x4": (
+        cifar_resnet,
+        {"depth": 32, "width": 4, "stem_width": 32},
+        7_433_860,
+        [(64, 32), (128, 16), (256, 8)],
+    ),
     "wrn_16_1": (wide_resnet, {"depth": 16, "width": 1}, 180_916, WRN),
     "wrn_16_2": (wide_resnet, {"depth": 16, "width": 2}, 703_284, [(32, 32), (64, 16), (128, 8)]),
     "wrn_40_1": (wide_resnet, {"depth": 40, "width": 1}, 569_780, WRN),

@@ -69,7 +69,10 @@ class TestWithTimm:
         [
             ({"name": "resnet19"}, "name='resnet19': timm has no such model; did you mean resnet"),
             ({"name": "zzz"}, "name='zzz': timm has no such model.*list_models"),
-            ({"name": "resnet18.mine"}, "name='resnet18.mine': timm has no weights 'mine' of it; it has resnet18.a1_in1k"),
+            (
+                {"name": "resnet18.mine"},
+                "name='resnet18.mine': timm has no weights 'mine' of it; it has resnet18.a1_in1k",
+            ),
             ({"name": "resnet18", "arguments": {"colour": 3}}, "arguments={'colour': 3}: resnet18 does not take them"),
         ],
     )
@@ -80,6 +83,8 @@ class TestWithTimm:
     def test_a_model_without_weights_cannot_be_pretrained(self) -> None:
         import timm
 
-        bare = next(n for n in timm.list_models() if not timm.list_pretrained(f"{n}.*") and not timm.is_model_pretrained(n))
+        bare = next(
+            n for n in timm.list_models() if not timm.list_pretrained(f"{n}.*") and not timm.is_model_pretrained(n)
+        )
         with pytest.raises(ValueError, match=f"pretrained=true: timm has no weights of {bare}"):
             timm_model(name=bare, pretrained=True, num_classes=7)
