@@ -5,6 +5,7 @@ Fractions rather than epochs, so that one schedule serves stages of any length.
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 Schedule = Callable[[float], float]
 
@@ -47,7 +48,9 @@ class MultiStep:
 
     def __init__(self, milestones: Sequence[float] = (0.625, 0.75, 0.875), gamma: float = 0.1) -> None:
         if any(not 0 < m < 1 for m in milestones) or list(milestones) != sorted(milestones):
-            raise ValueError(f"milestones={list(milestones)}: must be increasing shares of the training between 0 and 1")
+            raise ValueError(
+                f"milestones={list(milestones)}: must be increasing shares of the training between 0 and 1"
+            )
         if not 0 < gamma <= 1:
             raise ValueError(f"gamma={gamma}: must be above 0 and at most 1")
         self.milestones = tuple(milestones)
@@ -56,6 +59,41 @@ class MultiStep:
     def __call__(self, progress: float) -> float:
         """The factor at `progress` in [0, 1]."""
         return float(self.gamma ** sum(progress >= milestone for milestone in self.milestones))
+
+
+class Ramp:
+    """Goes from one factor to another and stays there: a warm-up, a ramp, a decay.
+
+    Args:
+        start, end: factors before and after, zero or more.
+        until: share of the training at which `end` is reached, above 0.
+        begin: share at which `start` is left.
+        curve: "linear", or "cosine", which leaves and arrives gently.
+    """
+
+    def __init__(
+        self,
+        start: float = 0.0,
+        end: float = 1.0,
+        until: float = 1.0,
+        begin: float = 0.0,
+        curve: Literal["linear", "cosine"] = "linear",
+    ) -> None:
+        for name, factor in (("start", start), ("end", end)):
+            if not 0 <= factor < float("inf"):
+                raise ValueError(f"{name}={factor}: must be a finite factor, zero or more")
+        if _share("begin", begin) >= _share("until", until):
+            raise ValueError(f"until={until}: must be above begin={begin}")
+        if curve not in ("linear", "cosine"):
+            raise ValueError(f"curve={curve!r}: must be linear or cosine")
+        self.start, self.end, self.begin, self.until, self.curve = start, end, begin, until, curve
+
+    def __call__(self, progress: float) -> float:
+        """The factor at `progress` in [0, 1]."""
+        share = min(max((progress - self.begin) / (self.until - self.begin), 0.0), 1.0)
+        if self.curve == "cosine":
+            share = (1 - math.cos(math.pi * share)) / 2
+        return self.start + (self.end - self.start) * share
 
 
 def _share(name: str, value: float, *, below_one: bool = False) -> float:
