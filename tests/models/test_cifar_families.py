@@ -13,7 +13,7 @@ from distill.models.wide_resnet import wide_resnet
 Builder = Callable[..., nn.Module]
 
 # Name: builder, its settings, parameters for 100 classes and 3 channels, sizes of the stages for 32x32 images.
-# The counts are those of the networks in the published CIFAR-100 tables (2.26 M for wrn_40_2, 0.81 M for MobileNetV2...).
+# The counts are those of the published CIFAR-100 tables: 2.26 M for wrn_40_2, 0.81 M for MobileNetV2, ...
 RESNET, WRN = [(16, 32), (32, 16), (64, 8)], [(16, 32), (32, 16), (64, 8)]
 VGG = [(128, 16), (256, 8), (512, 4), (512, 4)]
 NETWORKS: dict[str, tuple[Builder, dict[str, int], int, list[tuple[int, int]]]] = {

@@ -90,7 +90,7 @@ def test_a_failed_download_says_what_to_do_instead(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr("torch.hub.urlopen", refuse)
-    with pytest.raises(ValueError, match="weights='DEFAULT': downloading https.*no route to host.*checkpoint=FILE"):
+    with pytest.raises(ValueError, match=r"weights='DEFAULT': downloading https.*no route to host.*checkpoint=FILE"):
         torchvision_model(name="resnet18", weights="DEFAULT", num_classes=7)
 
 
