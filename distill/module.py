@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MeanMetric
 
 from distill.losses import kl_divergence
-from distill.methods import Method, Supervised, Taps
+from distill.methods import KD, Composite, Example, Method, Supervised, Taps
 from distill.models.network import Network
 from distill.schedules import Constant, Schedule
 from distill.seeding import seed_torch
@@ -36,8 +36,13 @@ class DistillModule(pl.LightningModule):
         method: what to imitate; needs a teacher unless it is `Supervised`, the default without one.
         optimizer: called with the parameters to train, e.g. `functools.partial(torch.optim.SGD, lr=0.1)`.
         schedule: factor on the learning rate as a function of the share of steps done.
-        example: (N, C, H, W) images, needed only by methods that create projections from the features' shapes.
+        example: (N, C, H, W) images, needed only by methods that size projections or choose layers by themselves.
+        labels: (S,) int64, the true class of every training sample by its index; needed only with `example`, by methods
+            with a memory of all samples.
         seed: what random layers (dropout) draw from, anew each epoch: a resumed run repeats the uninterrupted one.
+
+    Attributes:
+        history: the logged values of each epoch done.
 
     Batches are `distill.types.Batch`, or plain (images, targets) tuples.
     """
@@ -53,6 +58,7 @@ class DistillModule(pl.LightningModule):
         optimizer: OptimizerFactory = partial(torch.optim.AdamW, lr=1e-3),
         schedule: Schedule | None = None,
         example: Tensor | None = None,
+        labels: Tensor | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -61,34 +67,32 @@ class DistillModule(pl.LightningModule):
         self.student = student if isinstance(student, Network) else Network(student)
         # Past nn.Module's registration on purpose: see the class docstring.
         object.__setattr__(self, "teacher", _as_teacher(teacher))
-        self.method = method or (Supervised() if teacher is None else _default_method())
+        self.method = method or (Supervised() if teacher is None else KD())
         self.optimizer_factory = optimizer
         self.schedule = schedule or Constant()
         self.seed = seed
+        self.history: list[dict[str, float]] = []
+        self._total_steps = 1
         self._running = RunningMeans()
         self._validation = nn.ModuleDict()
-        self._connect(example)
+        if self.teacher is not None:
+            self._connect(self.teacher, example, labels)
 
-    def _connect(self, example: Tensor | None) -> None:
+    def _connect(self, teacher: Teacher, example: Tensor | None, labels: Tensor | None) -> None:
         """Tap both networks for the method, and let it create what depends on their shapes."""
-        if self.teacher is None:
-            return
-        wanted = self.method.taps
-        if wanted.student or wanted.teacher:
-            self.method.taps = Taps(self.student.tap(wanted.student), self.teacher.tap(wanted.teacher))
+        for member in self.method.members if isinstance(self.method, Composite) else [self.method]:
+            wanted = member.taps
+            if wanted.student or wanted.teacher:
+                member.taps = Taps(self.student.tap(wanted.student), teacher.tap(wanted.teacher))
         if example is None:
-            if type(self.method).prepare is not Method.prepare:
-                raise ValueError(
-                    f"method {type(self.method).__name__} sizes its projections from the features: "
-                    "give example=IMAGES, one batch of shape (N, C, H, W)"
-                )
             return
-        batch = Batch(example, torch.zeros(len(example), dtype=torch.long), torch.arange(len(example)))
+        labels = torch.zeros(len(example), dtype=torch.long) if labels is None else labels
+        batch = Batch(example, labels[: len(example)], torch.arange(len(example)))
         was_training = self.student.training
         with torch.no_grad():
             student = self.student.eval()(batch.images)
         self.student.train(was_training)
-        self.method.prepare(student, self.teacher(batch))
+        self.method.prepare(Example(student, teacher(batch), labels))
 
     # ---------------------------------------------------------------------------------------------- steps
 
@@ -128,6 +132,10 @@ class DistillModule(pl.LightningModule):
         """What random layers draw is a function of the epoch alone, so that a restart draws the same."""
         seed_torch(self.seed, "epoch", self.current_epoch, self.global_rank)
 
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Weights and temperatures that follow a schedule move with the share of steps done."""
+        self.method.set_progress(self.global_step / self._total_steps)
+
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Log the terms of the last steps, every `log_every_n_steps`."""
         every = self.trainer.log_every_n_steps
@@ -144,6 +152,16 @@ class DistillModule(pl.LightningModule):
         values = {f"train/{name}": value for name, value in means.items()}
         values["train/learning_rate"] = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
         self.log_dict(values, sync_dist=self.trainer.world_size > 1)
+        logged = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
+        self.history.append({"epoch": self.current_epoch + 1, **logged, **values})
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The history goes along, so that a resumed run's curves are whole."""
+        checkpoint["history"] = self.history
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """As `on_save_checkpoint` left it."""
+        self.history = checkpoint["history"]
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation split's means, over all processes."""
@@ -157,8 +175,8 @@ class DistillModule(pl.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """One optimizer over the student's and the method's parameters; the schedule moves at each step."""
         optimizer = self.optimizer_factory([parameter for parameter in self.parameters() if parameter.requires_grad])
-        steps = max(1, int(self.trainer.estimated_stepping_batches))
-        scheduler = LambdaLR(optimizer, lambda step: self.schedule(min(step / steps, 1.0)))
+        self._total_steps = max(1, int(self.trainer.estimated_stepping_batches))
+        scheduler = LambdaLR(optimizer, lambda step: self.schedule(min(step / self._total_steps, 1.0)))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_fit_start(self) -> None:
@@ -216,8 +234,3 @@ def _as_teacher(teacher: nn.Module | None) -> Teacher | None:
         return teacher
     return LiveTeacher(teacher if isinstance(teacher, Network) else Network(teacher))
 
-
-def _default_method() -> Method:
-    from distill.methods import KD
-
-    return KD()

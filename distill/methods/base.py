@@ -1,7 +1,7 @@
 """What every method is: a small module that turns two networks' outputs into named loss terms."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeVar, get_args
 
 import torch
@@ -42,11 +42,14 @@ class Example:
 
     student, teacher: both networks' outputs for one example batch, features included.
     labels: (S,) int64, the true class of every training sample, by its index.
+    classifier: a frozen copy of the teacher's last linear layer, (N, D) embeddings to (N, C) logits; None where no
+        live network teaches.
     """
 
     student: Outputs
     teacher: Outputs
     labels: Tensor
+    classifier: nn.Module | None = None
 
 
 class Method(nn.Module):
@@ -111,6 +114,10 @@ class Method(nn.Module):
             return {}
         return {"ce": self.label_weight * F.cross_entropy(precise(student.logits), batch.targets)}
 
+    def deploy(self, backbone: nn.Module) -> nn.Module:
+        """The network to validate, save and export, sharing its weights with `backbone`: for most methods, itself."""
+        return backbone
+
     def set_progress(self, progress: float) -> None:
         """Move what is scheduled to its value at this share of the run, in [0, 1]. Called before each step."""
         for name, schedule in self.schedules.items():
@@ -148,7 +155,7 @@ class Composite(Method):
                 _select(example.student, method.taps.student),
                 _select(example.teacher, method.taps.teacher),
             )
-            method.prepare(Example(student, teacher, example.labels))
+            method.prepare(replace(example, student=student, teacher=teacher))
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """All members' terms."""
@@ -158,6 +165,12 @@ class Composite(Method):
             for name, term in method(*seen, batch).items():
                 total[name] = total[name] + term if name in total else term
         return total
+
+    def deploy(self, backbone: nn.Module) -> nn.Module:
+        """What the member that changes the network makes of it."""
+        for method in self.members:
+            backbone = method.deploy(backbone)
+        return backbone
 
     def set_progress(self, progress: float) -> None:
         """Move what any member schedules."""
