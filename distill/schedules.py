@@ -27,8 +27,8 @@ class Cosine:
     """
 
     def __init__(self, warmup: float = 0.0, final: float = 0.0) -> None:
-        self.warmup = _share("warmup", warmup, below_one=True)
-        self.final = _share("final", final)
+        self.warmup = share("warmup", warmup, below_one=True)
+        self.final = share("final", final)
 
     def __call__(self, progress: float) -> float:
         """The factor at `progress` in [0, 1]."""
@@ -82,7 +82,7 @@ class Ramp:
         for name, factor in (("start", start), ("end", end)):
             if not 0 <= factor < float("inf"):
                 raise ValueError(f"{name}={factor}: must be a finite factor, zero or more")
-        if _share("begin", begin) >= _share("until", until):
+        if share("begin", begin) >= share("until", until):
             raise ValueError(f"until={until}: must be above begin={begin}")
         if curve not in ("linear", "cosine"):
             raise ValueError(f"curve={curve!r}: must be linear or cosine")
@@ -90,13 +90,14 @@ class Ramp:
 
     def __call__(self, progress: float) -> float:
         """The factor at `progress` in [0, 1]."""
-        share = min(max((progress - self.begin) / (self.until - self.begin), 0.0), 1.0)
+        done = min(max((progress - self.begin) / (self.until - self.begin), 0.0), 1.0)
         if self.curve == "cosine":
-            share = (1 - math.cos(math.pi * share)) / 2
-        return self.start + (self.end - self.start) * share
+            done = (1 - math.cos(math.pi * done)) / 2
+        return self.start + (self.end - self.start) * done
 
 
-def _share(name: str, value: float, *, below_one: bool = False) -> float:
+def share(name: str, value: float, *, below_one: bool = False) -> float:
+    """The value, if it is a share of a whole; ValueError otherwise."""
     if not 0 <= value <= 1 or (below_one and value == 1):
         raise ValueError(f"{name}={value}: must be a share between 0 and 1{', below 1' if below_one else ''}")
     return value

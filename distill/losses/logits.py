@@ -18,12 +18,12 @@ def standardize(logits: Tensor, eps: float = 1e-7) -> Tensor:
     """Z-score over the classes: (z - mean) / (std + eps), std with Bessel's correction (arXiv:2403.01427).
 
     logits: (N, C) or (N, C, *positions). Comes back in at least float32 and the same shape; rows whose logits are all
-    equal, and so any row with C = 1, become 0, with finite gradients.
+    equal, and so any row with C = 1, become 0 and take no gradient.
     """
     logits = precise(logits)
-    centred = logits - logits.mean(1, keepdim=True)
+    flat = (logits == logits[:, :1]).all(1, keepdim=True)  # where the square root has no gradient, or one of rounding
+    centred = (logits - logits.mean(1, keepdim=True)).masked_fill(flat, 0)
     variance = centred.square().sum(1, keepdim=True) / max(1, logits.shape[1] - 1)
-    flat = variance == 0  # the square root has no gradient there
     return centred / (variance.masked_fill(flat, 1).sqrt() + eps)
 
 

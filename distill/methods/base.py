@@ -121,9 +121,10 @@ class Method(nn.Module):
     def set_progress(self, progress: float) -> None:
         """Move what is scheduled to its value at this share of the run, in [0, 1]. Called before each step."""
         for name, schedule in self.schedules.items():
-            if not isinstance(getattr(self, name, None), float | int):
+            value = getattr(self, name, None)
+            if not isinstance(value, float | int) or isinstance(value, bool):
                 raise ValueError(f"schedules={list(self.schedules)}: {type(self).__name__} has no number named {name}")
-            base = self._base_values.setdefault(name, getattr(self, name))
+            base = self._base_values.setdefault(name, value)
             setattr(self, name, base * schedule(progress))
 
     def _seen(self, outputs: Outputs) -> Outputs:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from distill.losses import kl_divergence
 from distill.methods.base import Method, not_negative, positive
-from distill.schedules import Ramp
+from distill.schedules import Ramp, share
 from distill.types import Batch, Outputs
 
 
@@ -43,7 +43,7 @@ class CTKD(Method):
         self.minimum = positive("minimum", minimum)
         self.span = positive("span", span)
         self.reversal = not_negative("reversal", reversal)
-        if not_negative("ramp", ramp) > 0:
+        if share("ramp", ramp) > 0:
             self.schedules["reversal"] = Ramp(until=ramp, curve="cosine")
         self.theta = nn.Parameter(torch.ones(()))
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from distill.losses import kl_divergence
 from distill.losses.logits import as_rows, split_classes
 from distill.methods.base import Method, classes_of, not_negative, positive
-from distill.schedules import Ramp
+from distill.schedules import Ramp, share
 from distill.types import Batch, Outputs
 
 
@@ -44,7 +44,7 @@ class DKD(Method):
         self.temperature = positive("temperature", temperature)
         self.alpha = not_negative("alpha", alpha)
         self.beta = not_negative("beta", beta)
-        if not_negative("warmup", warmup) > 0:
+        if share("warmup", warmup) > 0:
             self.schedules["weight"] = Ramp(until=warmup)
 
     def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
