@@ -6,6 +6,7 @@ of a wrong type is one line that names the setting.
 
 import dataclasses
 import inspect
+import logging
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,14 +22,17 @@ from pytorch_lightning.loggers import Logger
 from torch import nn
 from typeguard import TypeCheckError, check_type
 
-from distill.checkpoint import load_weights
+from distill.checkpoint import CheckpointError, load_weights
 from distill.data.augment import Augment
 from distill.data.source import ImageSource
 from distill.errors import SettingError, suggestion
 from distill.methods import Composite, Method
 from distill.models.network import Network
+from distill.models.preprocessing import preprocessing_of
 from distill.schedules import Schedule
 from distill.teachers import Teacher
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -151,8 +155,9 @@ class DataSettings:
     batch_size: int
     student_fraction: float
     augment: dict[str, Any]
-    mean: list[float] | None
-    std: list[float] | None
+    workers: int | None = None
+    mean: list[float] | None = None
+    std: list[float] | None = None
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -175,6 +180,14 @@ class NetworkSettings:
     def __post_init__(self) -> None:
         if self.max_epochs < 1:
             raise ValueError(f"max_epochs={self.max_epochs}: must be 1 or more")
+
+
+@dataclass(frozen=True)
+class MethodSettings:
+    """What every method takes, beside what its own file in configs/method/ sets."""
+
+    standardize_logits: bool = False
+    schedules: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def settings(config: DictConfig, where: str, cls: type[T]) -> T:
@@ -209,13 +222,18 @@ def network(config: DictConfig, where: str, data: ImageSource, statistics: tuple
     if "name" in _parameters(_locate(target, where)):
         given["name"] = own.name
     backbone = instantiate(target, where, nn.Module, **given)
-    mean, std = (own.mean, own.std) if own.mean or own.std else statistics
+    pretrained = preprocessing_of(backbone)
+    choices = ((own.mean, own.std), (pretrained.mean, pretrained.std), statistics)
+    mean, std = next((mean, std) for mean, std in choices if mean or std)
     if own.checkpoint is not None:
         try:
-            load_weights(backbone, Path(own.checkpoint))
-        except ValueError as error:
+            log.info(load_weights(backbone, own.checkpoint).summary())
+        except CheckpointError as error:
             raise SettingError(f"{where}.checkpoint={own.checkpoint}: {error}") from error
-    return Network(backbone, name=own.name, mean=mean, std=std, size=own.size)
+    try:
+        return Network(backbone, name=own.name, mean=mean, std=std, size=own.size or pretrained.size)
+    except SettingError as error:
+        raise SettingError(f"{where}.{error}") from error
 
 
 def method(config: DictConfig) -> Method:
@@ -227,8 +245,20 @@ def method(config: DictConfig) -> Method:
         where = f"method.{name}"
         if not isinstance(node, DictConfig):
             raise SettingError(f"{where}={node}: a method is a node with _target_; choose one with method={name}")
-        built[str(name)] = instantiate(node, where, Method)
+        built[str(name)] = _method(node, where)
     return next(iter(built.values())) if len(built) == 1 else Composite(built)
+
+
+def _method(config: DictConfig, where: str) -> Method:
+    """One method, with what any of them takes: standardised logits, schedules on its numbers."""
+    own = settings(config, where, MethodSettings)
+    built = instantiate(_without(config, MethodSettings), where, Method)
+    built.standardize_logits = own.standardize_logits
+    for name, node in (config.get("schedules") or {}).items():
+        if not isinstance(getattr(built, name, None), float | int):
+            raise SettingError(f"{where}.schedules.{name}: {type(built).__name__} has no number of this name")
+        built.schedules[name] = instantiate(node, f"{where}.schedules.{name}", Callable)  # type: ignore[arg-type]
+    return built
 
 
 def optimizer(config: DictConfig) -> Callable[..., Any]:

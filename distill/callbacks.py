@@ -49,7 +49,7 @@ class Throughput(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log the rate so far."""
         if self.images_per_second is not None:
-            pl_module.log("train/images_per_second", self.images_per_second, rank_zero_only=True)
+            pl_module.log("train/images_per_second", self.images_per_second, sync_dist=trainer.world_size > 1)
 
 
 class StageProgress(pl.Callback):

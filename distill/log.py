@@ -27,7 +27,7 @@ def log_to(file: Path) -> None:
     terminal.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
     for name in OURS:
         logger = logging.getLogger(name)
-        logger.setLevel(logging.INFO)
+        logger.setLevel(logging.INFO if name == "distill" else logging.WARNING)
         logger.handlers = [everything, terminal]
         logger.propagate = False
     logging.captureWarnings(True)

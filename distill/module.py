@@ -15,6 +15,7 @@ from torchmetrics import MeanMetric
 
 from distill.losses import kl_divergence
 from distill.methods import KD, Composite, Example, Method, Supervised, Taps
+from distill.models import taps
 from distill.models.network import Network
 from distill.schedules import Constant, Schedule
 from distill.seeding import seed_torch
@@ -42,12 +43,14 @@ class DistillModule(pl.LightningModule):
         seed: what random layers (dropout) draw from, anew each epoch: a resumed run repeats the uninterrupted one.
 
     Attributes:
+        deployed: the network to validate and save: the student, unless the method adds a part to it for good.
         history: the logged values of each epoch done.
 
     Batches are `distill.types.Batch`, or plain (images, targets) tuples.
     """
 
     teacher: Teacher | None
+    deployed: Network
 
     def __init__(
         self,
@@ -67,6 +70,7 @@ class DistillModule(pl.LightningModule):
         self.student = student if isinstance(student, Network) else Network(student)
         # Past nn.Module's registration on purpose: see the class docstring.
         object.__setattr__(self, "teacher", _as_teacher(teacher))
+        self._deploy(self.student)
         self.method = method or (Supervised() if teacher is None else KD())
         self.optimizer_factory = optimizer
         self.schedule = schedule or Constant()
@@ -80,10 +84,15 @@ class DistillModule(pl.LightningModule):
 
     def _connect(self, teacher: Teacher, example: Tensor | None, labels: Tensor | None) -> None:
         """Tap both networks for the method, and let it create what depends on their shapes."""
-        for member in self.method.members if isinstance(self.method, Composite) else [self.method]:
+        members = self.method.members if isinstance(self.method, Composite) else [self.method]
+        for member in members:
             wanted = member.taps
-            if wanted.student or wanted.teacher:
-                member.taps = Taps(self.student.tap(wanted.student), teacher.tap(wanted.teacher))
+            if not (wanted.student or wanted.teacher):
+                continue
+            if example is not None and teacher.network is not None:
+                layers = taps.resolve(wanted.student, wanted.teacher, self.student, teacher.network, example)
+                wanted = Taps(*layers)
+            member.taps = Taps(self.student.tap(wanted.student), teacher.tap(wanted.teacher))
         if example is None:
             return
         labels = torch.zeros(len(example), dtype=torch.long) if labels is None else labels
@@ -92,13 +101,19 @@ class DistillModule(pl.LightningModule):
         with torch.no_grad():
             student = self.student.eval()(batch.images)
         self.student.train(was_training)
-        self.method.prepare(Example(student, teacher(batch), labels))
+        classifier = None if teacher.network is None else taps.classifier(teacher.network, example)
+        self.method.prepare(Example(student, teacher(batch), labels, classifier))
+        self._deploy(self.student.around(self.method.deploy(self.student.backbone)))
+
+    def _deploy(self, network: Network) -> None:
+        # Past registration too: its weights are the student's and the method's, and belong once in a checkpoint.
+        object.__setattr__(self, "deployed", network)
 
     # ---------------------------------------------------------------------------------------------- steps
 
     def forward(self, images: Tensor) -> Tensor:
-        """The student's (N, classes) logits for (N, C, H, W) images."""
-        outputs: Outputs = self.student(images)
+        """The (N, classes) logits for (N, C, H, W) images, of the network that is deployed."""
+        outputs: Outputs = self.deployed(images)
         return outputs.logits
 
     def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
@@ -115,7 +130,7 @@ class DistillModule(pl.LightningModule):
         """Accuracy on the validation split; agreement and KL with the teacher where there is one."""
         batch = Batch(*batch)
         answers = self.teacher(batch) if self.teacher is not None else None
-        outputs: Outputs = self.student(batch.images)
+        outputs: Outputs = self.deployed(batch.images)
         values = _measure(outputs, answers, batch)
         values.pop("teacher_entropy", None)
         values["ce"] = F.cross_entropy(outputs.logits.float(), batch.targets)
@@ -167,7 +182,7 @@ class DistillModule(pl.LightningModule):
         """Log the validation split's means, over all processes."""
         for name, metric in self._validation.items():
             assert isinstance(metric, MeanMetric)
-            self.log(f"val/{name}", metric.compute())
+            self.log(f"val/{name}", metric.compute(), sync_dist=self.trainer.world_size > 1)
             metric.reset()
 
     # ---------------------------------------------------------------------------------------------- optimisation

@@ -12,7 +12,9 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from distill import build, preflight
+from distill.answers import answer
 from distill.data import ImageSource
+from distill.data.augment.color import to_float
 from distill.data.module import student_samples
 from distill.errors import SettingError
 from distill.files import write_text
@@ -24,9 +26,11 @@ from distill.models import cost
 from distill.models.network import Network
 from distill.report import Results, StageResult, write_report
 from distill.seeding import seed_torch
-from distill.stage import Record, Stage, answers
+from distill.stage import Record, Stage
 
 log = logging.getLogger("distill")
+
+PACKAGES = ("distill", "torch", "torchvision", "pytorch-lightning", "hydra-core")
 
 HEADING = """\
 # The configuration of this run, every value resolved. To run it again:
@@ -123,16 +127,15 @@ def run_stages(prepared: Run, started: float) -> None:
     records: dict[str, Record] = {}
     teacher = prepared.network("teacher")
     if config.teacher.checkpoint is None:
-        records["teacher"] = prepared.stage("teacher").train(teacher, None, Supervised())
+        teacher, records["teacher"] = prepared.stage("teacher").train(teacher, None, Supervised())
     networks = {"teacher": teacher}
     if config.baseline:
-        networks["baseline"] = prepared.network("student")
-        records["baseline"] = prepared.stage("baseline").train(networks["baseline"], None, Supervised())
-    networks["student"] = prepared.network("student")
-    seed_torch(config.seed, "method")
-    method = build.method(config.method)
-    answering = build.teacher(config.teaching, teacher)
-    records["student"] = prepared.stage("student").train(networks["student"], answering, method)
+        stage = prepared.stage("baseline")
+        networks["baseline"], records["baseline"] = stage.train(prepared.network("student"), None, Supervised())
+    student = prepared.network("student")
+    seed_torch(config.seed, "method", "weights")
+    stage, answering = prepared.stage("student"), build.teacher(config.teaching, teacher)
+    networks["student"], records["student"] = stage.train(student, answering, build.method(config.method))
     if int(torch.distributed.get_rank() if torch.distributed.is_initialized() else 0) == 0:
         results = evaluate(prepared, networks, records, started)
         write_report(results, config, directory)
@@ -140,24 +143,23 @@ def run_stages(prepared: Run, started: float) -> None:
 
 def evaluate(prepared: Run, networks: dict[str, Network], records: dict[str, Record], started: float) -> Results:
     """Score every network on the validation split, in float32, and measure what it costs."""
-    source = prepared.source
-    device = build.trainer(prepared.config.trainer, logger=False, max_epochs=1).strategy.root_device
-    targets = source.val.targets
-    logits = {name: answers(network, source, 4 * prepared.config.data.batch_size, device) for name, network in networks.items()}
-    image = source.val.images[:1].float().div(255).to(device)
+    source, config = prepared.source, prepared.config
+    device = build.trainer(config.trainer, logger=False, max_epochs=1).strategy.root_device
+    answers = {name: answer(network, source, config.data.batch_size, device) for name, network in networks.items()}
+    teacher = answers["teacher"]
+    image = to_float(source.val.show(torch.tensor([0]))).to(device)
     stages = {
         name: StageResult(
             network=network.name,
-            scores=score(logits[name], targets, None if name == "teacher" else logits["teacher"]),
+            scores=score(answers[name].logits, teacher.targets, None if name == "teacher" else teacher.logits),
             parameters=cost.parameters(network),
             flops=cost.flops(network, image),
             latency_ms=cost.latency_ms(network, image),
-            logits=logits[name],
+            logits=answers[name].logits,
             record=records.get(name),
         )
         for name, network in networks.items()
     }
-    config = prepared.config
     return Results(
         data=source.name,
         method=[str(name) for name in config.method],
@@ -165,12 +167,11 @@ def evaluate(prepared: Run, networks: dict[str, Network], records: dict[str, Rec
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({platform.machine()})",
         precision=str(config.trainer.precision),
         stages=stages,
-        images=source.val.images,
-        targets=targets,
+        targets=teacher.targets,
+        picture=lambda place: source.val.show(teacher.indices[place : place + 1])[0],
         class_names=list(source.class_names),
         seconds=time.perf_counter() - started,
-        versions={name: version(name) for name in ("distill", "torch", "torchvision", "pytorch-lightning", "hydra-core")}
-        | {"python": platform.python_version()},
+        versions={package: version(package) for package in PACKAGES} | {"python": platform.python_version()},
     )
 
 

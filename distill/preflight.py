@@ -3,6 +3,7 @@
 import torch
 
 from distill.data import ImageSource
+from distill.data.augment.color import to_float
 from distill.errors import SettingError
 from distill.models.network import Network
 from distill.types import Outputs
@@ -14,7 +15,7 @@ def check_network(network: Network, where: str, source: ImageSource) -> None:
     Raises:
         SettingError: it cannot take them, or answers for other classes than the data has.
     """
-    images = source.train.images[:2].float() / 255
+    images = to_float(source.train.show(torch.arange(min(2, len(source.train)))))
     was_training = network.training
     try:
         with torch.no_grad():
@@ -25,9 +26,9 @@ def check_network(network: Network, where: str, source: ImageSource) -> None:
     finally:
         network.train(was_training)
     shape = tuple(outputs.logits.shape)
-    if shape[:2] != (2, source.num_classes):
+    if shape != (len(images), source.num_classes):
         raise SettingError(
-            f"{where}: {network.name} answers with logits of shape {shape} for 2 images, and {source.name} has "
+            f"{where}: {network.name} answers with logits of shape {shape} for {len(images)} images, and {source.name} has "
             f"{source.num_classes} classes: give it {source.num_classes} outputs"
         )
     if not outputs.logits.isfinite().all():

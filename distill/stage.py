@@ -1,6 +1,7 @@
 """One stage of a run: a network trained from its seed to its weights file, or taken up where it was left."""
 
 import json
+import logging
 import sys
 import time
 from dataclasses import asdict, dataclass, field
@@ -20,7 +21,8 @@ from distill.models.network import Network
 from distill.module import DistillModule
 from distill.seeding import seed_torch
 from distill.teachers import Teacher
-from distill.types import Batch
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,49 +69,58 @@ class Stage:
         """The unfinished stage's state."""
         return self.directory / "checkpoints" / self.name
 
-    def train(self, network: Network, teacher: Teacher | None, method: Method) -> Record:
-        """Train `network` in place; every process ends with the same weights.
+    def train(self, network: Network, teacher: Teacher | None, method: Method) -> tuple[Network, Record]:
+        """Train `network` in place and return it, or what the method deploys in its stead.
 
-        A finished stage is read from its files; an unfinished one goes on from its last epoch.
+        Every process ends with the same weights. A finished stage is read from its files; an unfinished one goes on
+        from its last epoch.
         """
+        module = self.module(network, teacher, method)
         record_file = self.checkpoints / "record.json"
-        if self.weights.is_file() and record_file.is_file():
-            load_weights(network.backbone, self.weights)
-            return Record(**json.loads(record_file.read_text()))
-        seed = self.config.seed
-        # The baseline is the student without the teacher: the same seed, and so the same weights to start from.
-        seed_torch(seed, "student" if self.name == "baseline" else self.name, "training")
-        data = ImageDataModule(
-            self.source,
-            batch_size=self.config.data.batch_size,
-            augment=build.augment(self.config.data),
-            seed=seed,
-            samples=self.samples,
-        )
-        module = DistillModule(
+        if not (self.weights.is_file() and record_file.is_file()):
+            self._fit(module, record_file)
+        load_weights(module.deployed.backbone, self.weights)
+        return module.deployed, Record(**json.loads(record_file.read_text()))
+
+    def module(self, network: Network, teacher: Teacher | None, method: Method) -> DistillModule:
+        """What Lightning trains."""
+        return DistillModule(
             network,
             teacher,
             method,
             optimizer=build.optimizer(self.config.optimizer),
             schedule=build.schedule(self.config.scheduler),
-            example=data.example(),
+            example=self._data().example(),
             labels=self.source.train.targets,
-            seed=seed,
+            seed=self.config.seed,
         )
+
+    def _data(self) -> ImageDataModule:
+        data = self.config.data
+        return ImageDataModule(
+            self.source,
+            batch_size=data.batch_size,
+            augment=build.augment(data),
+            seed=self.config.seed,
+            samples=self.samples,
+            workers=data.workers,
+        )
+
+    def _fit(self, module: DistillModule, record_file: Path) -> None:
+        # The baseline is the student without the teacher: the same seed, and so the same weights to start from.
+        seed_torch(self.config.seed, "student" if self.name == "baseline" else self.name, "training")
         throughput = Throughput()
         trainer = self._trainer(throughput)
         start = time.perf_counter()
         last = self.checkpoints / "last.ckpt"
-        trainer.fit(module, datamodule=data, ckpt_path=last if last.is_file() else None, weights_only=True)
-        if trainer.interrupted:
-            raise KeyboardInterrupt
+        log.info(f"{self.name}: {len(self.samples)} images, {self.max_epochs} epochs")
+        trainer.fit(module, datamodule=self._data(), ckpt_path=last if last.is_file() else None, weights_only=True)
         record = Record(time.perf_counter() - start, throughput.images_per_second, module.history)
         if trainer.is_global_zero:
-            save_weights(network.backbone, self.weights)
+            save_weights(module.deployed.backbone, self.weights, {"name": module.deployed.name})
             write_text(record_file, json.dumps(asdict(record)))
         trainer.strategy.barrier()
-        load_weights(network.backbone, self.weights)
-        return record
+        log.info(f"{self.name} trained in {record.seconds:.1f} s")
 
     def _trainer(self, throughput: Throughput) -> pl.Trainer:
         configured = self.config.trainer.progress
@@ -122,11 +133,3 @@ class Stage:
             logger=build.logger(self.config.logger, self.directory, self.name),
             callbacks=[*callbacks, throughput, StageProgress(self.name, bars=bars)],
         )
-
-
-@torch.no_grad()
-def answers(network: Network, source: ImageSource, batch_size: int, device: torch.device) -> torch.Tensor:
-    """A network's (N, C) float32 logits for the validation split, in order, on the processor."""
-    network = network.to(device).eval()
-    loader = ImageDataModule(source, batch_size=batch_size).val_dataloader()
-    return torch.cat([network(Batch(*batch).images.to(device)).logits.float().cpu() for batch in loader])

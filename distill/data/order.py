@@ -75,8 +75,8 @@ class EvaluationOrder:
         return -(-len(self.indices) // self.batch_size)
 
     def __iter__(self) -> Iterator[Draw]:
-        for indices in self.indices.split(self.batch_size):
-            yield Draw(0, indices)
+        for start in range(0, len(self.indices), self.batch_size):
+            yield Draw(0, self.indices[start : start + self.batch_size])
 
 
 def share_of_each_class(targets: Tensor, fraction: float, seed: int) -> Tensor:

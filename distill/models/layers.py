@@ -83,12 +83,13 @@ def suggest_pairs(student: Sequence[Layer], teacher: Sequence[Layer]) -> list[Pa
 
     Blocks of transformers, which have no resolutions to tell stages by, are paired at quarters of the way.
     """
-    ours, theirs = _stages(student), _stages(teacher)
+    our_blocks, their_blocks = _blocks(student), _blocks(teacher)
+    ours, theirs = _stages(_outside(our_blocks, student)), _stages(_outside(their_blocks, teacher))
     pairs = [(layer, theirs[resolution]) for resolution, layer in ours.items() if resolution in theirs]
     if not any(layer.resolution[0].startswith("grid") for layer, _ in pairs):
         grids = ([x for x in stages.values() if x.resolution[0].startswith("grid")] for stages in (ours, theirs))
         pairs += _at_equal_shares(*grids)
-    blocks = _at_equal_shares(_blocks(student), _blocks(teacher))
+    blocks = _at_equal_shares(our_blocks, their_blocks)
     if blocks:
         pairs = [pair for pair in pairs if pair[0].resolution[0] != "sequence"] + blocks
     return _in_order(pairs, student, teacher)
@@ -138,6 +139,12 @@ def _blocks(layers: Sequence[Layer]) -> list[Layer]:
         if layer.resolution[0] == "sequence" and stem != layer.path:
             rows[stem, layer.kind].append(layer)
     return max(rows.values(), key=len, default=[])
+
+
+def _outside(blocks: Sequence[Layer], layers: Sequence[Layer]) -> list[Layer]:
+    """Leave out what is inside of blocks, where tensors by attention head look like feature maps."""
+    inside = tuple(f"{block.path}." for block in blocks)
+    return [layer for layer in layers if not layer.path.startswith(inside)]
 
 
 def _at_equal_shares(ours: Sequence[Layer], theirs: Sequence[Layer]) -> list[Pair]:

@@ -98,7 +98,7 @@ def disagreements(results: Results) -> Figure:
         if place >= len(shown):
             continue
         index = shown[place]
-        axes.imshow(_picture(results.images[index]), cmap="gray_r", vmin=0, vmax=255, interpolation="nearest")
+        axes.imshow(_picture(results.picture(index)), cmap="gray_r", vmin=0, vmax=255, interpolation="nearest")
         truth = int(results.targets[index])
         captions = []
         for name in ("teacher", "student"):

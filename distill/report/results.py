@@ -1,5 +1,6 @@
 """What a run found out, as plain data: summary.json, the table, the figures and the page are drawn from it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +47,10 @@ class StageResult:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """A whole run. `stages` has 'teacher', 'student' and, where it was trained, 'baseline'."""
+    """A whole run. `stages` has 'teacher', 'student' and, where it was trained, 'baseline'.
+
+    targets: (N,) int64 of the validation split. picture: its (C, H, W) uint8 image at a place from 0 to N - 1.
+    """
 
     data: str
     method: list[str]
@@ -54,8 +58,8 @@ class Results:
     device: str
     precision: str
     stages: dict[str, StageResult]
-    images: Tensor
     targets: Tensor
+    picture: Callable[[int], Tensor]
     class_names: list[str]
     seconds: float
     versions: dict[str, str]

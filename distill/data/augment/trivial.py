@@ -48,13 +48,14 @@ def _identity(images: Tensor, _strength: Tensor) -> Tensor:
 
 
 def _shear_x(images: Tensor, strength: Tensor) -> Tensor:
+    """About the upper left corner, which lies half a pixel outside the first pixel's centre."""
     one, zero = torch.ones_like(strength), torch.zeros_like(strength)
-    return affine(images, torch.stack([one, strength, zero], 1), torch.stack([zero, one, zero], 1))
+    return affine(images, torch.stack([one, strength, strength / 2], 1), torch.stack([zero, one, zero], 1))
 
 
 def _shear_y(images: Tensor, strength: Tensor) -> Tensor:
     one, zero = torch.ones_like(strength), torch.zeros_like(strength)
-    return affine(images, torch.stack([one, zero, zero], 1), torch.stack([strength, one, zero], 1))
+    return affine(images, torch.stack([one, zero, zero], 1), torch.stack([strength, one, strength / 2], 1))
 
 
 def _translate_x(images: Tensor, pixels: Tensor) -> Tensor:
