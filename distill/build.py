@@ -186,8 +186,8 @@ def trainer(config: DictConfig, **given: Any) -> pl.Trainer:
     Raises:
         SettingError: also where the machine hasn't the devices that are asked for.
     """
-    read(config, "trainer", TrainerSettings)
     node = without(config, TrainerSettings)
+    given = {"max_epochs": config.max_epochs, **given}
     for name in given:
         node.pop(name, None)
     fixed = {

@@ -1,14 +1,18 @@
 """A config node against the signature of what it configures: unknown, missing and mistyped settings, a line each."""
 
 import inspect
+import types
 import typing
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from typeguard import TypeCheckError, check_type
 
 from distill.errors import SettingError, suggestion
+
+IN_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
 
 def check_node(config: DictConfig, where: str, target: Any, given: Collection[str]) -> None:
@@ -23,14 +27,17 @@ def check_node(config: DictConfig, where: str, target: Any, given: Collection[st
     Raises:
         SettingError: the first key that is unknown, missing or of a wrong type.
     """
-    values: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    for name in sorted(OmegaConf.missing_keys(config)):
+        raise SettingError(f"{join(where, name)} is not set: give {join(where, name)}=VALUE")
+    values: Any = OmegaConf.to_container(config, resolve=True)
     parameters = parameters_of(target)
     named = {name for name, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     hints = _hints(target)
     for name in (str(name) for name in values if not str(name).startswith("_")):
         if name not in named and not open_ended:
-            raise SettingError(f"{join(where, name)} is not a setting{suggestion(name, named - {*given})}")
+            known = [join(where, other) for other in named - {*given}]
+            raise SettingError(f"{join(where, name)} is not a setting{suggestion(join(where, name), known)}")
         if name in hints and not isinstance(values[name], Mapping):
             check_value(join(where, name), values[name], hints[name])
     missing = [n for n in named if parameters[n].default is inspect.Parameter.empty and n not in {*values, *given}]
@@ -43,10 +50,7 @@ def check_value(where: str, value: Any, hint: Any) -> None:
     try:
         check_type(value, hint)
     except TypeCheckError:
-        wanted = hint.__name__ if inspect.isclass(hint) else str(hint)
-        for module in ("typing.", "collections.abc."):
-            wanted = wanted.replace(module, "")
-        raise SettingError(f"{where}={value!r}: must be of type {wanted}, and is a {type(value).__name__}") from None
+        raise SettingError(f"{where}={value!r}: must be {_described(hint)}") from None
 
 
 def parameters_of(target: Any) -> Mapping[str, inspect.Parameter]:
@@ -59,7 +63,8 @@ def parameters_of(target: Any) -> Mapping[str, inspect.Parameter]:
 
 def located(where: str, error: BaseException) -> str:
     """An error's message with its place: `temperature=0: must ...` in `method.kd` is of `method.kd.temperature`."""
-    message = str(error) if isinstance(error, ValueError | TypeError) else f"{type(error).__name__}: {error}"
+    plain = isinstance(error, ValueError | TypeError | MisconfigurationException)
+    message = str(error) if plain else f"{type(error).__name__}: {error}"
     if isinstance(error, SettingError) and message.startswith(where):
         return message
     name, equals, _ = message.partition("=")
@@ -69,6 +74,20 @@ def located(where: str, error: BaseException) -> str:
 def join(where: str, name: str) -> str:
     """A key's full path."""
     return f"{where}.{name}" if where else name
+
+
+def _described(hint: Any) -> str:
+    """A type in words: 'int', 'one of batchmean, sum', 'float or null', 'list of str'."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is type(None):
+        return "null"
+    if origin is typing.Literal:
+        return f"one of {', '.join(map(str, arguments))}"
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(dict.fromkeys(map(_described, arguments)))
+    if origin is not None and arguments:
+        return f"{origin.__name__.lower()} of {', '.join(map(_described, arguments))}"
+    return IN_WORDS.get(hint) or getattr(hint, "__name__", str(hint))
 
 
 def _hints(target: Any) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Reading never runs code that a file brings with it.
 """
 
 import argparse
+import difflib
 import os
 import pickle
 import re
@@ -20,7 +21,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from distill.errors import SettingError, suggestion
+from distill.errors import SettingError
 from distill.matching import best_fits, complaint, plain, some
 
 # What published checkpoints keep beside their weights: command lines and accuracies. Making these runs no code.
@@ -138,7 +139,8 @@ def _existing(path: Path) -> Path:
         raise CheckpointError(f"{path}: is a folder; name the file of weights in it")
     if not path.is_file():
         beside = [p.name for p in path.parent.iterdir() if p.is_file()] if path.parent.is_dir() else []
-        hint = suggestion(path.name, beside) if path.parent.is_dir() else "; its folder does not exist either"
+        close = difflib.get_close_matches(path.name, beside, n=1)
+        hint = f"; did you mean {path.with_name(close[0])}?" if close else "; give a .safetensors, .pt or .ckpt file"
         raise CheckpointError(f"{path}: no such file{hint}")
     return path
 

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -15,6 +15,11 @@ from omegaconf.errors import OmegaConfBaseException
 from distill.errors import SettingError, explain
 
 _PACKAGE = Path(__file__).parent
+T = TypeVar("T")
+
+DEBUGGING = os.environ.get("HYDRA_FULL_ERROR") == "1"
+os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors on instead of printing them its own way
+
 CONFIGS = next(path for path in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if path.is_dir())
 
 
@@ -22,53 +27,54 @@ CONFIGS = next(path for path in (_PACKAGE / "configs", _PACKAGE.parent / "config
 def _train(config: DictConfig) -> float:
     from distill.pipeline import run
 
-    return run(config, Path(HydraConfig.get().runtime.output_dir))
+    return one_line_errors(lambda: run(config, Path(HydraConfig.get().runtime.output_dir)))
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="evaluate")
 def _evaluate(config: DictConfig) -> None:
     from distill.evaluate import evaluate_run
 
-    evaluate_run(config)
+    one_line_errors(lambda: evaluate_run(config))
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="export")
 def _export(config: DictConfig) -> None:
     from distill.export import export_run
 
-    export_run(config)
+    one_line_errors(lambda: export_run(config))
 
 
 def train() -> None:
     """`python train.py`, `distill-train`."""
-    _one_line_errors(_train)
+    one_line_errors(_train)
 
 
 def evaluate() -> None:
     """`python scripts/evaluate.py run=DIR`, `distill-evaluate`."""
-    _one_line_errors(_evaluate)
+    one_line_errors(_evaluate)
 
 
 def export() -> None:
     """`python scripts/export.py run=DIR format=onnx`, `distill-export`."""
-    _one_line_errors(_export)
+    one_line_errors(_export)
 
 
 def compare() -> None:
     """`python scripts/compare.py DIR DIR ...`, `distill-compare`."""
     from distill.report.compare import main
 
-    _one_line_errors(lambda: main(sys.argv[1:]))
+    one_line_errors(lambda: main(sys.argv[1:]))
 
 
-def _one_line_errors(command: Callable[[], Any]) -> None:
-    """A user's mistake ends in one line and exit status 2; HYDRA_FULL_ERROR=1 shows the traceback too."""
-    debugging = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors on instead of printing them its own way
+def one_line_errors(command: Callable[[], T]) -> T:
+    """A user's mistake ends in one line and exit status 2; HYDRA_FULL_ERROR=1 shows the traceback instead.
+
+    Around the commands for what Hydra finds, and around the work itself so that Hydra adds no lines of its own.
+    """
     try:
-        command()
+        return command()
     except (SettingError, HydraException, OmegaConfBaseException) as error:
-        if debugging:
+        if DEBUGGING:
             raise
         print(f"error: {explain(error)}", file=sys.stderr)
         sys.exit(2)

@@ -23,13 +23,16 @@ def explain(error: BaseException) -> str:
     cause = error.__cause__ or error
     unknown_key = getattr(cause, "full_key", None)
     if "not in struct" in str(cause) and unknown_key:
-        return f"{unknown_key} is not a setting{suggestion(str(cause.key), _siblings(cause))}"  # type: ignore[attr-defined]
+        known = [f"{unknown_key.rpartition('.')[0]}.{name}".lstrip(".") for name in _siblings(cause)]
+        return f"{unknown_key} is not a setting{suggestion(unknown_key, known)}"
     if type(cause).__name__ == "MissingMandatoryValue" and unknown_key:
         return f"{unknown_key} is not set: give {unknown_key}=VALUE"
     unknown_option = re.search(r"Could not (?:find|load) '([^']+)/([^'/]+)'", str(error))
     if unknown_option:
         group, option = unknown_option.groups()
         return f"{group}={option}: there is no configs/{group}/{option}.yaml{suggestion(option, _options(group))}"
+    if isinstance(override := getattr(error, "override", None), str):
+        return f"{override}: cannot be read; write NAME=VALUE, and quotes around values with special characters"
     lines = [line.strip() for line in str(error).splitlines() if line.strip() and "hydra.cc" not in line]
     return "; ".join(lines[:2]) or type(error).__name__
 

@@ -31,7 +31,7 @@ def evaluate_run(config: DictConfig) -> dict[str, dict[str, float | None]]:
     directory = Path(config.run)
     finished = load_run(directory)
     source = finished.run.source if config.data is None else _other_data(config.data, finished.run.source)
-    device = build.trainer(config.trainer, logger=False, max_epochs=1).strategy.root_device
+    device = build.trainer(config.trainer, logger=False).strategy.root_device
     batch_size = finished.run.config.data.batch_size
     answers = {name: answer(network, source, batch_size, device) for name, network in finished.networks.items()}
     teacher = answers["teacher"]

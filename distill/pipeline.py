@@ -26,7 +26,7 @@ from distill.models import cost
 from distill.models.network import Network
 from distill.report import Results, StageResult, write_report
 from distill.seeding import seed_torch
-from distill.settings import DataSettings, RunSettings, read
+from distill.settings import DataSettings, RunSettings, TrainerSettings, read
 from distill.stage import Record, Stage
 
 log = logging.getLogger("distill")
@@ -93,7 +93,7 @@ def run(config: DictConfig, directory: Path) -> float:
         config.trainer = {**trainer, "max_epochs": config.trainer.max_epochs}
     log_to(directory / "train.log")
     prepared = prepare(config, directory)
-    processes = processes_to_start(build.trainer(config.trainer, logger=False, max_epochs=1))
+    processes = processes_to_start(build.trainer(config.trainer, logger=False))
     write_text(directory / "config.yaml", HEADING + OmegaConf.to_yaml(config, resolve=True))
     if processes:
         launch(directory, processes)
@@ -107,6 +107,7 @@ def prepare(config: DictConfig, directory: Path) -> Run:
     """Build and check every part once; nothing is kept but the data."""
     settings = read(config, "", RunSettings)
     data = read(config.data, "data", DataSettings)
+    read(config.trainer, "trainer", TrainerSettings)
     build.method(config.method)
     build.optimizer(config.optimizer)
     build.schedule(config.scheduler)
@@ -148,7 +149,7 @@ def run_stages(prepared: Run, started: float) -> None:
 def evaluate(prepared: Run, networks: dict[str, Network], records: dict[str, Record], started: float) -> Results:
     """Score every network on the validation split, in float32, and measure what it costs."""
     source, config = prepared.source, prepared.config
-    device = build.trainer(config.trainer, logger=False, max_epochs=1).strategy.root_device
+    device = build.trainer(config.trainer, logger=False).strategy.root_device
     answers = {name: answer(network, source, config.data.batch_size, device) for name, network in networks.items()}
     teacher = answers["teacher"]
     image = to_float(source.val.show(torch.tensor([0]))).to(device)

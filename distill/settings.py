@@ -75,6 +75,11 @@ class TrainerSettings:
     """What configs/trainer/ sets beside the arguments of pytorch_lightning.Trainer."""
 
     progress: bool | typing.Literal["auto"] = "auto"
+    max_epochs: int = 1
+
+    def __post_init__(self) -> None:
+        if self.max_epochs < 1:
+            raise ValueError(f"max_epochs={self.max_epochs}: must be 1 or more")
 
 
 def read(config: DictConfig, where: str, cls: type[T]) -> T:
