@@ -1,19 +1,24 @@
 """Batches for every stage of a run, on whatever device and in however many processes it happens."""
 
-from collections.abc import Sequence
+import logging
+import os
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from distill.data.augment import Augment
-from distill.data.memory import MemoryDataset
-from distill.data.order import EvaluationOrder, TrainingOrder
+from distill.data.augment.color import to_float
+from distill.data.batches import Batches
+from distill.data.order import EvaluationOrder, TrainingOrder, share_of_each_class
 from distill.data.source import ImageSource, Split
+from distill.data.stream import Stream
 from distill.seeding import derive_seed
-from distill.types import Batch
+
+log = logging.getLogger(__name__)
+
+MOST_WORKERS = 8
 
 
 class ImageDataModule(pl.LightningDataModule):
@@ -25,6 +30,11 @@ class ImageDataModule(pl.LightningDataModule):
         augment: what to do to training images.
         seed: of order, augmentation and the student's share.
         samples: (S,) indices of the training samples to use; None for all.
+        workers: processes that decode images which stream from files, for each training process; 0 for none, None for
+            as many as there are cores, at most 8. Images in memory need none.
+
+    Raises:
+        ValueError: a setting out of its range.
     """
 
     def __init__(
@@ -35,42 +45,74 @@ class ImageDataModule(pl.LightningDataModule):
         augment: Augment | None = None,
         seed: int = 0,
         samples: Tensor | None = None,
+        workers: int | None = None,
     ) -> None:
         super().__init__()
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size}: must be 1 or more")
+        if workers is not None and workers < 0:
+            raise ValueError(f"workers={workers}: must be 0 or more, or null for as many as there are cores")
         self.source = source
         self.batch_size = batch_size
         self.augment = augment
         self.seed = seed
         self.samples = torch.arange(len(source.train)) if samples is None else samples
+        self.workers = workers
+        self.unreadable: dict[str, str] = {}
+        """Reason by name of the images that were skipped so far, in this process."""
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> Batches:
         """Shuffled, augmented batches of this process."""
         order = TrainingOrder(self.samples, self.batch_size, self.seed, *self._process())
-        return self._loader(self.source.train, self.augment, order)
+        return self._batches(self.source.train, order, self.augment)
 
-    def val_dataloader(self) -> DataLoader[Batch]:
+    def val_dataloader(self) -> Batches:
         """The validation split in order, unaugmented, shared out over the processes."""
-        return self._loader(
-            self.source.val, None, EvaluationOrder(len(self.source.val), 4 * self.batch_size, *self._process())
-        )
+        order = EvaluationOrder(len(self.source.val), 4 * self.batch_size, *self._process())
+        return self._batches(self.source.val, order, None)
 
     def example(self, count: int = 2) -> Tensor:
         """The first training images, as a network sees them: (count, C, H, W) float in [0, 1]."""
-        return self.source.train.images[:count].float() / 255
+        return to_float(self.source.train.show(torch.arange(min(count, len(self.source.train)))))
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Batches come into being on the device."""
         return batch
 
-    def _loader(self, split: Split, augment: Augment | None, order: Any) -> DataLoader[Batch]:
-        device = self.trainer.strategy.root_device if self.trainer is not None else torch.device("cpu")
-        dataset = MemoryDataset(split, augment, self.seed, device)
-        return DataLoader(dataset, batch_sampler=order, collate_fn=_as_it_is)
+    def teardown(self, stage: str) -> None:
+        """Say how many images were left out."""
+        if self.unreadable:
+            log.warning(
+                "%d images could not be read and were left out: %s", len(self.unreadable), list(self.unreadable)
+            )
+
+    def _batches(
+        self, split: Split | Stream, order: TrainingOrder | EvaluationOrder, augment: Augment | None
+    ) -> Batches:
+        return Batches(
+            split,
+            order,
+            num_classes=self.source.num_classes,
+            augment=augment,
+            seed=self.seed,
+            device=self.trainer.strategy.root_device if self.trainer is not None else None,
+            workers=self._workers(),
+            unreadable=self.unreadable,
+        )
 
     def _process(self) -> tuple[int, int]:
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+
+    def _workers(self) -> int:
+        if self.workers is not None:
+            return self.workers
+        neighbours = 1 if self.trainer is None else self.trainer.num_devices
+        return max(1, min(MOST_WORKERS, _cores() // neighbours))
+
+
+def _cores() -> int:
+    """Cores that this process may use, which in a container are fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def student_samples(targets: Tensor, fraction: float, seed: int) -> Tensor:
@@ -83,19 +125,12 @@ def student_samples(targets: Tensor, fraction: float, seed: int) -> Tensor:
 
     Returns:
         (S,) int64, increasing; at least one of each class that occurs.
+
+    Raises:
+        ValueError: a fraction out of its range.
     """
     if not 0 < fraction <= 1:
         raise ValueError(f"student_fraction={fraction}: must be above 0 and at most 1")
     if fraction == 1:
         return torch.arange(len(targets))
-    generator = torch.Generator().manual_seed(derive_seed(seed, "student_fraction"))
-    kept = []
-    for label in targets.unique():
-        members = (targets == label).nonzero().flatten()
-        count = max(1, round(fraction * len(members)))
-        kept.append(members[torch.randperm(len(members), generator=generator)[:count]])
-    return torch.cat(kept).sort().values
-
-
-def _as_it_is(batch: Sequence[Any]) -> Any:
-    return batch
+    return share_of_each_class(targets, fraction, derive_seed(seed, "student_fraction"))

@@ -28,16 +28,20 @@ class TrainingOrder:
         batch_size: samples per step of each process; a set smaller than one step of all makes one smaller step.
         seed: of the shuffling.
         process, processes: which of how many this is.
+
+    Raises:
+        ValueError: fewer samples than processes.
     """
 
     def __init__(self, samples: Tensor, batch_size: int, seed: int, process: int = 0, processes: int = 1) -> None:
+        if len(samples) < processes:
+            raise ValueError(f"processes={processes}: must be at most the number of samples, {len(samples)}")
         self.samples = samples
-        self.batch_size = max(1, min(batch_size, len(samples) // processes))
+        self.batch_size = min(batch_size, len(samples) // processes)
         self.seed = seed
         self.process = process
         self.processes = processes
         self.epoch = 0
-        self.sampler = self  # where Lightning looks for `set_epoch`
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before each epoch."""
@@ -71,5 +75,25 @@ class EvaluationOrder:
         return -(-len(self.indices) // self.batch_size)
 
     def __iter__(self) -> Iterator[Draw]:
-        for indices in self.indices.split(self.batch_size):
-            yield Draw(0, indices)
+        for start in range(0, len(self.indices), self.batch_size):
+            yield Draw(0, self.indices[start : start + self.batch_size])
+
+
+def share_of_each_class(targets: Tensor, fraction: float, seed: int) -> Tensor:
+    """Samples drawn from every class alike.
+
+    Args:
+        targets: (N,) int64 labels.
+        fraction: above 0, at most 1.
+        seed: which samples.
+
+    Returns:
+        (S,) int64 indices, increasing; at least one of each class that occurs.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    kept = []
+    for label in targets.unique():
+        members = (targets == label).nonzero().flatten()
+        count = max(1, round(fraction * len(members)))
+        kept.append(members[torch.randperm(len(members), generator=generator)[:count]])
+    return torch.cat(kept).sort().values

@@ -4,10 +4,13 @@ Augmentation draws from here, so that what a sample looks like is a function of 
 device, in any order, in any number of processes.
 """
 
+from typing import TypeVar
+
 import torch
 from torch import Tensor
 
 _MASK = 0xFFFFFFFF
+Number = TypeVar("Number", int, Tensor)
 
 
 def uniform(seed: int, epoch: int, indices: Tensor, draws: int) -> Tensor:
@@ -16,22 +19,18 @@ def uniform(seed: int, epoch: int, indices: Tensor, draws: int) -> Tensor:
     Args:
         seed, epoch: whole numbers.
         indices: (N,) int64.
-        draws: how many for each sample.
+        draws: how many for each sample; the first of them do not depend on how many follow.
 
     Returns:
         (N, draws) float32 with 24 random bits, on the device of `indices`.
     """
-    state = _mix(indices ^ _mix_int(_mix_int(seed & _MASK) ^ (epoch & _MASK)))
+    state = _mix(_mix(indices ^ _mix(seed & _MASK)) ^ _mix((epoch + 0x9E3779B9) & _MASK))
     streams = torch.arange(1, draws + 1, device=indices.device) * 0x9E3779B9
     return (_mix((state[:, None] + streams) & _MASK) >> 8).float() * 2.0**-24
 
 
-def _mix(x: Tensor) -> Tensor:
-    """Scramble 32-bit numbers held in int64: shifts and odd multipliers, so that each bit reaches all others."""
+def _mix(x: Number) -> Number:
+    """Scramble 32-bit numbers: shifts and odd multipliers, so that each bit reaches all others."""
     x = ((x ^ (x >> 16)) * 0x7FEB352D) & _MASK
     x = ((x ^ (x >> 15)) * 0x846CA68B) & _MASK
     return x ^ (x >> 16)
-
-
-def _mix_int(x: int) -> int:
-    return int(_mix(torch.tensor(x)))

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from distill.data.stream import Stream
 from distill.errors import SettingError
+
+SAMPLED_FOR_STATISTICS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,16 @@ class Split:
     def __len__(self) -> int:
         return len(self.targets)
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
+
+    def show(self, indices: Tensor) -> Tensor:
+        """(n, C, H, W) uint8: the images at (n,) indices, unaugmented."""
+        return self.images[indices]
+
 
 @dataclass(frozen=True, slots=True)
 class ImageSource:
@@ -33,17 +46,17 @@ class ImageSource:
     """
 
     name: str
-    train: Split
-    val: Split
+    train: Split | Stream
+    val: Split | Stream
     class_names: Sequence[str]
 
     def __post_init__(self) -> None:
         for label, split in (("train", self.train), ("val", self.val)):
             _check_split(f"{self.name}: {label}", split, len(self.class_names))
-        if self.train.images.shape[1:] != self.val.images.shape[1:]:
+        if self.train.shape != self.val.shape:
             raise SettingError(
-                f"{self.name}: train images are {tuple(self.train.images.shape[1:])}, "
-                f"val images {tuple(self.val.images.shape[1:])}; they must be of one shape"
+                f"{self.name}: train images are {self.train.shape}, val images {self.val.shape}; "
+                "they must be of one shape"
             )
 
     @property
@@ -54,32 +67,48 @@ class ImageSource:
     @property
     def channels(self) -> int:
         """Channels of an image."""
-        return int(self.train.images.shape[1])
+        return self.train.shape[0]
 
     @property
     def image_size(self) -> int:
         """Height of an image in pixels."""
-        return int(self.train.images.shape[2])
+        return self.train.shape[1]
 
     def statistics(self) -> tuple[list[float], list[float]]:
-        """Mean and standard deviation per channel of the training images in [0, 1], in float64."""
-        pixels = self.train.images.transpose(0, 1).flatten(1)
-        counts = torch.stack([torch.bincount(channel.int(), minlength=256) for channel in pixels]).double()
+        """Mean and standard deviation per channel of the training images in [0, 1], in float64.
+
+        Of all images in memory; of 256, evenly spaced, where they stream from files.
+        """
+        if isinstance(self.train, Split):
+            images = self.train.images
+        else:
+            images = self.train.show(torch.linspace(0, len(self.train) - 1, SAMPLED_FOR_STATISTICS).long().unique())
+        counts = torch.stack(
+            [torch.bincount(channel.reshape(-1), minlength=256) for channel in images.unbind(1)]
+        ).double()
         levels = torch.arange(256, dtype=torch.float64) / 255
         share = counts / counts.sum(1, keepdim=True)
         mean = share @ levels
-        std = ((share * (levels - mean[:, None]) ** 2).sum(1)).sqrt().clamp_min(1e-3)
+        std = (share * (levels - mean[:, None]) ** 2).sum(1).sqrt().clamp_min(1e-3)
         return [round(v, 4) for v in mean.tolist()], [round(v, 4) for v in std.tolist()]
 
 
-def _check_split(label: str, split: Split, classes: int) -> None:
-    images, targets = split.images, split.targets
-    if images.ndim != 4 or images.dtype != torch.uint8:
-        raise SettingError(f"{label} images are {images.dtype} {tuple(images.shape)}; they must be uint8 (N, C, H, W)")
-    if targets.ndim != 1 or len(targets) != len(images):
-        raise SettingError(f"{label} has {len(images)} images and labels of shape {tuple(targets.shape)}")
+def _check_split(label: str, split: Split | Stream, classes: int) -> None:
+    targets = split.targets
+    if isinstance(split, Split):
+        images = split.images
+        if images.ndim != 4 or images.dtype != torch.uint8:
+            raise SettingError(
+                f"{label} images are {images.dtype} {tuple(images.shape)}; they must be uint8 (N, C, H, W)"
+            )
+        if targets.ndim != 1 or len(targets) != len(images):
+            raise SettingError(f"{label} has {len(images)} images and labels of shape {tuple(targets.shape)}")
+    if targets.dtype != torch.long:
+        raise SettingError(f"{label} labels are {targets.dtype}; they must be int64")
     if len(targets) == 0:
         raise SettingError(f"{label} split is empty")
     low, high = int(targets.min()), int(targets.max())
     if low < 0 or high >= classes:
-        raise SettingError(f"{label} labels run from {low} to {high}, and there are {classes} classes: 0 to {classes - 1}")
+        raise SettingError(
+            f"{label} labels run from {low} to {high}, and there are {classes} classes: 0 to {classes - 1}"
+        )

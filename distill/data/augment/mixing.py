@@ -1,0 +1,51 @@
+"""How much of a sample is kept, pixel by pixel, when it is blended with another."""
+
+from functools import lru_cache
+
+import torch
+from scipy.special import betaincinv  # type: ignore[import-untyped, unused-ignore]
+from torch import Tensor
+
+from distill.data.augment.geometry import box
+
+_STEPS = 4096
+
+
+def kept(mixup: float, cutmix: float, draws: Tensor, height: int, width: int) -> Tensor:
+    """Weight of each pixel of a sample; its partner's is the rest.
+
+    Args:
+        mixup, cutmix: parameters of the Beta distributions, not both 0; with both, the first draw chooses one.
+        draws: (N, 4) in [0, 1).
+        height, width: of the images.
+
+    Returns:
+        (N, 1, height, width) float32 in [0, 1].
+    """
+    choice, amount, vertical, horizontal = draws.unbind(1)
+    if not cutmix:
+        return beta(mixup, amount)[:, None, None, None].expand(-1, 1, height, width)
+    # The side of a rectangle that holds the partner's share of the area; its middle lies anywhere in the image.
+    side = (1 - beta(cutmix, amount)).sqrt()
+    tall, wide = (side * height).long(), (side * width).long()
+    top, left = (vertical * height).long() - tall // 2, (horizontal * width).long() - wide // 2
+    outside = 1 - box(top, left, tall, wide, height, width).float()
+    if not mixup:
+        return outside
+    return torch.where((choice < 0.5)[:, None, None, None], outside, beta(mixup, amount)[:, None, None, None])
+
+
+def beta(alpha: float, draws: Tensor) -> Tensor:
+    """(N,) values in [0, 1] distributed as Beta(alpha, alpha) for (N,) uniform draws, by its inverted distribution."""
+    table = _quantiles(alpha, draws.device)
+    place = draws * _STEPS
+    low = place.long()
+    return torch.lerp(table[low], table[low + 1], place - low)
+
+
+@lru_cache
+def _quantiles(alpha: float, device: torch.device) -> Tensor:
+    """(_STEPS + 1,) the inverse of Beta(alpha, alpha)'s distribution function at equal steps from 0 to 1."""
+    return (
+        torch.from_numpy(betaincinv(alpha, alpha, torch.linspace(0, 1, _STEPS + 1).double().numpy())).float().to(device)
+    )

@@ -1,0 +1,125 @@
+"""Splits to batches: read, moved to the device, augmented there."""
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch.utils.data import DataLoader
+
+from distill.data.augment import Augment
+from distill.data.order import Draw, EvaluationOrder, TrainingOrder
+from distill.data.readers import ATTEMPTS, Decoded, MemoryReader, StreamReader
+from distill.data.source import Split
+from distill.data.stream import Stream, UnreadableError
+from distill.errors import SettingError
+from distill.types import Batch
+
+log = logging.getLogger(__name__)
+
+
+class Batches:
+    """Batches of a split in an order, any number of times; each is a `distill.types.Batch` on the device.
+
+    Args:
+        split: the images; those in memory are moved to `device` once.
+        order: which samples a step shows. In training, an image that cannot be read is replaced by another of the
+            order's samples; in evaluation it is left out of its batch.
+        num_classes: of the labels.
+        augment: what to do to the images.
+        seed: of the augmentation.
+        device: where batches come into being.
+        workers: processes that read a stream; 0 reads it in this one.
+        unreadable: reason by name of the images that could not be read; added to.
+
+    Raises:
+        SettingError: while iterating, at an image that cannot be read, unless the stream skips those.
+    """
+
+    def __init__(
+        self,
+        split: Split | Stream,
+        order: TrainingOrder | EvaluationOrder,
+        *,
+        num_classes: int,
+        augment: Augment | None = None,
+        seed: int = 0,
+        device: torch.device | None = None,
+        workers: int = 0,
+        unreadable: dict[str, str] | None = None,
+    ) -> None:
+        self.order = order
+        self.batch_sampler = order  # where Lightning looks for what has a `set_epoch`
+        self.num_classes = num_classes
+        self.augment = augment or Augment()
+        self.seed = seed
+        self.device = device or torch.device("cpu")
+        self.unreadable = {} if unreadable is None else unreadable
+        self.skip = isinstance(split, Stream) and split.skip
+        self.targets = split.targets.to(self.device)
+        pool = order.samples if isinstance(order, TrainingOrder) else torch.empty(0, dtype=torch.long)
+        if isinstance(split, Split):
+            self.reader: MemoryReader | StreamReader = MemoryReader(
+                split.images.to(self.device), self.augment, seed, pool
+            )
+        else:
+            self.reader = StreamReader(split, self.augment, seed, pool)
+            self._loader = DataLoader(
+                self.reader,
+                batch_sampler=order,  # type: ignore[arg-type]
+                num_workers=workers,
+                collate_fn=_as_it_is,
+                pin_memory=self.device.type == "cuda",
+                persistent_workers=workers > 0,
+                generator=torch.Generator(),  # its own: a loader draws from torch's global one otherwise
+            )
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[Batch]:
+        # A generator on purpose: workers start at the first batch asked for, when Lightning has set the epoch.
+        from_memory = isinstance(self.reader, MemoryReader)
+        for decoded in map(self.reader.__getitems__, self.order) if from_memory else self._loader:
+            batch = self._finish(decoded)
+            if len(batch.images):
+                yield batch
+
+    def __getitems__(self, draw: Draw) -> Batch:
+        """The batch that a draw names, made in this process."""
+        return self._finish(self.reader.__getitems__(draw))
+
+    def _finish(self, decoded: Decoded) -> Batch:
+        """From decoded images to a batch on the device: augmented, and mixed with their partners."""
+        self._report(decoded)
+        indices = decoded.indices.to(self.device, non_blocking=True)
+        images = decoded.images.to(self.device, non_blocking=True)
+        cropped = isinstance(self.reader, StreamReader)
+        images = self.augment(images, self.seed, decoded.epoch, indices, cropped)
+        targets = self.targets[indices]
+        if not self.augment.mixes:
+            return Batch(images, targets, indices)
+        targets = F.one_hot(targets, self.num_classes).float()
+        (images, others), (targets, other_targets) = images.chunk(2), targets.chunk(2)
+        indices = indices[: len(images)]
+        mixed = self.augment.mix(images, targets, others, other_targets, self.seed, decoded.epoch, indices)
+        return Batch(*mixed, indices)
+
+    def _report(self, decoded: Decoded) -> None:
+        """Stop at an image that could not be read, or say once that it is left out."""
+        for name, reason in decoded.failures:
+            if not self.skip:
+                raise UnreadableError(name, reason).as_setting_error()
+            if name not in self.unreadable:
+                self.unreadable[name] = reason
+                log.warning("%s cannot be read (%s) and is left out", name, reason)
+        if decoded.missing and isinstance(self.order, TrainingOrder):
+            raise SettingError(
+                f"data.on_error=skip: {ATTEMPTS + 1} images in a row could not be read, the last {name}; "
+                "must be used where but a few are broken"
+            )
+
+
+def _as_it_is(decoded: Any) -> Any:
+    return decoded

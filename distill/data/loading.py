@@ -1,0 +1,151 @@
+"""From images that can be read one by one to an `ImageSource`: in memory where they fit, else as streams."""
+
+import logging
+import math
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms.v2 import functional as vision
+
+from distill.data.source import ImageSource, Split
+from distill.data.stream import Readable, Stream, UnreadableError
+from distill.errors import SettingError
+
+log = logging.getLogger(__name__)
+
+MEMORY_LIMIT = 2 * 2**30  # bytes of decoded images, both splits together, that `in_memory=auto` accepts
+OWN_SIZE_LIMIT = 256  # pixels of the longer side up to which images of one size keep it
+DEFAULT_SIZE = 224
+
+InMemory = bool | Literal["auto"]
+OnError = Literal["stop", "skip"]
+
+
+@dataclass(frozen=True, slots=True)
+class Handling:
+    """What the sources that read images one by one have in common; their settings of the same names.
+
+    image_size: side in pixels; None keeps the images' own size where a sample of them has one of at most 256 pixels,
+        and is 224 otherwise.
+    resize: images are scaled until their shorter side has so many pixels before the middle is cut out; None for
+        `image_size`.
+    in_memory: decode all images once and keep them as bytes, on the training device; "auto" does so where it changes
+        nothing (all have the size already) and takes at most 2 GiB.
+    on_error: at an image that cannot be read, "stop", or "skip" it.
+
+    Raises:
+        ValueError: a setting out of its range.
+    """
+
+    image_size: int | None = None
+    resize: int | None = None
+    in_memory: InMemory = "auto"
+    on_error: OnError = "stop"
+
+    def __post_init__(self) -> None:
+        if self.image_size is not None and self.image_size < 1:
+            raise ValueError(f"image_size={self.image_size}: must be 1 or more pixels")
+        if self.resize is not None and self.resize < (self.image_size or DEFAULT_SIZE):
+            raise ValueError(f"resize={self.resize}: must be at least image_size={self.image_size or DEFAULT_SIZE}")
+        if self.in_memory not in (True, False, "auto"):
+            raise ValueError(f"in_memory={self.in_memory}: must be true, false or auto")
+        if self.on_error not in ("stop", "skip"):
+            raise ValueError(f"on_error={self.on_error}: must be stop or skip")
+
+
+def load(name: str, train: Readable, val: Readable, class_names: Sequence[str], handling: Handling) -> ImageSource:
+    """Images as a source.
+
+    Raises:
+        SettingError: an image cannot be read, where those are not to be skipped; or what `ImageSource` raises.
+    """
+    shape = _shape(train, handling)
+    resize = handling.resize or min(shape[1:])
+    skip = handling.on_error == "skip"
+    streams = Stream(train, shape, resize, skip), Stream(val, shape, resize, skip)
+    needed = sum(len(stream) for stream in streams) * math.prod(shape)
+    splits: Sequence[Split | Stream] = streams
+    as_they_are = handling.in_memory == "auto"
+    if keep_in_memory(handling.in_memory, needed) and not (as_they_are and resize != min(shape[1:])):
+        decoded = [_decode(stream, as_they_are) for stream in streams]
+        if None not in decoded:
+            splits = [split for split in decoded if split is not None]
+    where = "in memory" if isinstance(splits[0], Split) else "read as they are needed"
+    log.info("%s: %d + %d images of %s, %s", name, len(splits[0]), len(splits[1]), tuple(shape), where)
+    return ImageSource(name, splits[0], splits[1], class_names)
+
+
+def keep_in_memory(in_memory: InMemory, needed: int) -> bool:
+    """Whether so many bytes of decoded images are to live in memory."""
+    return needed <= MEMORY_LIMIT if in_memory == "auto" else in_memory
+
+
+def tensor_of(image: Image.Image, channels: int) -> Tensor:
+    """(channels, H, W) uint8 of a PIL image; 1 channel is grey, 3 are RGB."""
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")  # PIL warns otherwise
+    pixels = vision.pil_to_tensor(image.convert("L" if channels == 1 else "RGB"))
+    assert isinstance(pixels, Tensor)
+    return pixels
+
+
+def _shape(source: Readable, handling: Handling) -> tuple[int, int, int]:
+    """Channels, height and width that the images shall have."""
+    sample = np.linspace(0, len(source.targets) - 1, 16).astype(int).tolist() if len(source.targets) else []
+    shapes, failure = [], None
+    for index in dict.fromkeys(sample):
+        try:
+            shapes.append(tuple(source.read(index).shape))
+        except Exception as error:  # as in Stream.read, which gives the message at the right time
+            failure = failure or UnreadableError.of(source.name(index), error)
+    if failure is not None and (handling.on_error == "stop" or not shapes):
+        raise failure.as_setting_error()
+    if not shapes:
+        raise SettingError("data: there are no training images")
+    channels, height, width = shapes[0]
+    if handling.image_size is None and len(set(shapes)) == 1 and max(height, width) <= OWN_SIZE_LIMIT:
+        return channels, height, width
+    size = handling.image_size or DEFAULT_SIZE
+    return channels, size, size
+
+
+def _decode(stream: Stream, as_they_are: bool) -> Split | None:
+    """A stream's images in memory, or None where `as_they_are` and one of them is not of the size already."""
+    images = torch.empty(len(stream), *stream.shape, dtype=torch.uint8)
+    kept: list[int] = []
+    failures: list[UnreadableError] = []
+
+    def decode(index: int) -> bool | UnreadableError:
+        try:
+            image = stream.read(index)
+            if as_they_are and image.shape != stream.shape:
+                return False
+            images[index] = stream.fit(image)
+        except UnreadableError as error:
+            return error
+        return True
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for chunk in torch.arange(len(stream)).split(256):
+            for index, result in zip(chunk.tolist(), pool.map(decode, chunk.tolist()), strict=True):
+                if result is False:
+                    return None
+                if result is True:
+                    kept.append(index)
+                    continue
+                assert isinstance(result, UnreadableError)
+                if not stream.skip:
+                    raise result.as_setting_error()
+                log.warning("%s cannot be read (%s) and is left out", result.name, result.reason)
+                failures.append(result)
+    if not failures:
+        return Split(images, stream.targets)
+    log.warning("%d of %d images could not be read and were left out", len(failures), len(stream))
+    return Split(images[kept], stream.targets[kept])

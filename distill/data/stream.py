@@ -1,0 +1,138 @@
+"""Images that are read and decoded when they are asked for."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional as vision
+
+from distill.data.augment.geometry import crop_window
+from distill.data.random import uniform
+from distill.errors import SettingError
+from distill.seeding import derive_seed
+
+
+class Readable(Protocol):
+    """Where a stream's images come from; it is sent to worker processes."""
+
+    @property
+    def targets(self) -> Tensor:
+        """(N,) int64 class indices."""
+        ...
+
+    def read(self, index: int) -> Tensor:
+        """One image, (C, H, W) uint8 of any size; raises whatever it likes where that cannot be done."""
+        ...
+
+    def name(self, index: int) -> str:
+        """What to call an image in a message: its path."""
+        ...
+
+
+class UnreadableError(Exception):
+    """An image that could not be read: its name, and why."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(name, reason)
+        self.name = name
+        self.reason = reason
+
+    @classmethod
+    def of(cls, name: str, error: Exception) -> "UnreadableError":
+        """Of whatever a decoder raised, in one line."""
+        text = str(error).strip().split("\n")[0]
+        return cls(name, f"{type(error).__name__}: {text}" if text else type(error).__name__)
+
+    def as_setting_error(self) -> SettingError:
+        """The message for a user who did not choose to skip such images."""
+        return SettingError(
+            f"data: {self.name} cannot be read ({self.reason}); mend it or take it away, "
+            "or leave such images out with data.on_error=skip"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A split whose images come into being one by one, at one size.
+
+    source: reads and decodes.
+    shape: channels, height and width of the images that come out.
+    resize: an image is scaled until its shorter side has so many pixels, and its middle is cut out.
+    skip: whether an image that cannot be read is left out, instead of ending the run.
+    """
+
+    source: Readable
+    shape: tuple[int, int, int]
+    resize: int
+    skip: bool = False
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    @property
+    def targets(self) -> Tensor:
+        """(N,) int64 class indices."""
+        return self.source.targets
+
+    def show(self, indices: Tensor) -> Tensor:
+        """(n, C, H, W) uint8: the images at (n,) indices, unaugmented; fewer where one was skipped.
+
+        Raises:
+            SettingError: an image cannot be read, and those aren't to be skipped; or none could be read.
+        """
+        images = []
+        for index in indices.tolist():
+            try:
+                images.append(self.view(index))
+            except UnreadableError as error:
+                if not self.skip:
+                    raise error.as_setting_error() from None
+        if not images:
+            raise SettingError(f"data: none of {len(indices)} images could be read, e.g. {self.source.name(0)}")
+        return torch.stack(images)
+
+    def view(self, index: int) -> Tensor:
+        """(C, H, W) uint8: an image as validation sees it.
+
+        Raises:
+            UnreadableError: it cannot be read, or has another number of channels.
+        """
+        return self.fit(self.read(index))
+
+    def fit(self, image: Tensor) -> Tensor:
+        """(C, H, W) uint8: the middle of a (C, *, *) image."""
+        scaled: Tensor = vision.resize(image, [self.resize], antialias=True)
+        middle: Tensor = vision.center_crop(scaled, list(self.shape[1:]))
+        return middle.contiguous()
+
+    def random_view(self, index: int, smallest: float, seed: int, epoch: int) -> Tensor:
+        """(C, H, W) uint8: a random window of at least that share of the area, a function of (seed, epoch, index).
+
+        Raises:
+            UnreadableError: as above.
+        """
+        image = self.read(index)
+        height, width = image.shape[-2:]
+        draws = uniform(derive_seed(seed, "resized_crop"), epoch, torch.tensor([index]), 4)
+        shares = crop_window(draws, smallest, width / height)[0] * torch.tensor([height, width, height, width])
+        top, left, tall, wide = shares.round().long().tolist()
+        tall, wide = max(1, tall), max(1, wide)
+        top, left = min(top, height - tall), min(left, width - wide)
+        window: Tensor = vision.resized_crop(image, top, left, tall, wide, list(self.shape[1:]), antialias=True)
+        return window.contiguous()
+
+    def read(self, index: int) -> Tensor:
+        """(C, H, W) uint8 of any size.
+
+        Raises:
+            UnreadableError: as above.
+        """
+        try:
+            image = self.source.read(index)
+        except Exception as error:  # decoders raise whatever occurs to them at a broken file
+            raise UnreadableError.of(self.source.name(index), error) from None
+        if image.ndim != 3 or image.shape[0] != self.shape[0] or image.dtype != torch.uint8:
+            found = f"it is {image.dtype} {tuple(image.shape)}, not uint8 ({self.shape[0]}, H, W)"
+            raise UnreadableError(self.source.name(index), found)
+        return image

@@ -1,0 +1,96 @@
+"""The order of an epoch: who sees what, when."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from distill.data.order import EvaluationOrder, TrainingOrder, share_of_each_class
+
+
+def steps(order: TrainingOrder | EvaluationOrder) -> list[list[int]]:
+    return [draw.indices.tolist() for draw in order]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    count=st.integers(1, 200), batch=st.integers(1, 20), processes=st.integers(1, 4), seed=st.integers(0, 9), epoch=st.integers(0, 5)
+)
+def test_processes_take_together_what_one_takes(count: int, batch: int, processes: int, seed: int, epoch: int) -> None:
+    if count < batch * processes:
+        count = batch * processes
+    samples = torch.arange(count) * 3
+    alone = TrainingOrder(samples, batch * processes, seed)
+    together = [TrainingOrder(samples, batch, seed, process, processes) for process in range(processes)]
+    for order in (alone, *together):
+        order.set_epoch(epoch)
+        assert len(order) == len(steps(order)) == count // (batch * processes)
+    joined = [sum(parts, []) for parts in zip(*map(steps, together), strict=True)]
+    assert joined == steps(alone)
+
+
+@settings(max_examples=60, deadline=None)
+@given(count=st.integers(4, 100), batch=st.integers(1, 40), processes=st.integers(1, 4))
+def test_training_shows_no_sample_twice_and_only_its_own(count: int, batch: int, processes: int) -> None:
+    samples = torch.arange(count) * 7 + 1
+    shown = [
+        index
+        for process in range(processes)
+        for step in steps(TrainingOrder(samples, batch, 0, process, processes))
+        for index in step
+    ]
+    assert len(set(shown)) == len(shown) > 0
+    assert set(shown) <= set(samples.tolist())
+    lengths = {len(step) for p in range(processes) for step in steps(TrainingOrder(samples, batch, 0, p, processes))}
+    assert len(lengths) == 1
+
+
+def test_epochs_and_seeds_differ_and_repeat() -> None:
+    def shown(seed: int, epoch: int) -> list[list[int]]:
+        order = TrainingOrder(torch.arange(100), 10, seed)
+        order.set_epoch(epoch)
+        assert {draw.epoch for draw in order} == {epoch}
+        return steps(order)
+
+    assert shown(0, 0) == shown(0, 0)
+    assert shown(3, 7) == shown(3, 7)
+    assert len({str(shown(seed, epoch)) for seed in range(3) for epoch in range(3)}) == 9
+
+
+def test_what_is_left_over_in_one_epoch_comes_in_another() -> None:
+    order = TrainingOrder(torch.arange(10), 4, 0)
+    seen: set[int] = set()
+    for epoch in range(20):
+        order.set_epoch(epoch)
+        assert len(order) == 2
+        seen.update(*steps(order))
+    assert seen == set(range(10))
+
+
+def test_fewer_samples_than_processes() -> None:
+    with pytest.raises(ValueError, match=r"processes=3: must be at most the number of samples, 2"):
+        TrainingOrder(torch.arange(2), 1, 0, 0, 3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(count=st.integers(1, 100), batch=st.integers(1, 40), processes=st.integers(1, 4))
+def test_evaluation_shows_every_sample_once(count: int, batch: int, processes: int) -> None:
+    orders = [EvaluationOrder(count, batch, process, processes) for process in range(processes)]
+    assert all(len(order) == len(steps(order)) for order in orders)
+    assert sorted(index for order in orders for step in steps(order) for index in step) == list(range(count))
+
+
+def test_evaluation_keeps_the_order() -> None:
+    assert steps(EvaluationOrder(5, 2)) == [[0, 1], [2, 3], [4]]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=200), st.floats(0.01, 1), st.integers(0, 5))
+def test_a_share_takes_as_much_of_every_class(labels: list[int], fraction: float, seed: int) -> None:
+    targets = torch.tensor(labels)
+    share = share_of_each_class(targets, fraction, seed)
+    assert torch.equal(share, share.unique())
+    assert torch.equal(share, share_of_each_class(targets, fraction, seed))
+    for label in set(labels):
+        count = labels.count(label)
+        assert (targets[share] == label).sum() == max(1, round(fraction * count))
