@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from distill.methods.projection import as_map, matched, projector, shrunk, taps, through
+from distill.methods.projection import as_map, matched, projector, shrunk, through
 
 
 @pytest.mark.parametrize(("extra", "side"), [(0, 3), (1, 3), (5, 14), (1, 1), (0, 1)])
@@ -61,9 +61,3 @@ def test_equal_channels_need_no_projection() -> None:
 def test_a_module_sees_its_own_dtype(module_dtype: torch.dtype, dtype: torch.dtype) -> None:
     answer = through(nn.Conv2d(3, 2, 1).to(module_dtype), torch.ones(1, 3, 2, 2, dtype=dtype))
     assert answer.dtype == torch.promote_types(module_dtype, torch.float32)
-
-
-def test_one_name_stands_for_itself() -> None:
-    both = taps("layer1", ["a", "b"])
-    assert both.student == ("layer1",)
-    assert both.teacher == ("a", "b")
