@@ -1,6 +1,6 @@
 """A comprehensive overhaul of feature distillation (Heo et al., 1904.01866).
 
-    ofd = sum over layers of 2^(layer - last) / N * sum over neurons of [s > t or t > 0] (s - max(t, m))^2
+    ofd = sum over layers of 2^(layer - last) / N * sum over neurons of [s > a or a > 0] (s - a)^2,  a = max(t, m)
 
 Shapes: maps (N, C, H, W); s is the student's map after a 1x1 convolution to the teacher's channels and BatchNorm; the
 margin m (C,) is the mean of the teacher's negative values by channel. The paper allows to measure m in training or to
@@ -55,10 +55,10 @@ class OFD(Method):
         layers = pairs(self, student, teacher)
         total = []
         for i, (connect, (s, t)) in enumerate(zip(self.connectors, layers, strict=True)):
-            s, t, margin = through(connect, s), t, self.get_buffer(f"margin{i}")
+            margin = self.get_buffer(f"margin{i}")
             if self.training:
                 margin.lerp_(_mean_below_zero(t, margin).to(margin.dtype), self.margin_momentum)
-            total.append(partial_distance(s, t, margin) / 2 ** (len(layers) - 1 - i))
+            total.append(partial_distance(through(connect, s), t, margin) / 2 ** (len(layers) - 1 - i))
         return {"ofd": torch.stack(total).sum()}
 
 

@@ -34,10 +34,8 @@ def paired(method: Method, student: Outputs, teacher: Outputs) -> list[tuple[Ten
     Raises:
         ValueError: the networks have different numbers of layers tapped, or none.
     """
-    ours, theirs = tapped(method, student, teacher)
-    if not ours or len(ours) != len(theirs):
-        raise ValueError(f"{_layers_of(method)} go in pairs: name as many of each, one or more")
-    return list(zip(ours, theirs, strict=True))
+    method.pairs(student, teacher)  # for its checks
+    return list(zip(*tapped(method, student, teacher), strict=True))
 
 
 def pairs(
