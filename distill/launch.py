@@ -5,6 +5,7 @@ import os
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
@@ -24,7 +25,9 @@ def processes_to_start(trainer: pl.Trainer) -> int:
     if environment is None or environment.creates_processes_externally or trainer.world_size == 1:
         return 0
     if trainer.num_nodes > 1:
-        raise SettingError(f"trainer.num_nodes={trainer.num_nodes}: start every node's processes with torchrun or SLURM")
+        raise SettingError(
+            f"trainer.num_nodes={trainer.num_nodes}: start every node's processes with torchrun or SLURM"
+        )
     return trainer.num_devices
 
 
@@ -46,7 +49,7 @@ def launch(directory: Path, processes: int) -> None:
         elastic_launch(settings, _worker)(str(directory))
     except ChildFailedError as error:
         rank, failure = min(error.failures.items(), key=lambda item: item[1].timestamp)
-        message = failure.message
+        message: Any = failure.message
         if isinstance(message, dict):
             log.error(message.get("extraInfo", {}).get("py_callstack", ""))
             message = message.get("message", "")

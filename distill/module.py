@@ -23,6 +23,7 @@ from distill.teachers import LiveTeacher, Teacher
 from distill.types import Batch, Outputs
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
+ADAMW: OptimizerFactory = partial(torch.optim.AdamW, lr=1e-3)
 
 
 class DistillModule(pl.LightningModule):
@@ -32,10 +33,10 @@ class DistillModule(pl.LightningModule):
     and no gradient reduction between processes.
 
     Args:
-        student: maps (N, C, H, W) images to (N, classes) logits; the only thing trained beside the method's projections.
+        student: maps (N, C, H, W) images to (N, classes) logits; trained, as are the method's projections.
         teacher: a network, or a `Teacher`; None to train on labels alone.
         method: what to imitate; needs a teacher unless it is `Supervised`, the default without one.
-        optimizer: called with the parameters to train, e.g. `functools.partial(torch.optim.SGD, lr=0.1)`.
+        optimizer: called with the parameters to train: `functools.partial(torch.optim.SGD, lr=0.1)`.
         schedule: factor on the learning rate as a function of the share of steps done.
         example: (N, C, H, W) images, needed only by methods that size projections or choose layers by themselves.
         labels: (S,) int64, the true class of every training sample by its index; needed only with `example`, by methods
@@ -58,7 +59,7 @@ class DistillModule(pl.LightningModule):
         teacher: nn.Module | None = None,
         method: Method | None = None,
         *,
-        optimizer: OptimizerFactory = partial(torch.optim.AdamW, lr=1e-3),
+        optimizer: OptimizerFactory = ADAMW,
         schedule: Schedule | None = None,
         example: Tensor | None = None,
         labels: Tensor | None = None,
@@ -78,7 +79,7 @@ class DistillModule(pl.LightningModule):
         self.history: list[dict[str, float]] = []
         self._total_steps = 1
         self._running = RunningMeans()
-        self._validation = nn.ModuleDict()
+        self._validation: dict[str, MeanMetric] = {}
         if self.teacher is not None:
             self._connect(self.teacher, example, labels)
 
@@ -116,9 +117,9 @@ class DistillModule(pl.LightningModule):
         outputs: Outputs = self.deployed(images)
         return outputs.logits
 
-    def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, loaded: Sequence[Tensor], batch_idx: int) -> Tensor:
         """The total loss of one batch; its terms and measurements go to the running means."""
-        batch = Batch(*batch)
+        batch = Batch(*loaded)
         answers = self.teacher(batch) if self.teacher is not None else None
         outputs: Outputs = self.student(batch.images)
         terms: dict[str, Tensor] = self.method(outputs, answers, batch)
@@ -126,9 +127,9 @@ class DistillModule(pl.LightningModule):
         self._running.add({"loss": loss, **terms, **_measure(outputs, answers, batch)})
         return loss
 
-    def validation_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
+    def validation_step(self, loaded: Sequence[Tensor], batch_idx: int) -> None:
         """Accuracy on the validation split; agreement and KL with the teacher where there is one."""
-        batch = Batch(*batch)
+        batch = Batch(*loaded)
         answers = self.teacher(batch) if self.teacher is not None else None
         outputs: Outputs = self.deployed(batch.images)
         values = _measure(outputs, answers, batch)
@@ -153,7 +154,7 @@ class DistillModule(pl.LightningModule):
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Log the terms of the last steps, every `log_every_n_steps`."""
-        every = self.trainer.log_every_n_steps
+        every: int = getattr(self.trainer, "log_every_n_steps", 0)
         if self.logger is not None and every and self.global_step % every == 0:
             means = {f"step/{name}": value for name, value in self._running.recent().items()}
             self.logger.log_metrics(means, step=self.global_step)
@@ -162,8 +163,12 @@ class DistillModule(pl.LightningModule):
         """Log the epoch's means."""
         means = self._running.epoch()
         if not all(map(torch.isfinite, map(torch.tensor, means.values()))):
-            bad = ", ".join(f"{name}={value}" for name, value in means.items() if value != value or abs(value) == float("inf"))
-            raise FloatingPointError(f"{bad} in epoch {self.current_epoch}: lower optimizer.lr, or use trainer.precision=32")
+            bad = ", ".join(
+                f"{name}={value}" for name, value in means.items() if value != value or abs(value) == float("inf")
+            )
+            raise FloatingPointError(
+                f"{bad} in epoch {self.current_epoch}: lower optimizer.lr, or use trainer.precision=32"
+            )
         values = {f"train/{name}": value for name, value in means.items()}
         values["train/learning_rate"] = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
         self.log_dict(values, sync_dist=self.trainer.world_size > 1)
@@ -181,7 +186,6 @@ class DistillModule(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log the validation split's means, over all processes."""
         for name, metric in self._validation.items():
-            assert isinstance(metric, MeanMetric)
             self.log(f"val/{name}", metric.compute(), sync_dist=self.trainer.world_size > 1)
             metric.reset()
 
@@ -202,8 +206,9 @@ class DistillModule(pl.LightningModule):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """The teacher moves with the module, though it isn't a submodule."""
         if self.teacher is not None:
-            self.teacher._apply(fn, recurse)
-        return super()._apply(fn, recurse)
+            self.teacher._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
 
 
 class RunningMeans:
@@ -248,4 +253,3 @@ def _as_teacher(teacher: nn.Module | None) -> Teacher | None:
     if teacher is None or isinstance(teacher, Teacher):
         return teacher
     return LiveTeacher(teacher if isinstance(teacher, Network) else Network(teacher))
-

@@ -18,14 +18,15 @@ from distill.data.augment.color import to_float
 from distill.data.module import student_samples
 from distill.errors import SettingError
 from distill.files import write_text
-from distill.log import log_to
 from distill.launch import launch, processes_to_start
+from distill.log import log_to
 from distill.methods import Supervised
 from distill.metrics import score
 from distill.models import cost
 from distill.models.network import Network
 from distill.report import Results, StageResult, write_report
 from distill.seeding import seed_torch
+from distill.settings import DataSettings, RunSettings, read
 from distill.stage import Record, Stage
 
 log = logging.getLogger("distill")
@@ -86,7 +87,10 @@ def run(config: DictConfig, directory: Path) -> float:
     """
     started = time.perf_counter()
     if config.get("resume") is not None:
-        config, directory = _resumed(config, Path(config.resume))
+        directory, trainer = Path(config.resume), config.trainer
+        config = load_config(directory, "resume")
+        # Where a run goes on is free; how long it is, is its own.
+        config.trainer = {**trainer, "max_epochs": config.trainer.max_epochs}
     log_to(directory / "train.log")
     prepared = prepare(config, directory)
     processes = processes_to_start(build.trainer(config.trainer, logger=False, max_epochs=1))
@@ -101,8 +105,8 @@ def run(config: DictConfig, directory: Path) -> float:
 
 def prepare(config: DictConfig, directory: Path) -> Run:
     """Build and check every part once; nothing is kept but the data."""
-    settings = build.settings(config, "", build.RunSettings)
-    data = build.settings(config.data, "data", build.DataSettings)
+    settings = read(config, "", RunSettings)
+    data = read(config.data, "data", DataSettings)
     build.method(config.method)
     build.optimizer(config.optimizer)
     build.schedule(config.scheduler)
@@ -175,13 +179,16 @@ def evaluate(prepared: Run, networks: dict[str, Network], records: dict[str, Rec
     )
 
 
-def _resumed(config: DictConfig, directory: Path) -> tuple[DictConfig, Path]:
-    """The configuration of the run to go on with; the trainer may be another one."""
+def load_config(directory: Path, setting: str) -> DictConfig:
+    """A run's resolved configuration.
+
+    Raises:
+        SettingError: there is none; it names the setting that led here.
+    """
     file = directory / "config.yaml"
     if not file.is_file():
-        raise SettingError(f"resume={directory}: no config.yaml there; give the directory of a run")
-    earlier = OmegaConf.load(file)
-    assert isinstance(earlier, DictConfig)
-    earlier.pop("defaults", None)
-    earlier.trainer = {**config.trainer, "max_epochs": earlier.trainer.max_epochs}
-    return earlier, directory
+        raise SettingError(f"{setting}={directory}: no config.yaml there; give the directory of a run")
+    config = OmegaConf.load(file)
+    assert isinstance(config, DictConfig)
+    config.pop("defaults", None)
+    return config

@@ -22,14 +22,16 @@ def check_network(network: Network, where: str, source: ImageSource) -> None:
             outputs: Outputs = network.eval()(images)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         reason = str(error).splitlines()[0]
-        raise SettingError(f"{where}: {network.name} cannot take images of {tuple(images.shape[1:])}: {reason}") from error
+        raise SettingError(
+            f"{where}: {network.name} cannot take images of {tuple(images.shape[1:])}: {reason}"
+        ) from error
     finally:
         network.train(was_training)
     shape = tuple(outputs.logits.shape)
     if shape != (len(images), source.num_classes):
         raise SettingError(
-            f"{where}: {network.name} answers with logits of shape {shape} for {len(images)} images, and {source.name} has "
-            f"{source.num_classes} classes: give it {source.num_classes} outputs"
+            f"{where}: {network.name} answers {len(images)} images with logits of shape {shape}, and {source.name} "
+            f"has {source.num_classes} classes: give it {source.num_classes} outputs"
         )
     if not outputs.logits.isfinite().all():
         raise SettingError(f"{where}: {network.name} answers with NaN or infinity; check its weights, mean and std")

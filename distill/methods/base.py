@@ -89,8 +89,12 @@ class Method(nn.Module):
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """Named scalar terms, already weighted; the module adds them up and logs each."""
         with torch.autocast(student.logits.device.type, enabled=False):
-            imitation = self.imitate(self._seen(student), _frozen(self._seen(teacher)), batch)
-        return self.label_terms(student, batch) | {name: self.weight * term for name, term in imitation.items()}
+            imitation = self.weighted(self._seen(student), _frozen(self._seen(teacher)), batch)
+        return self.label_terms(student, batch) | imitation
+
+    def weighted(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+        """What `imitate` gives, times `weight`. To override where a term has nothing to do with the weight."""
+        return {name: self.weight * term for name, term in self.imitate(student, teacher, batch).items()}
 
     def pairs(self, student: Outputs, teacher: Outputs) -> list[tuple[Tensor, Tensor]]:
         """The tapped features, (student's, teacher's), paired by position.

@@ -53,7 +53,7 @@ class Network(nn.Module):
     statistics or sizes can be shown the same augmented image.
 
     Args:
-        backbone: maps (N, C, H, W) normalised images to (N, classes) logits, or to a tuple, dict or object holding them.
+        backbone: maps (N, C, H, W) normalised images to (N, classes) logits, or to a tuple, dict or object with them.
         name: what to call it in tables.
         mean, std: per channel, in units of [0, 1] images; None leaves the values as they are.
         size: side length in pixels that the backbone wants; None takes images as they come.

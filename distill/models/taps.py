@@ -32,11 +32,10 @@ def resolve(
         return tuple(student_layers), tuple(teacher_layers)
     ours, theirs = (list_layers(network.backbone, network.prepare(images)) for network in (student, teacher))
     pairs = [pair for pair in suggest_pairs(ours, theirs) if pair[0].resolution[0] != "vector"]
-    resolved = (
+    return (
         _replace(student_layers, [pair[0].path for pair in pairs], ours, student),
         _replace(teacher_layers, [pair[1].path for pair in pairs], theirs, teacher),
     )
-    return resolved
 
 
 def _replace(words: Sequence[str], stages: list[str], layers: Sequence[Layer], network: Network) -> tuple[str, ...]:
@@ -44,7 +43,9 @@ def _replace(words: Sequence[str], stages: list[str], layers: Sequence[Layer], n
     for word in words:
         if word in ("stages", "last_stage"):
             if not stages:
-                raise SettingError(f"{network.name}: no stages were found; name layers by their paths instead of {word!r}")
+                raise SettingError(
+                    f"{network.name}: no stages were found; name layers by their paths instead of {word!r}"
+                )
             names += stages if word == "stages" else stages[-1:]
         elif word == "embedding":
             names.append(f"{classifier_path(layers, network)}:input")
@@ -61,7 +62,9 @@ def classifier_path(layers: Sequence[Layer], network: Network) -> str:
     """
     answering = [layer for layer in layers if layer.answers and layer.kind in ("Linear", "Conv2d")]
     if not answering:
-        raise SettingError(f"{network.name}: its last layer is no linear layer; name a layer by its path instead of 'embedding'")
+        raise SettingError(
+            f"{network.name}: its last layer is no linear layer; name a layer by its path instead of 'embedding'"
+        )
     return max(answering, key=lambda layer: layer.depth).path
 
 

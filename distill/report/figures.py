@@ -1,10 +1,12 @@
 """The figures of a run."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from distill.files import write_atomically
@@ -28,7 +30,7 @@ def save_figures(figures: dict[str, Figure], directory: Path) -> dict[str, Path]
     """Write each as a PNG file; returns the files by name."""
     files = {name: directory / f"{name}.png" for name in figures}
     for name, file in files.items():
-        write_atomically(file, lambda path, figure=figures[name]: figure.savefig(path, dpi=160))
+        write_atomically(file, partial(figures[name].savefig, dpi=160))
     return files
 
 
@@ -89,8 +91,7 @@ def disagreements(results: Results) -> Figure:
     shown = differ[surest][:SHOWN_DISAGREEMENTS].tolist()
     columns = 8
     lines = max(1, -(-len(shown) // columns))
-    figure = Figure(figsize=(10, 0.5 + 1.85 * lines), layout="constrained")
-    figure.get_layout_engine().set(h_pad=0.08, w_pad=0.08)
+    figure = Figure(figsize=(10, 0.5 + 1.85 * lines), layout=ConstrainedLayoutEngine(h_pad=0.08, w_pad=0.08))
     title = f"{len(differ)} of {len(results.targets)} images on which teacher and student differ"
     figure.suptitle(title, x=0.01, ha="left", color=INK, fontsize=10)
     for place, axes in enumerate(figure.subplots(lines, columns, squeeze=False).flat):

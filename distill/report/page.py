@@ -20,7 +20,10 @@ CAPTIONS = {
 def render_page(results: Results, config: DictConfig, figures: dict[str, Path]) -> str:
     """The page as HTML, figures embedded."""
     environment = Environment(
-        loader=PackageLoader("distill.report", "templates"), autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("distill.report", "templates"),
+        autoescape=select_autoescape(),
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     pictures = [
         {"name": name, "caption": CAPTIONS[name], "data": base64.b64encode(file.read_bytes()).decode()}

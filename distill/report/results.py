@@ -88,7 +88,8 @@ class Results:
         )
         if test.p_value >= 0.05:
             return f"No difference that this validation split can show: {gain:+.1f} points ({evidence})."
-        return f"Distillation {'helped' if gain > 0 else 'hurt'}: {gain:+.1f} points over the same student alone ({evidence})."
+        effect = "helped" if gain > 0 else "hurt"
+        return f"Distillation {effect}: {gain:+.1f} points over the same student alone ({evidence})."
 
     def summary(self) -> dict[str, Any]:
         """The content of summary.json."""

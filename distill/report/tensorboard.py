@@ -24,8 +24,8 @@ def log_results(results: Results, config: DictConfig, figures: dict[str, Figure]
         for name, figure in figures.items():
             writer.add_figure(name, figure, global_step=epochs, close=False)
         final = {f"final/{name}": value for name, value in _final(results).items()}
-        for summary in hparams(_flat(config), final):
-            writer._get_file_writer().add_summary(summary)  # type: ignore[no-untyped-call]
+        for summary in hparams(_flat(OmegaConf.to_container(config, resolve=True)), final):
+            writer._get_file_writer().add_summary(summary)
         for name, value in final.items():
             writer.add_scalar(name, value, epochs)
 
@@ -39,7 +39,7 @@ def _final(results: Results) -> dict[str, float]:
 
 def _flat(config: Any, prefix: str = "") -> dict[str, bool | int | float | str]:
     values: dict[str, bool | int | float | str] = {}
-    for name, value in OmegaConf.to_container(config, resolve=True).items() if prefix == "" else config.items():
+    for name, value in config.items():
         path = f"{prefix}{name}"
         if isinstance(value, dict):
             values |= _flat(value, f"{path}.")

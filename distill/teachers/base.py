@@ -39,5 +39,3 @@ class Teacher(nn.Module):
     def train(self, mode: bool = True) -> Self:
         """Stays in evaluation mode, whatever Lightning asks for."""
         return super().train(False)
-
-

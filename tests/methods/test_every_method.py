@@ -175,7 +175,7 @@ def test_configs_say_every_setting(file: Path) -> None:
             default = list(defaults[key]) if isinstance(defaults[key], tuple) else defaults[key]
             assert plain == (pytest.approx(default, rel=1e-3) if isinstance(default, float) else default), key
     doc = sys.modules[target.__module__].__doc__ or ""
-    assert re.search(r"\d{4}\.\d{5}|CVPR|ICCV|ECCV|AAAI|NeurIPS", doc), "the heading names the paper"
+    assert re.search(r"\d{4}\.\d{4,5}|CVPR|ICCV|ECCV|ICLR|AAAI|NeurIPS", doc), "the heading names the paper"
     assert "Shapes" in doc, "the heading gives the shapes"
 
 
