@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from distill.methods.base import Example, Method, positive
-from distill.methods.projection import connector, pairs, taps, through, widen
+from distill.methods.base import Example, Method, Taps, positive
+from distill.methods.projection import connector, pairs, through
 from distill.types import Batch, Outputs
 
 
@@ -38,7 +38,7 @@ class AB(Method):
         label_weight: float = 1.0,
     ) -> None:
         super().__init__(weight=weight, label_weight=label_weight)
-        self.taps = taps(student_layers, teacher_layers)
+        self.taps = Taps.of(student_layers, teacher_layers)
         self.margin = positive("margin", margin)
 
     def prepare(self, example: Example) -> None:
@@ -56,6 +56,6 @@ def boundary_distance(layers: Sequence[tuple[Tensor, Tensor]], margin: float) ->
     """The weighted sum over layers; each a student's and a teacher's map of one shape (N, C, H, W)."""
     total = []
     for i, (s, t) in enumerate(layers):
-        short = torch.where(t > 0, margin - widen(s), margin + widen(s)).relu()
+        short = torch.where(t > 0, margin - s, margin + s).relu()
         total.append(short.square().sum() / len(s) / 2 ** (len(layers) - 1 - i))
     return torch.stack(total).sum()

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from distill.methods.base import Method, positive
-from distill.methods.projection import pairs, taps, widen
+from distill.methods.base import Method, Taps, positive
+from distill.methods.projection import pairs
 from distill.types import Batch, Outputs
 
 
@@ -36,7 +36,7 @@ class AT(Method):
         label_weight: float = 1.0,
     ) -> None:
         super().__init__(weight=weight, label_weight=label_weight)
-        self.taps = taps(student_layers, teacher_layers)
+        self.taps = Taps.of(student_layers, teacher_layers)
         self.power = positive("power", power)
 
     def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
@@ -48,4 +48,4 @@ class AT(Method):
 
 def attention(feature: Tensor, power: float) -> Tensor:
     """Where a map (N, C, H, W) is active: unit vectors (N, H W)."""
-    return F.normalize(widen(feature).abs().pow(power).mean(1).flatten(1))
+    return F.normalize(feature.abs().pow(power).mean(1).flatten(1))

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from distill.losses import kl_divergence
-from distill.methods.base import Example, Method, positive
-from distill.methods.projection import pairs, projector, taps, through
+from distill.methods.base import Example, Method, Taps, positive
+from distill.methods.projection import pairs, projector, through
 from distill.types import Batch, Outputs
 
 
@@ -36,7 +36,7 @@ class CWD(Method):
         label_weight: float = 1.0,
     ) -> None:
         super().__init__(weight=weight, label_weight=label_weight)
-        self.taps = taps(student_layers, teacher_layers)
+        self.taps = Taps.of(student_layers, teacher_layers)
         self.temperature = positive("temperature", temperature)
 
     def prepare(self, example: Example) -> None:

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill.methods.base import Example, Method
-from distill.methods.projection import connector, not_negative_anywhere, pairs, taps, through, widen
+from distill.methods.base import Example, Method, Taps
+from distill.methods.projection import connector, not_negative_anywhere, pairs, through
 from distill.types import Batch, Outputs
 
 
@@ -36,7 +36,7 @@ class FitNet(Method):
         label_weight: float = 1.0,
     ) -> None:
         super().__init__(weight=weight, label_weight=label_weight)
-        self.taps = taps(student_layers, teacher_layers)
+        self.taps = Taps.of(student_layers, teacher_layers)
 
     def prepare(self, example: Example) -> None:
         """Create the regressors."""
@@ -46,5 +46,5 @@ class FitNet(Method):
     def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `fitnet`."""
         layers = zip(self.regressors, pairs(self, student, teacher), strict=True)
-        hints = [F.mse_loss(through(regressor, s), widen(t)) for regressor, (s, t) in layers]
+        hints = [F.mse_loss(through(regressor, s), t) for regressor, (s, t) in layers]
         return {"fitnet": torch.stack(hints).mean()}

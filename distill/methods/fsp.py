@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill.methods.base import Example, Method
-from distill.methods.projection import exact, matched, pairs, projector, taps, through, widen
+from distill.methods.base import Example, Method, Taps
+from distill.methods.projection import matched, pairs, projector, through
 from distill.types import Batch, Outputs
 
 
@@ -36,7 +36,7 @@ class FSP(Method):
         label_weight: float = 1.0,
     ) -> None:
         super().__init__(weight=weight, label_weight=label_weight)
-        self.taps = taps(student_layers, teacher_layers)
+        self.taps = Taps.of(student_layers, teacher_layers)
 
     def prepare(self, example: Example) -> None:
         """Create the projections where channels differ."""
@@ -55,8 +55,7 @@ class FSP(Method):
 
 def _flows(features: list[Tensor]) -> list[Tensor]:
     flows = []
-    with exact(features[0]):
-        for bottom, top in pairwise(map(widen, features)):
-            low, high = (feature.flatten(2) for feature in matched(bottom, top))
-            flows.append(low @ high.mT / low.shape[2])
+    for bottom, top in pairwise(features):
+        low, high = (feature.flatten(2) for feature in matched(bottom, top))
+        flows.append(low @ high.mT / low.shape[2])
     return flows

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill.methods.at import attention
-from distill.methods.base import Example, Method, positive
-from distill.methods.projection import pairs, taps, through, widen
+from distill.methods.base import Example, Method, Taps, positive
+from distill.methods.projection import pairs, through
 from distill.types import Batch, Outputs
 
 
@@ -43,7 +43,7 @@ class FT(Method):
         label_weight: float = 1.0,
     ) -> None:
         super().__init__(weight=weight, label_weight=label_weight)
-        self.taps = taps(student_layers, teacher_layers)
+        self.taps = Taps.of(student_layers, teacher_layers)
         self.ratio = positive("ratio", ratio)
         self.p1, self.p2 = positive("p1", p1), positive("p2", p2)
 
@@ -62,7 +62,7 @@ class FT(Method):
         networks = zip(self.translators, self.paraphrasers, self.decoders, strict=True)
         for (s, t), (translate, paraphrase, decode) in zip(layers, networks, strict=True):
             factor = through(paraphrase, t)
-            reconstructions.append(F.mse_loss(through(decode, factor), widen(t)))
+            reconstructions.append(F.mse_loss(through(decode, factor), t))
             distances.append(factor_distance(through(translate, s), factor.detach(), self.p1, self.p2))
         return {"ft": self.weight * torch.stack(distances).sum(), "reconstruction": torch.stack(reconstructions).sum()}
 

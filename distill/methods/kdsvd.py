@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill.losses.singular import singular_vectors
-from distill.methods.base import Example, Method
-from distill.methods.projection import exact, pairs, projector, taps, through, widen
+from distill.methods.base import Example, Method, Taps
+from distill.methods.projection import pairs, projector, through
 from distill.types import Batch, Outputs
 
 SPARE = 3  # vectors that the student offers beyond the rank
@@ -44,7 +44,7 @@ class KDSVD(Method):
         super().__init__(weight=weight, label_weight=label_weight)
         if rank < 1:
             raise ValueError(f"rank={rank}: must be 1 or more")
-        self.taps = taps(student_layers, teacher_layers)
+        self.taps = Taps.of(student_layers, teacher_layers)
         self.rank = rank
 
     def prepare(self, example: Example) -> None:
@@ -58,7 +58,7 @@ class KDSVD(Method):
         """The term `kdsvd`."""
         ours, theirs = [], []
         for project, (s, t) in zip(self.projectors, pairs(self, student, teacher), strict=True):
-            vectors, values = singular_vectors(widen(t), self.rank)
+            vectors, values = singular_vectors(t, self.rank)
             values = F.normalize(values, dim=1)[:, None]
             aligned = _aligned(singular_vectors(through(project, s), self.rank + SPARE)[0], vectors)
             ours.append(aligned * values)
@@ -69,8 +69,7 @@ class KDSVD(Method):
 
 def _aligned(student: Tensor, teacher: Tensor) -> Tensor:
     """Of the student's vectors (N, C, K'), the nearest to each of the teacher's (N, C, K), pointing the same way."""
-    with exact(student):
-        cosines = student.mT @ teacher
+    cosines = student.mT @ teacher
     nearest = cosines.abs().argmax(1, keepdim=True)
     chosen = student.gather(2, nearest.expand(-1, student.shape[1], -1))
     return chosen * cosines.gather(1, nearest).sign().detach()

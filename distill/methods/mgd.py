@@ -13,8 +13,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from distill.methods.base import Example, Method
-from distill.methods.projection import pairs, projector, taps, through, widen
+from distill.methods.base import Example, Method, Taps
+from distill.methods.projection import pairs, projector, through
 from distill.types import Batch, Outputs
 
 Mask = Literal["channels", "positions"]
@@ -45,7 +45,7 @@ class MGD(Method):
             raise ValueError(f"masked={masked}: must be at least 0 and below 1")
         if mask not in get_args(Mask):
             raise ValueError(f"mask={mask!r}: must be one of {', '.join(get_args(Mask))}")
-        self.taps = taps(student_layers, teacher_layers)
+        self.taps = Taps.of(student_layers, teacher_layers)
         self.masked = masked
         self.mask = mask
 
@@ -63,7 +63,7 @@ class MGD(Method):
             s = through(project, s)
             kept = s[:, :, :1, :1] if self.mask == "channels" else s[:, :1]
             generated = through(generate, s * (torch.rand_like(kept, dtype=torch.float32) >= self.masked))
-            losses.append((generated - widen(t)).square().sum() / len(t))
+            losses.append((generated - t).square().sum() / len(t))
         return {"mgd": torch.stack(losses).sum()}
 
 

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from distill.methods.base import Method
-from distill.methods.projection import exact, pairs, taps, widen
+from distill.methods.base import Method, Taps
+from distill.methods.projection import pairs
 from distill.types import Batch, Outputs
 
 
@@ -34,7 +34,7 @@ class NST(Method):
         label_weight: float = 1.0,
     ) -> None:
         super().__init__(weight=weight, label_weight=label_weight)
-        self.taps = taps(student_layers, teacher_layers)
+        self.taps = Taps.of(student_layers, teacher_layers)
 
     def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `nst`."""
@@ -43,9 +43,8 @@ class NST(Method):
 
 
 def _discrepancy(student: Tensor, teacher: Tensor) -> Tensor:
-    s, t = (F.normalize(widen(feature).flatten(2), dim=2) for feature in (student, teacher))
-    with exact(s):
-        return _kernel(s, s) + _kernel(t, t) - 2 * _kernel(s, t)
+    s, t = (F.normalize(feature.flatten(2), dim=2) for feature in (student, teacher))
+    return _kernel(s, s) + _kernel(t, t) - 2 * _kernel(s, t)
 
 
 def _kernel(a: Tensor, b: Tensor) -> Tensor:

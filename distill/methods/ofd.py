@@ -1,6 +1,6 @@
 """A comprehensive overhaul of feature distillation (Heo et al., 1904.01866).
 
-    ofd = sum over layers of 2^(layer - last) / N * sum over neurons of [s > t or t > 0] (s - max(t, m))^2
+    ofd = sum over layers of 2^(layer - last) / N * sum over neurons of [s > a or a > 0] (s - a)^2,  a = max(t, m)
 
 Shapes: maps (N, C, H, W); s is the student's map after a 1x1 convolution to the teacher's channels and BatchNorm; the
 margin m (C,) is the mean of the teacher's negative values by channel. The paper allows to measure m in training or to
@@ -13,8 +13,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from distill.methods.base import Example, Method
-from distill.methods.projection import connector, pairs, taps, through, widen
+from distill.losses.logits import precise
+from distill.methods.base import Example, Method, Taps
+from distill.methods.projection import connector, pairs, through
 from distill.types import Batch, Outputs
 
 
@@ -39,7 +40,7 @@ class OFD(Method):
         super().__init__(weight=weight, label_weight=label_weight)
         if not 0 < margin_momentum <= 1:
             raise ValueError(f"margin_momentum={margin_momentum}: must be above 0 and at most 1")
-        self.taps = taps(student_layers, teacher_layers)
+        self.taps = Taps.of(student_layers, teacher_layers)
         self.margin_momentum = margin_momentum
 
     def prepare(self, example: Example) -> None:
@@ -47,17 +48,17 @@ class OFD(Method):
         layers = pairs(self, example.student, example.teacher)
         self.connectors = nn.ModuleList(connector(s, t, relu=False) for s, t in layers)
         for i, (_, t) in enumerate(layers):
-            self.register_buffer(f"margin{i}", _mean_below_zero(widen(t), torch.zeros(t.shape[1], device=t.device)))
+            self.register_buffer(f"margin{i}", _mean_below_zero(precise(t), torch.zeros(t.shape[1], device=t.device)))
 
     def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `ofd`; in training the margins move towards the batch's."""
         layers = pairs(self, student, teacher)
         total = []
         for i, (connect, (s, t)) in enumerate(zip(self.connectors, layers, strict=True)):
-            s, t, margin = through(connect, s), widen(t), self.get_buffer(f"margin{i}")
+            margin = self.get_buffer(f"margin{i}")
             if self.training:
                 margin.lerp_(_mean_below_zero(t, margin).to(margin.dtype), self.margin_momentum)
-            total.append(partial_distance(s, t, margin) / 2 ** (len(layers) - 1 - i))
+            total.append(partial_distance(through(connect, s), t, margin) / 2 ** (len(layers) - 1 - i))
         return {"ofd": torch.stack(total).sum()}
 
 
@@ -68,6 +69,7 @@ def partial_distance(student: Tensor, teacher: Tensor, margin: Tensor) -> Tensor
     return torch.where(counted, student - target, 0).square().sum() / len(student)
 
 
+@torch.no_grad()
 def _mean_below_zero(feature: Tensor, otherwise: Tensor) -> Tensor:
     """By channel, (C,); where a channel has no negative value, what `otherwise` has."""
     count = (feature < 0).sum((0, 2, 3))

@@ -5,25 +5,19 @@ before the grid left out; an embedding (N, D) becomes a map of one position.
 """
 
 import math
-from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill.methods.base import Example, Method, Taps
+from distill.losses.logits import precise
+from distill.methods.base import Example, Method
 from distill.types import Outputs
 
 EXTRA_TOKENS = 5  # a class token and four registers are the most that a vision transformer puts before its grid
 
 
-def taps(student_layers: Sequence[str], teacher_layers: Sequence[str]) -> Taps:
-    """The taps that a method's two settings name; one name alone stands for itself."""
-    return Taps(*((one,) if isinstance(one, str) else tuple(one) for one in (student_layers, teacher_layers)))
-
-
 def tapped(method: Method, student: Outputs, teacher: Outputs) -> tuple[list[Tensor], list[Tensor]]:
-    """The method's tapped features as maps, in the order of its taps; the teacher's are detached.
+    """The method's tapped features as maps, in the order of its taps.
 
     Raises:
         ValueError: a feature is no map, no grid of tokens and no embedding.
@@ -31,7 +25,7 @@ def tapped(method: Method, student: Outputs, teacher: Outputs) -> tuple[list[Ten
     name = type(method).__name__
     ours = [as_map(student.features[layer], f"{name}: student_layers: {layer!r}") for layer in method.taps.student]
     theirs = [as_map(teacher.features[layer], f"{name}: teacher_layers: {layer!r}") for layer in method.taps.teacher]
-    return ours, [feature.detach() for feature in theirs]
+    return ours, theirs
 
 
 def paired(method: Method, student: Outputs, teacher: Outputs) -> list[tuple[Tensor, Tensor]]:
@@ -40,10 +34,8 @@ def paired(method: Method, student: Outputs, teacher: Outputs) -> list[tuple[Ten
     Raises:
         ValueError: the networks have different numbers of layers tapped, or none.
     """
-    ours, theirs = tapped(method, student, teacher)
-    if not ours or len(ours) != len(theirs):
-        raise ValueError(f"{_layers_of(method)} go in pairs: name as many of each, one or more")
-    return list(zip(ours, theirs, strict=True))
+    method.pairs(student, teacher)  # for its checks
+    return list(zip(*tapped(method, student, teacher), strict=True))
 
 
 def pairs(
@@ -111,19 +103,9 @@ def shrunk(feature: Tensor, height: int, width: int) -> Tensor:
     return feature if tuple(feature.shape[2:]) == size else F.adaptive_avg_pool2d(feature, size)
 
 
-def widen(x: Tensor) -> Tensor:
-    """The same in at least float32."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
 def through(module: nn.Module, feature: Tensor) -> Tensor:
     """What the module makes of the feature, taken in the module's own dtype and given back in at least float32."""
-    return widen(module(feature.to(next(module.parameters(), feature).dtype)))
-
-
-def exact(x: Tensor) -> torch.autocast:
-    """A context in which products are not rounded to autocast's dtype."""
-    return torch.autocast(x.device.type, enabled=False)
+    return precise(module(feature.to(next(module.parameters(), feature).dtype)))
 
 
 def projector(student: Tensor, teacher: Tensor) -> nn.Module:
@@ -170,7 +152,7 @@ def teacher_classifier(method: Method, example: Example, seen: Tensor) -> nn.Mod
             "use teaching=live with a teacher that ends in one"
         )
     classifier.requires_grad_(False)
-    logits = widen(example.teacher.logits)
+    logits = precise(example.teacher.logits)
     sees = next(classifier.parameters()).shape[-1] == seen.shape[1]
     # A wrong layer is off by far more than half precision rounds.
     if not sees or (through(classifier, seen.mean((2, 3))) - logits).abs().max() > 0.02 * logits.abs().max():

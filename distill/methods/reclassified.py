@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from distill.methods.projection import as_map, shrunk
+from distill.methods.projection import as_map, shrunk, through
 
 
 class ProjectedHead(nn.Module):
@@ -21,13 +21,11 @@ class ProjectedHead(nn.Module):
 
     def project(self, feature: Tensor) -> Tensor:
         """The student's features in the teacher's channels."""
-        projected: Tensor = self.projector(shrunk(feature, self.height, self.width))
-        return projected
+        return through(self.projector, shrunk(feature, self.height, self.width))
 
     def forward(self, feature: Tensor) -> Tensor:
         """(N, classes) logits for a map, tokens or an embedding."""
-        logits: Tensor = self.classifier(self.project(as_map(feature, "the student's layer")).mean((2, 3)))
-        return logits
+        return through(self.classifier, self.project(as_map(feature, "the student's layer")).mean((2, 3)))
 
 
 class Reclassified(nn.Module):

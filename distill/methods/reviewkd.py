@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill.methods.base import Example, Method
-from distill.methods.projection import paired, taps, through, widen
+from distill.methods.base import Example, Method, Taps
+from distill.methods.projection import paired, through
 from distill.schedules import Cosine
 from distill.types import Batch, Outputs
 
@@ -45,7 +45,7 @@ class ReviewKD(Method):
         super().__init__(weight=weight, label_weight=label_weight)
         if max_channels < 1:
             raise ValueError(f"max_channels={max_channels}: must be 1 or more")
-        self.taps = taps(student_layers, teacher_layers)
+        self.taps = Taps.of(student_layers, teacher_layers)
         self.max_channels = max_channels
         self.schedules["weight"] = Cosine(warmup, final=1.0)
 
@@ -62,7 +62,7 @@ class ReviewKD(Method):
         deeper, losses = None, []
         for fuse, (s, t) in zip(self.fusions, paired(self, student, teacher)[::-1], strict=True):
             fused, deeper = fuse(s, deeper, t.shape[2:])
-            losses.append(pyramid_distance(fused, widen(t)))
+            losses.append(pyramid_distance(fused, t))
         return {"reviewkd": torch.stack(losses).sum()}
 
 

@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill.methods.base import Example, Method, positive
-from distill.methods.projection import bottleneck, exact, matched, tapped, taps, through, widen
+from distill.methods.base import Example, Method, Taps, positive
+from distill.methods.projection import bottleneck, matched, tapped, through
 from distill.types import Batch, Outputs
 
 
@@ -44,7 +44,7 @@ class SemCKD(Method):
         super().__init__(weight=weight, label_weight=label_weight)
         if group_size < 4:
             raise ValueError(f"group_size={group_size}: must be 4 or more")
-        self.taps = taps(student_layers, teacher_layers)
+        self.taps = Taps.of(student_layers, teacher_layers)
         self.group_size = group_size
         self.softness = positive("softness", softness)
 
@@ -62,19 +62,18 @@ class SemCKD(Method):
         distances = []
         for project, (s, t) in zip(self.projectors, [(s, t) for s in ours for t in theirs], strict=True):
             s, t = matched(s, t)
-            distances.append((through(project, s) - widen(t)).square().mean((1, 2, 3)))
+            distances.append((through(project, s) - t).square().mean((1, 2, 3)))
         weighted = self.attention(ours, theirs).flatten(1) * torch.stack(distances, 1)
         return {"semckd": weighted.sum(1).mean() / len(ours)}
 
     def attention(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
         """How much each student layer follows each teacher layer: (N, S, T), summing to 1 over T."""
-        with exact(student[0]):
-            queries = torch.stack([self._embed(net, s) for net, s in zip(self.queries, student, strict=True)], 1)
-            keys = torch.stack([self._embed(net, t) for net, t in zip(self.keys, teacher, strict=True)], 1)
-            return (queries @ keys.mT / self.softness).softmax(2)
+        queries = torch.stack([self._embed(net, s) for net, s in zip(self.queries, student, strict=True)], 1)
+        keys = torch.stack([self._embed(net, t) for net, t in zip(self.keys, teacher, strict=True)], 1)
+        return (queries @ keys.mT / self.softness).softmax(2)
 
     def _embed(self, network: nn.Module, feature: Tensor) -> Tensor:
-        groups = torch.split(widen(feature).flatten(1), self.group_size)
+        groups = torch.split(feature.flatten(1), self.group_size)
         similarities = torch.cat([F.pad(g @ g.mT, (0, self.group_size - len(g))) for g in groups])
         return F.normalize(through(network, similarities), dim=1)
 

@@ -12,16 +12,8 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill.methods.base import Example, Method, positive
-from distill.methods.projection import (
-    bottleneck,
-    matched,
-    not_negative_anywhere,
-    single,
-    taps,
-    teacher_classifier,
-    widen,
-)
+from distill.methods.base import Example, Method, Taps, positive
+from distill.methods.projection import bottleneck, matched, not_negative_anywhere, single, teacher_classifier
 from distill.methods.reclassified import ProjectedHead, Reclassified
 from distill.types import Batch, Outputs
 
@@ -46,7 +38,7 @@ class SimKD(Method):
         label_weight: float = 0.0,
     ) -> None:
         super().__init__(weight=weight, label_weight=label_weight)
-        self.taps = taps(student_layers, teacher_layers)
+        self.taps = Taps.of(student_layers, teacher_layers)
         self.factor = positive("factor", factor)
 
     def prepare(self, example: Example) -> None:
@@ -62,7 +54,7 @@ class SimKD(Method):
         """The term `simkd`."""
         s, t = single(self, student, teacher)
         projected, aim = matched(self.head.project(s), t)
-        return {"simkd": F.mse_loss(projected, widen(aim))}
+        return {"simkd": F.mse_loss(projected, aim)}
 
     def deploy(self, backbone: nn.Module) -> nn.Module:
         """The backbone with the projector and the teacher's classifier in place of its own."""

@@ -12,16 +12,9 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor
 
-from distill.methods.base import Example, Method
-from distill.methods.projection import (
-    connector,
-    not_negative_anywhere,
-    single,
-    taps,
-    teacher_classifier,
-    through,
-    widen,
-)
+from distill.losses.logits import precise
+from distill.methods.base import Example, Method, Taps
+from distill.methods.projection import connector, not_negative_anywhere, single, teacher_classifier, through
 from distill.types import Batch, Outputs
 
 
@@ -43,7 +36,7 @@ class SRRL(Method):
         label_weight: float = 1.0,
     ) -> None:
         super().__init__(weight=weight, label_weight=label_weight)
-        self.taps = taps(student_layers, teacher_layers)
+        self.taps = Taps.of(student_layers, teacher_layers)
 
     def prepare(self, example: Example) -> None:
         """Create the connector and take the teacher's classifier."""
@@ -57,6 +50,6 @@ class SRRL(Method):
         regressed = through(self.connector, s).mean((2, 3))
         logits = through(self.classifier, regressed)
         return {
-            "srrl_feature": F.mse_loss(regressed, widen(e.mean((2, 3)))),
-            "srrl_logits": F.mse_loss(logits, widen(teacher.logits.detach())),
+            "srrl_feature": F.mse_loss(regressed, e.mean((2, 3))),
+            "srrl_logits": F.mse_loss(logits, precise(teacher.logits)),
         }

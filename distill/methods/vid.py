@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill.methods.base import Example, Method, positive
-from distill.methods.projection import pairs, taps, through, widen
+from distill.losses.logits import precise
+from distill.methods.base import Example, Method, Taps, positive
+from distill.methods.projection import pairs, through
 from distill.types import Batch, Outputs
 
 LEAST_VARIANCE = 1e-5
@@ -41,7 +42,7 @@ class VID(Method):
         super().__init__(weight=weight, label_weight=label_weight)
         if not LEAST_VARIANCE < variance < math.inf:
             raise ValueError(f"variance={variance}: must be a finite number above {LEAST_VARIANCE}")
-        self.taps = taps(student_layers, teacher_layers)
+        self.taps = Taps.of(student_layers, teacher_layers)
         self.variance = positive("variance", variance)
 
     def prepare(self, example: Example) -> None:
@@ -56,8 +57,8 @@ class VID(Method):
         layers = zip(self.means, self.scales, pairs(self, student, teacher), strict=True)
         losses = []
         for mean, scale, (s, t) in layers:
-            variance = (F.softplus(widen(scale)) + LEAST_VARIANCE)[:, None, None]
-            losses.append(((widen(t) - through(mean, s)).square() / variance + variance.log()).mean() / 2)
+            variance = (F.softplus(precise(scale)) + LEAST_VARIANCE)[:, None, None]
+            losses.append(((t - through(mean, s)).square() / variance + variance.log()).mean() / 2)
         return {"vid": torch.stack(losses).sum()}
 
 
