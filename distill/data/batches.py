@@ -50,7 +50,7 @@ class Batches:
         unreadable: dict[str, str] | None = None,
     ) -> None:
         self.order = order
-        self.sampler = order  # where Lightning looks for `set_epoch`
+        self.batch_sampler = order  # where Lightning looks for a `sampler` with `set_epoch`
         self.num_classes = num_classes
         self.augment = augment or Augment()
         self.seed = seed
@@ -71,7 +71,6 @@ class Batches:
                 num_workers=workers,
                 collate_fn=_as_it_is,
                 pin_memory=self.device.type == "cuda",
-                persistent_workers=workers > 0,
                 generator=torch.Generator(),  # its own: a loader draws from torch's global one otherwise
             )
 

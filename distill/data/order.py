@@ -42,6 +42,7 @@ class TrainingOrder:
         self.process = process
         self.processes = processes
         self.epoch = 0
+        self.sampler = self  # where Lightning looks for `set_epoch`
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before each epoch."""
