@@ -61,7 +61,9 @@ def test_only_the_given_samples_are_seen_and_mixed() -> None:
         assert (batch.targets.gather(1, seen[:, None]) > 0).all()
 
 
-@pytest.mark.parametrize("augment", [None, Augment(crop_padding=2, trivial_augment=True), Augment(mixup=0.5, cutmix=0.5)])
+@pytest.mark.parametrize(
+    "augment", [None, Augment(crop_padding=2, trivial_augment=True), Augment(mixup=0.5, cutmix=0.5)]
+)
 def test_a_sample_is_a_function_of_seed_epoch_and_index(augment: Augment | None) -> None:
     data = ImageDataModule(source(), batch_size=10, augment=augment, seed=3)
     batches = data.train_dataloader()

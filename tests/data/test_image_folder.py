@@ -1,6 +1,5 @@
 """Directory trees of images."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +145,7 @@ def test_skipping_into_memory_leaves_them_out_and_counts(root: Path, caplog: pyt
     whole = image_folder(str(root), image_size=16, in_memory=False, on_error="skip").train
     assert torch.equal(data.train.show(torch.arange(8)), whole.show(torch.arange(10)))
     named = [message for message in caplog.messages if "cannot be read" in message]
-    assert [os.path.basename(message.split(" ")[0]) for message in named] == ["002.png", "003.png", "broken.png"]
+    assert [Path(message.split(" ")[0]).name for message in named] == ["002.png", "003.png", "broken.png"]
     assert "2 of 10 images could not be read and were left out" in caplog.messages
     assert "1 of 4 images could not be read and were left out" in caplog.messages
 
@@ -181,7 +180,7 @@ def test_no_images(tmp_path: Path) -> None:
 
 def test_no_validation(folder: Any) -> None:
     root = folder(".", {"a": 2})
-    with pytest.raises(SettingError, match="set data.val_fraction, e.g. to 0.1"):
+    with pytest.raises(SettingError, match=r"set data.val_fraction, e.g. to 0.1"):
         image_folder(str(root))
 
 

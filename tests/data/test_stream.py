@@ -43,11 +43,17 @@ def noise(count: int = 37, skip: bool = False, broken: tuple[int, ...] = ()) -> 
     return Stream(Noise(torch.arange(count) % 4, broken), (3, 16, 16), 18, skip)
 
 
-def epoch_of(stream: Stream, epoch: int = 1, augment: Augment | None = MIXED, batch: int = 8, **more: Any) -> list[Batch]:
+def epoch_of(
+    stream: Stream, epoch: int = 1, augment: Augment | None = MIXED, batch: int = 8, **more: Any
+) -> list[Batch]:
     process = more.pop("process", (0, 1))
     order = TrainingOrder(torch.arange(len(stream)), batch, 0, *process)
     order.set_epoch(epoch)
     return list(Batches(stream, order, num_classes=4, augment=augment, seed=7, **more))
+
+
+def by_index(batches: list[Batch]) -> dict[int, Tensor]:
+    return {int(i): image for batch in batches for i, image in zip(batch.indices, batch.images, strict=True)}
 
 
 def assert_same(one: list[Batch], other: list[Batch]) -> None:
@@ -74,7 +80,7 @@ def test_two_processes_see_what_one_sees() -> None:
 
 
 def test_epochs_differ() -> None:
-    first, second = ({int(i): image for b in epoch_of(noise(), e) for i, image in zip(b.indices, b.images)} for e in (0, 1))
+    first, second = (by_index(epoch_of(noise(), epoch)) for epoch in (0, 1))
     common = set(first) & set(second)
     assert len(common) > 20
     assert not any(torch.equal(first[index], second[index]) for index in common)
@@ -142,7 +148,9 @@ def test_an_unreadable_image_stops_the_run_with_one_line(workers: int) -> None:
 
 def test_an_image_of_other_channels_is_named() -> None:
     stream = replace(noise(), shape=(1, 16, 16))
-    with pytest.raises(SettingError, match=r"noise\[0\] cannot be read \(it is torch.uint8 \(3, 20, 24\), not uint8 \(1, H, W\)"):
+    with pytest.raises(
+        SettingError, match=r"noise\[0\] cannot be read \(it is torch.uint8 \(3, 20, 24\), not uint8 \(1, H, W\)"
+    ):
         stream.show(torch.arange(1))
 
 
@@ -152,12 +160,14 @@ def test_skipping_in_training_puts_another_sample_in_its_place(caplog: pytest.Lo
     assert [len(batch.images) for batch in batches] == [8, 8, 8, 8]
     shown = torch.cat([batch.indices for batch in batches])
     assert not set(shown.tolist()) & set(broken)
-    whole = {int(i): image for b in epoch_of(noise()) for i, image in zip(b.indices, b.images, strict=True)}
-    assert sum(torch.equal(whole[int(i)], x) for b in batches for i, x in zip(b.indices, b.images) if int(i) in whole) > 20
+    whole, rest = by_index(epoch_of(noise())), by_index(batches)
+    assert sum(torch.equal(whole[index], rest[index]) for index in set(whole) & set(rest)) > 20
     assert set(unreadable) == {f"noise[{index}]" for index in broken}
     assert unreadable["noise[3]"] == "OSError: no image 3"
     messages = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert sorted(messages) == sorted(f"noise[{i}] cannot be read (OSError: no image {i}) and is left out" for i in broken)
+    assert sorted(messages) == sorted(
+        f"noise[{i}] cannot be read (OSError: no image {i}) and is left out" for i in broken
+    )
     again = epoch_of(noise(skip=True, broken=broken), workers=1)
     assert_same(batches, again)
 
@@ -177,7 +187,7 @@ def test_skipping_in_evaluation_leaves_the_sample_out() -> None:
 
 def test_a_set_that_is_broken_throughout_stops_though_skipping() -> None:
     stream = noise(12, skip=True, broken=tuple(range(12)))
-    with pytest.raises(SettingError, match="data.on_error=skip: 11 images in a row could not be read"):
+    with pytest.raises(SettingError, match=r"data.on_error=skip: 11 images in a row could not be read"):
         epoch_of(stream, batch=4)
     with pytest.raises(SettingError, match=r"none of 3 images could be read, e.g. noise\[0\]"):
         stream.show(torch.arange(3))
