@@ -69,7 +69,7 @@ class EvaluationOrder:
     """
 
     def __init__(self, count: int, batch_size: int, process: int = 0, processes: int = 1) -> None:
-        self.indices = torch.arange(process, count, processes)
+        self.indices = torch.arange(count)[process::processes]
         self.batch_size = batch_size
 
     def __len__(self) -> int:
