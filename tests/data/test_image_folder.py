@@ -197,6 +197,7 @@ def test_other_classes_in_validation(root: Path) -> None:
         ({"channels": 2}, "channels=2: must be 3 for colour or 1 for grey"),
         ({"image_size": 0}, "image_size=0: must be 1 or more pixels"),
         ({"image_size": 32, "resize": 30}, "resize=30: must be at least image_size=32"),
+        ({"resize": 256}, "resize=256: must be at least image_size=None, and given with it"),
         ({"in_memory": "yes"}, "in_memory=yes: must be true, false or auto"),
         ({"on_error": "ignore"}, "on_error=ignore: must be stop or skip"),
     ],
