@@ -1,6 +1,7 @@
-"""The one exception for a user's mistake: printed as a single line, without a traceback."""
+"""A user's mistake: one exception for it, and one line for each that Hydra raises."""
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -13,3 +14,32 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(known) or 'none'}"
+
+
+def explain(error: BaseException) -> str:
+    """One line that says what to change, from our own errors and from Hydra's and OmegaConf's."""
+    if isinstance(error, SettingError):
+        return str(error)
+    cause = error.__cause__ or error
+    unknown_key = getattr(cause, "full_key", None)
+    if "not in struct" in str(cause) and unknown_key:
+        return f"{unknown_key} is not a setting{suggestion(str(cause.key), _siblings(cause))}"  # type: ignore[attr-defined]
+    if type(cause).__name__ == "MissingMandatoryValue" and unknown_key:
+        return f"{unknown_key} is not set: give {unknown_key}=VALUE"
+    unknown_option = re.search(r"Could not (?:find|load) '([^']+)/([^'/]+)'", str(error))
+    if unknown_option:
+        group, option = unknown_option.groups()
+        return f"{group}={option}: there is no configs/{group}/{option}.yaml{suggestion(option, _options(group))}"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() and "hydra.cc" not in line]
+    return "; ".join(lines[:2]) or type(error).__name__
+
+
+def _siblings(cause: BaseException) -> list[str]:
+    parent = getattr(cause, "parent_node", None)
+    return [] if parent is None else [str(name) for name in parent]
+
+
+def _options(group: str) -> list[str]:
+    from distill.cli import CONFIGS
+
+    return [file.stem for file in (CONFIGS / group).glob("*.yaml")]

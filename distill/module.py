@@ -14,7 +14,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MeanMetric
 
 from distill.losses import kl_divergence
-from distill.methods import Method, Supervised, Taps
+from distill.methods import KD, Composite, Example, Method, Supervised, Taps
+from distill.models import taps
 from distill.models.network import Network
 from distill.schedules import Constant, Schedule
 from distill.seeding import seed_torch
@@ -22,6 +23,7 @@ from distill.teachers import LiveTeacher, Teacher
 from distill.types import Batch, Outputs
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
+ADAMW: OptimizerFactory = partial(torch.optim.AdamW, lr=1e-3)
 
 
 class DistillModule(pl.LightningModule):
@@ -31,18 +33,25 @@ class DistillModule(pl.LightningModule):
     and no gradient reduction between processes.
 
     Args:
-        student: maps (N, C, H, W) images to (N, classes) logits; the only thing trained beside the method's projections.
+        student: maps (N, C, H, W) images to (N, classes) logits; trained, as are the method's projections.
         teacher: a network, or a `Teacher`; None to train on labels alone.
         method: what to imitate; needs a teacher unless it is `Supervised`, the default without one.
-        optimizer: called with the parameters to train, e.g. `functools.partial(torch.optim.SGD, lr=0.1)`.
+        optimizer: called with the parameters to train: `functools.partial(torch.optim.SGD, lr=0.1)`.
         schedule: factor on the learning rate as a function of the share of steps done.
-        example: (N, C, H, W) images, needed only by methods that create projections from the features' shapes.
+        example: (N, C, H, W) images, needed only by methods that size projections or choose layers by themselves.
+        labels: (S,) int64, the true class of every training sample by its index; needed only with `example`, by methods
+            with a memory of all samples.
         seed: what random layers (dropout) draw from, anew each epoch: a resumed run repeats the uninterrupted one.
+
+    Attributes:
+        deployed: the network to validate and save: the student, unless the method adds a part to it for good.
+        history: the logged values of each epoch done.
 
     Batches are `distill.types.Batch`, or plain (images, targets) tuples.
     """
 
     teacher: Teacher | None
+    deployed: Network
 
     def __init__(
         self,
@@ -50,9 +59,10 @@ class DistillModule(pl.LightningModule):
         teacher: nn.Module | None = None,
         method: Method | None = None,
         *,
-        optimizer: OptimizerFactory = partial(torch.optim.AdamW, lr=1e-3),
+        optimizer: OptimizerFactory = ADAMW,
         schedule: Schedule | None = None,
         example: Tensor | None = None,
+        labels: Tensor | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -61,45 +71,55 @@ class DistillModule(pl.LightningModule):
         self.student = student if isinstance(student, Network) else Network(student)
         # Past nn.Module's registration on purpose: see the class docstring.
         object.__setattr__(self, "teacher", _as_teacher(teacher))
-        self.method = method or (Supervised() if teacher is None else _default_method())
+        self._deploy(self.student)
+        self.method = method or (Supervised() if teacher is None else KD())
         self.optimizer_factory = optimizer
         self.schedule = schedule or Constant()
         self.seed = seed
+        self.history: list[dict[str, float]] = []
+        self._total_steps = 1
         self._running = RunningMeans()
-        self._validation = nn.ModuleDict()
-        self._connect(example)
+        self._validation: dict[str, MeanMetric] = {}
+        if self.teacher is not None:
+            self._connect(self.teacher, example, labels)
 
-    def _connect(self, example: Tensor | None) -> None:
+    def _connect(self, teacher: Teacher, example: Tensor | None, labels: Tensor | None) -> None:
         """Tap both networks for the method, and let it create what depends on their shapes."""
-        if self.teacher is None:
-            return
-        wanted = self.method.taps
-        if wanted.student or wanted.teacher:
-            self.method.taps = Taps(self.student.tap(wanted.student), self.teacher.tap(wanted.teacher))
+        members = self.method.members if isinstance(self.method, Composite) else [self.method]
+        for member in members:
+            wanted = member.taps
+            if not (wanted.student or wanted.teacher):
+                continue
+            if example is not None and teacher.network is not None:
+                layers = taps.resolve(wanted.student, wanted.teacher, self.student, teacher.network, example)
+                wanted = Taps(*layers)
+            member.taps = Taps(self.student.tap(wanted.student), teacher.tap(wanted.teacher))
         if example is None:
-            if type(self.method).prepare is not Method.prepare:
-                raise ValueError(
-                    f"method {type(self.method).__name__} sizes its projections from the features: "
-                    "give example=IMAGES, one batch of shape (N, C, H, W)"
-                )
             return
-        batch = Batch(example, torch.zeros(len(example), dtype=torch.long), torch.arange(len(example)))
+        labels = torch.zeros(len(example), dtype=torch.long) if labels is None else labels
+        batch = Batch(example, labels[: len(example)], torch.arange(len(example)))
         was_training = self.student.training
         with torch.no_grad():
             student = self.student.eval()(batch.images)
         self.student.train(was_training)
-        self.method.prepare(student, self.teacher(batch))
+        classifier = None if teacher.network is None else taps.classifier(teacher.network, example)
+        self.method.prepare(Example(student, teacher(batch), labels, classifier))
+        self._deploy(self.student.around(self.method.deploy(self.student.backbone)))
+
+    def _deploy(self, network: Network) -> None:
+        # Past registration too: its weights are the student's and the method's, and belong once in a checkpoint.
+        object.__setattr__(self, "deployed", network)
 
     # ---------------------------------------------------------------------------------------------- steps
 
     def forward(self, images: Tensor) -> Tensor:
-        """The student's (N, classes) logits for (N, C, H, W) images."""
-        outputs: Outputs = self.student(images)
+        """The (N, classes) logits for (N, C, H, W) images, of the network that is deployed."""
+        outputs: Outputs = self.deployed(images)
         return outputs.logits
 
-    def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, loaded: Sequence[Tensor], batch_idx: int) -> Tensor:
         """The total loss of one batch; its terms and measurements go to the running means."""
-        batch = Batch(*batch)
+        batch = Batch(*loaded)
         answers = self.teacher(batch) if self.teacher is not None else None
         outputs: Outputs = self.student(batch.images)
         terms: dict[str, Tensor] = self.method(outputs, answers, batch)
@@ -107,11 +127,11 @@ class DistillModule(pl.LightningModule):
         self._running.add({"loss": loss, **terms, **_measure(outputs, answers, batch)})
         return loss
 
-    def validation_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
+    def validation_step(self, loaded: Sequence[Tensor], batch_idx: int) -> None:
         """Accuracy on the validation split; agreement and KL with the teacher where there is one."""
-        batch = Batch(*batch)
+        batch = Batch(*loaded)
         answers = self.teacher(batch) if self.teacher is not None else None
-        outputs: Outputs = self.student(batch.images)
+        outputs: Outputs = self.deployed(batch.images)
         values = _measure(outputs, answers, batch)
         values.pop("teacher_entropy", None)
         values["ce"] = F.cross_entropy(outputs.logits.float(), batch.targets)
@@ -128,9 +148,13 @@ class DistillModule(pl.LightningModule):
         """What random layers draw is a function of the epoch alone, so that a restart draws the same."""
         seed_torch(self.seed, "epoch", self.current_epoch, self.global_rank)
 
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Weights and temperatures that follow a schedule move with the share of steps done."""
+        self.method.set_progress(self.global_step / self._total_steps)
+
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Log the terms of the last steps, every `log_every_n_steps`."""
-        every = self.trainer.log_every_n_steps
+        every: int = getattr(self.trainer, "log_every_n_steps", 0)
         if self.logger is not None and every and self.global_step % every == 0:
             means = {f"step/{name}": value for name, value in self._running.recent().items()}
             self.logger.log_metrics(means, step=self.global_step)
@@ -139,17 +163,30 @@ class DistillModule(pl.LightningModule):
         """Log the epoch's means."""
         means = self._running.epoch()
         if not all(map(torch.isfinite, map(torch.tensor, means.values()))):
-            bad = ", ".join(f"{name}={value}" for name, value in means.items() if value != value or abs(value) == float("inf"))
-            raise FloatingPointError(f"{bad} in epoch {self.current_epoch}: lower optimizer.lr, or use trainer.precision=32")
+            bad = ", ".join(
+                f"{name}={value}" for name, value in means.items() if value != value or abs(value) == float("inf")
+            )
+            raise FloatingPointError(
+                f"{bad} in epoch {self.current_epoch}: lower optimizer.lr, or use trainer.precision=32"
+            )
         values = {f"train/{name}": value for name, value in means.items()}
         values["train/learning_rate"] = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
         self.log_dict(values, sync_dist=self.trainer.world_size > 1)
+        logged = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
+        self.history.append({"epoch": self.current_epoch + 1, **logged, **values})
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The history goes along, so that a resumed run's curves are whole."""
+        checkpoint["history"] = self.history
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """As `on_save_checkpoint` left it."""
+        self.history = checkpoint["history"]
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation split's means, over all processes."""
         for name, metric in self._validation.items():
-            assert isinstance(metric, MeanMetric)
-            self.log(f"val/{name}", metric.compute())
+            self.log(f"val/{name}", metric.compute(), sync_dist=self.trainer.world_size > 1)
             metric.reset()
 
     # ---------------------------------------------------------------------------------------------- optimisation
@@ -157,8 +194,8 @@ class DistillModule(pl.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """One optimizer over the student's and the method's parameters; the schedule moves at each step."""
         optimizer = self.optimizer_factory([parameter for parameter in self.parameters() if parameter.requires_grad])
-        steps = max(1, int(self.trainer.estimated_stepping_batches))
-        scheduler = LambdaLR(optimizer, lambda step: self.schedule(min(step / steps, 1.0)))
+        self._total_steps = max(1, int(self.trainer.estimated_stepping_batches))
+        scheduler = LambdaLR(optimizer, lambda step: self.schedule(min(step / self._total_steps, 1.0)))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_fit_start(self) -> None:
@@ -169,8 +206,9 @@ class DistillModule(pl.LightningModule):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """The teacher moves with the module, though it isn't a submodule."""
         if self.teacher is not None:
-            self.teacher._apply(fn, recurse)
-        return super()._apply(fn, recurse)
+            self.teacher._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
 
 
 class RunningMeans:
@@ -215,9 +253,3 @@ def _as_teacher(teacher: nn.Module | None) -> Teacher | None:
     if teacher is None or isinstance(teacher, Teacher):
         return teacher
     return LiveTeacher(teacher if isinstance(teacher, Network) else Network(teacher))
-
-
-def _default_method() -> Method:
-    from distill.methods import KD
-
-    return KD()

@@ -50,7 +50,7 @@ class Batches:
         unreadable: dict[str, str] | None = None,
     ) -> None:
         self.order = order
-        self.batch_sampler = order  # where Lightning looks for a `sampler` with `set_epoch`
+        self.batch_sampler = order  # where Lightning looks for what has a `set_epoch`
         self.num_classes = num_classes
         self.augment = augment or Augment()
         self.seed = seed

@@ -1,31 +1,31 @@
 """Divergences between what a teacher and a student say of a batch: pure functions of tensors.
 
-All functions share their keywords (see `kl_divergence`). Arithmetic is at least float32; the loss comes back in at least
-float32 and gradients in the dtype of the inputs. p is the teacher's distribution and q the student's.
+All take the keywords that `kl_divergence` explains. p is the teacher's distribution and q the student's, both at the
+temperature T. Arithmetic is float32, or float64 where an input is; the loss comes back in that dtype and gradients in
+the dtype of the inputs. What each divergence computes is in formulas.py.
 """
 
-from collections.abc import Callable
-from typing import Literal, TypedDict, Unpack
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-Reduction = Literal["none", "sum", "mean", "batchmean", "positionmean"]
-TeacherForm = Literal["logits", "probabilities", "log_probabilities"]
-Formula = Callable[[Tensor, Tensor], Tensor]  # (log p, log q), classes last -> contributions of the classes
-
-
-class Options(TypedDict, total=False):
-    """Keywords that every divergence takes; `kl_divergence` says what they mean."""
-
-    temperature: float | Tensor
-    reduction: Reduction
-    teacher_is: TeacherForm
-    temperature_squared: bool
-    class_dim: int
-    mask: Tensor | None
-    weights: Tensor | None
-    validate: bool
+from distill.losses.arguments import Arguments, Options, check_open_interval
+from distill.losses.autograd import Terms, WeightedSum
+from distill.losses.compiled import compiled_sum
+from distill.losses.engine import Job, as_rows, terms, working_dtype
+from distill.losses.formulas import (
+    AlphaBeta,
+    CrossEntropy,
+    Formula,
+    ForwardKL,
+    JensenShannon,
+    ReverseKL,
+    SkewKL,
+    SkewReverseKL,
+    SymmetricKL,
+    TotalVariation,
+)
 
 
 def kl_divergence(
@@ -33,118 +33,182 @@ def kl_divergence(
 ) -> Tensor:
     """Forward KL of knowledge distillation, T^2 KL(p || q) (arXiv:1503.02531).
 
-    student_logits: (N, C), (N, C, *positions), or any shape with its classes at `class_dim`; any float dtype.
-    teacher: the same shape; what it holds is said by `teacher_is`: "logits" (the default), "probabilities" or
-        "log_probabilities". The temperature divides logits only: given probabilities are used as they are.
-    temperature: a number, a 0-d tensor, or a tensor with one value per position.
-    temperature_squared: multiply by T^2, which keeps the size of the gradients when T changes.
-    reduction: as in torch.nn.KLDivLoss: "none" (elementwise, shape of the input), "sum", "mean" (over all elements,
-        classes too: not the KL), "batchmean" (the sum over size(0)); or "positionmean" (sum over classes, mean over the
-        positions kept: with weights, the weighted mean).
-    log_target: whether the teacher's logits pass through log_softmax (True) or softmax; equal up to rounding.
-    mask: bool, one value per position; False leaves the position out.
-    weights: one non-negative factor per position.
-    validate: also check that given probabilities are probabilities (costs a pass over them).
+    student_logits: (N, C), (N, C, *positions), or any order with classes at `class_dim`; any float dtype.
+    teacher: the same shape; `teacher_is` says what it holds.
+    log_target: whether the teacher's logits pass through log_softmax (True) or softmax on their way, as the argument of
+        torch.nn.KLDivLoss. Both are computed from log-probabilities, the form that is safe where probabilities
+        underflow (0 log 0 = 0), so the choice changes nothing in the result.
+
+    Keywords of every divergence:
+    temperature: T > 0: a number, a 0-d tensor, or one value per position or per sample; a tensor may require grad.
+    temperature_squared: multiply by T^2, which keeps the size of the gradients as T changes. Default True.
+    reduction: as torch.nn.KLDivLoss has them: "none" (elementwise, the shape of the input), "sum", "mean" (over all
+        elements, classes too, hence not the divergence), "batchmean" (sum over size(0), the default); or "positionmean":
+        the mean over the positions that are kept, weighted by `weights`.
+    teacher_is: "logits" (default), "probabilities" or "log_probabilities". Given probabilities are used as they are:
+        the temperature divides the student's logits, and the teacher's only if they are logits too.
+    class_dim: where the classes are. Default 1; -1 for (N, T, V).
+    mask: bool, one per position or per sample. False leaves the position out, whatever its logits hold.
+    labels, ignore_index: positions whose label is ignore_index (default -100) are left out too.
+    weights: one factor >= 0 per position or per sample; may require grad.
+    validate: also check that probabilities are such, and weights and temperatures in tensors on any device.
+
+    Only "positionmean" counts the positions kept; the others sum them and divide by the sizes of the input. Without any
+    (an empty batch, all masked) the loss is 0, with gradients of 0. A class at -inf has probability 0: it adds nothing
+    where it has that on both sides, and infinity where only the student rules it out.
+
+    Raises TypeError for dtypes and ValueError for shapes and values, naming the argument and what would work.
     """
-    del log_target  # both ways are computed from log-probabilities, the safe form
-    return _divergence(_kl, student_logits, teacher, options)
+    del log_target
+    return _measure(ForwardKL(), student_logits, teacher, options)
 
 
 def reverse_kl_divergence(student_logits: Tensor, teacher: Tensor, **options: Unpack[Options]) -> Tensor:
-    """T^2 KL(q || p)."""
-    return _divergence(lambda lp, lq: _kl(lq, lp), student_logits, teacher, options)
-
-
-def js_divergence(student_logits: Tensor, teacher: Tensor, *, beta: float = 0.5, **options: Unpack[Options]) -> Tensor:
-    """Generalised Jensen-Shannon: T^2 [b KL(p || m) + (1-b) KL(q || m)], m = b p + (1-b) q (arXiv:2306.13649)."""
-
-    def formula(lp: Tensor, lq: Tensor) -> Tensor:
-        lm = _log_mixture(lp, lq, beta)
-        return beta * _kl(lp, lm) + (1 - beta) * _kl(lq, lm)
-
-    return _divergence(formula, student_logits, teacher, options)
+    """T^2 KL(q || p); arguments as in `kl_divergence`."""
+    return _measure(ReverseKL(), student_logits, teacher, options)
 
 
 def symmetric_kl_divergence(student_logits: Tensor, teacher: Tensor, **options: Unpack[Options]) -> Tensor:
-    """T^2 [KL(p || q) + KL(q || p)] / 2."""
-    return _divergence(lambda lp, lq: (_kl(lp, lq) + _kl(lq, lp)) / 2, student_logits, teacher, options)
+    """T^2 [KL(p || q) + KL(q || p)] / 2; arguments as in `kl_divergence`."""
+    return _measure(SymmetricKL(), student_logits, teacher, options)
+
+
+def js_divergence(student_logits: Tensor, teacher: Tensor, *, beta: float = 0.5, **options: Unpack[Options]) -> Tensor:
+    """Generalised Jensen-Shannon, T^2 [b KL(p || m) + (1-b) KL(q || m)] with m = b p + (1-b) q (arXiv:2306.13649).
+
+    It tends to 0 as beta tends to 0 or 1: forward and reverse KL are losses of their own, not its ends. 0 < beta < 1.
+    Other arguments as in `kl_divergence`.
+    """
+    check_open_interval("beta", beta, "for the ends use kl_divergence or reverse_kl_divergence")
+    return _measure(JensenShannon(beta), student_logits, teacher, options)
 
 
 def skew_kl_divergence(
     student_logits: Tensor, teacher: Tensor, *, alpha: float = 0.1, **options: Unpack[Options]
 ) -> Tensor:
-    """T^2 KL(p || a p + (1-a) q) (arXiv:2402.03898)."""
-    return _divergence(lambda lp, lq: _kl(lp, _log_mixture(lp, lq, alpha)), student_logits, teacher, options)
+    """T^2 KL(p || a p + (1-a) q) with 0 < a < 1 (arXiv:2402.03898); arguments as in `kl_divergence`."""
+    check_open_interval("alpha", alpha, "without a mixture use kl_divergence")
+    return _measure(SkewKL(alpha), student_logits, teacher, options)
 
 
 def skew_reverse_kl_divergence(
     student_logits: Tensor, teacher: Tensor, *, alpha: float = 0.1, **options: Unpack[Options]
 ) -> Tensor:
-    """T^2 KL(q || (1-a) p + a q) (arXiv:2402.03898)."""
-    return _divergence(lambda lp, lq: _kl(lq, _log_mixture(lq, lp, alpha)), student_logits, teacher, options)
+    """T^2 KL(q || (1-a) p + a q) with 0 < a < 1 (arXiv:2402.03898); arguments as in `kl_divergence`."""
+    check_open_interval("alpha", alpha, "without a mixture use reverse_kl_divergence")
+    return _measure(SkewReverseKL(alpha), student_logits, teacher, options)
 
 
 def alpha_beta_divergence(
     student_logits: Tensor, teacher: Tensor, *, alpha: float, beta: float, **options: Unpack[Options]
 ) -> Tensor:
-    """T^2 times -1/(ab) sum[p^a q^b - a/(a+b) p^(a+b) - b/(a+b) q^(a+b)] (arXiv:2505.04560)."""
+    """T^2 times -1/(ab) sum[p^a q^b - a/(a+b) p^(a+b) - b/(a+b) q^(a+b)] (arXiv:2505.04560).
 
-    def formula(lp: Tensor, lq: Tensor) -> Tensor:
-        a, b, s = alpha, beta, alpha + beta
-        return ((a * lp + b * lq).exp() - a / s * (s * lp).exp() - b / s * (s * lq).exp()) / -(a * b)
-
-    return _divergence(formula, student_logits, teacher, options)
+    alpha, beta: neither 0 nor each other's negative. Other arguments as in `kl_divergence`, the limit at (1, 0).
+    """
+    if alpha == 0 or beta == 0 or alpha + beta == 0:
+        raise ValueError(
+            f"alpha={alpha}, beta={beta}: neither they nor their sum may be 0; "
+            "the limits (1, 0) and (0, 1) are kl_divergence and reverse_kl_divergence"
+        )
+    return _measure(AlphaBeta(alpha, beta), student_logits, teacher, options)
 
 
 def total_variation(student_logits: Tensor, teacher: Tensor, **options: Unpack[Options]) -> Tensor:
-    """T^2 times half the sum of |p - q| (arXiv:2307.15190)."""
-    return _divergence(lambda lp, lq: (lp.exp() - lq.exp()).abs() / 2, student_logits, teacher, options)
+    """T^2 times sum |p - q| / 2 (arXiv:2307.15190); arguments as in `kl_divergence`."""
+    return _measure(TotalVariation(), student_logits, teacher, options)
 
 
 def soft_cross_entropy(student_logits: Tensor, teacher: Tensor, **options: Unpack[Options]) -> Tensor:
-    """Cross-entropy to soft targets, T^2 times -sum p log q."""
-    return _divergence(lambda lp, lq: -lp.exp() * lq, student_logits, teacher, options)
+    """Cross-entropy to soft targets, T^2 times -sum p log q; arguments as in `kl_divergence`."""
+    return _measure(CrossEntropy(), student_logits, teacher, options)
 
 
-def _kl(lp: Tensor, lq: Tensor) -> Tensor:
-    return lp.exp() * (lp - lq)
-
-
-def _log_mixture(la: Tensor, lb: Tensor, weight: float) -> Tensor:
-    log = torch.tensor([weight, 1 - weight], dtype=torch.float64).log().tolist()
-    return torch.logaddexp(la + log[0], lb + log[1])
-
-
-def _divergence(formula: Formula, student: Tensor, teacher: Tensor, options: Options) -> Tensor:
-    class_dim = options.get("class_dim", 1)
-    reduction = options.get("reduction", "batchmean")
-    form = options.get("teacher_is", "logits")
-    dtype = torch.promote_types(torch.promote_types(student.dtype, teacher.dtype), torch.float32)
-    student, teacher = (x.to(dtype).movedim(class_dim, -1) for x in (student, teacher))
-    t = torch.as_tensor(options.get("temperature", 1.0), dtype=dtype, device=student.device).unsqueeze(-1)
-    keep = options.get("mask")
-    if keep is not None:
-        student, teacher = (x.masked_fill(~keep.unsqueeze(-1), 0) for x in (student, teacher))
-    floor = torch.finfo(dtype).min / 4  # a masked class keeps probability 0 and finite arithmetic
-    lq = (student / t).log_softmax(-1).clamp_min(floor)
-    if form == "logits":
-        lp = (teacher / t).log_softmax(-1)
+def _measure(formula: Formula, student: Tensor, teacher: Tensor, options: Options) -> Tensor:
+    a = Arguments(student, teacher, **options)
+    if student.dim() > 3:
+        a = _viewable(a)
+    dtype = working_dtype(student, teacher)
+    temperature, squared = _temperature(a, dtype)
+    drop, weights = _row_weights(a, dtype)
+    job = Job(formula, temperature, drop=drop, teacher_is=a.teacher_is)
+    if a.reduction == "none":
+        return _elementwise(a, job, weights, squared)
+    scale, weights = _normalised(a, weights)
+    if isinstance(squared, float):
+        scale *= squared
     else:
-        lp = teacher.log() if form == "probabilities" else teacher
-    value = formula(lp.clamp_min(floor), lq)
-    if options.get("temperature_squared", True):
-        value = value * t**2
-    weights = options.get("weights")
-    factor = torch.ones_like(value[..., 0]) if weights is None else weights.to(dtype)
-    if keep is not None:
-        factor = factor * keep
-    value = value * factor.unsqueeze(-1)
-    if reduction == "none":
-        return value.movedim(-1, class_dim)
-    denominators = {
-        "sum": 1,
-        "mean": value.numel(),
-        "batchmean": value.shape[0],
-        "positionmean": factor.sum(),
-    }
-    return value.sum() / denominators[reduction] if value.numel() else value.sum()
+        weights = squared if weights is None else squared * weights
+    learned = _learned(temperature) or _learned(weights)
+    if a.teacher_is == "logits" and not learned:
+        job = Job(formula, temperature, scale, weights, drop)
+        if torch.compiler.is_compiling():
+            return compiled_sum(job, a.student, a.teacher, a.class_dim)
+        return WeightedSum.apply(a.student, a.teacher, job, a.class_dim)  # type: ignore[no-any-return]
+    rows = _terms(a, job, by_row=True)
+    return (rows if weights is None else rows * weights).sum() * scale
+
+
+def _learned(x: float | Tensor | None) -> bool:
+    return isinstance(x, Tensor) and x.requires_grad
+
+
+def _viewable(a: Arguments) -> Arguments:
+    """The arguments in a layout that the engine can view as rows: as they are, if possible."""
+    for name in ("student", "teacher"):
+        x: Tensor = getattr(a, name)
+        rows = x.movedim(a.class_dim, -1)
+        if not (x.is_contiguous() and a.class_dim == 1):
+            setattr(a, name, rows.contiguous().movedim(-1, a.class_dim))
+    return a
+
+
+def _temperature(a: Arguments, dtype: torch.dtype) -> tuple[float | Tensor, float | Tensor]:
+    """The temperature in rows, and what it multiplies the loss by."""
+    t = a.temperature
+    if isinstance(t, Tensor):
+        t = t.to(a.student.device, dtype) if t.dim() == 0 else a.per_position("temperature", t).to(dtype)
+    return t, t * t if a.temperature_squared else 1.0
+
+
+def _row_weights(a: Arguments, dtype: torch.dtype) -> tuple[Tensor | None, Tensor | None]:
+    """Which rows to drop, and the weights of all, in rows; None for none."""
+    keep = a.kept() if a.mask is not None or a.labels is not None else None
+    weights = None if a.weights is None else a.per_position("weights", a.weights).to(dtype)
+    if keep is None:
+        return None, weights
+    drop = ~keep
+    return drop, keep.to(dtype) if weights is None else weights.masked_fill(drop, 0)
+
+
+def _normalised(a: Arguments, weights: Tensor | None) -> tuple[float, Tensor | None]:
+    """Scale and weights that turn a sum over rows into the reduction."""
+    if a.reduction == "sum":
+        return 1.0, weights
+    if a.reduction == "positionmean" and weights is not None:
+        total = weights.sum()
+        return 1.0, weights / torch.where(total > 0, total, 1)
+    sizes = {"mean": a.student.numel(), "batchmean": a.student.shape[0], "positionmean": a.positions.numel()}
+    return 1 / max(1, sizes[a.reduction]), weights
+
+
+def _terms(a: Arguments, job: Job, *, by_row: bool) -> Tensor:
+    if torch.compiler.is_compiling():
+        s, t = (as_rows(x, a.class_dim) for x in (a.student, a.teacher))
+        out = terms(job, s, t, working_dtype(s, t))
+        return out.sum(-1, keepdim=True) if by_row else _as_input(out, a)
+    t = torch.as_tensor(job.temperature, dtype=working_dtype(a.student, a.teacher), device=a.student.device)
+    return Terms.apply(a.student, a.teacher, t, job, a.class_dim, by_row)  # type: ignore[no-any-return]
+
+
+def _elementwise(a: Arguments, job: Job, weights: Tensor | None, squared: float | Tensor) -> Tensor:
+    out = _terms(a, job, by_row=False)
+    if weights is not None:
+        squared = squared * weights
+    if isinstance(squared, Tensor) and squared.dim():
+        squared = squared.view(*a.positions, 1).movedim(-1, a.class_dim)
+    return out * squared
+
+
+def _as_input(rows: Tensor, a: Arguments) -> Tensor:
+    return rows.view(*a.positions, rows.shape[-1]).movedim(-1, a.class_dim)

@@ -1,7 +1,84 @@
 """What to imitate: one file a method."""
 
+from distill.methods.ab import AB
+from distill.methods.alpha_beta import AlphaBeta
+from distill.methods.at import AT
 from distill.methods.base import Composite, Example, Method, Taps
+from distill.methods.cc import CC
+from distill.methods.crd import CRD
+from distill.methods.ctkd import CTKD
+from distill.methods.cwd import CWD
+from distill.methods.dist import DIST
+from distill.methods.dkd import DKD
+from distill.methods.fitnet import FitNet
+from distill.methods.fsp import FSP
+from distill.methods.ft import FT
+from distill.methods.hard_label import HardLabel
+from distill.methods.ickd import ICKD
+from distill.methods.jsd import JSD
 from distill.methods.kd import KD
+from distill.methods.kdsvd import KDSVD
+from distill.methods.logit_mse import LogitMSE
+from distill.methods.mgd import MGD
+from distill.methods.mlkd import MLKD
+from distill.methods.nkd import NKD
+from distill.methods.nst import NST
+from distill.methods.ofd import OFD
+from distill.methods.pkt import PKT
+from distill.methods.reverse_kd import ReverseKD
+from distill.methods.reviewkd import ReviewKD
+from distill.methods.rkd import RKD
+from distill.methods.semckd import SemCKD
+from distill.methods.simkd import SimKD
+from distill.methods.skew import Skew
+from distill.methods.sp import SP
+from distill.methods.srrl import SRRL
 from distill.methods.supervised import Supervised
+from distill.methods.symmetric import Symmetric
+from distill.methods.tvd import TVD
+from distill.methods.vid import VID
+from distill.methods.wsld import WSLD
 
-__all__ = ["KD", "Composite", "Example", "Method", "Supervised", "Taps"]
+__all__ = [
+    "AB",
+    "AT",
+    "CC",
+    "CRD",
+    "CTKD",
+    "CWD",
+    "DIST",
+    "DKD",
+    "FSP",
+    "FT",
+    "ICKD",
+    "JSD",
+    "KD",
+    "KDSVD",
+    "MGD",
+    "MLKD",
+    "NKD",
+    "NST",
+    "OFD",
+    "PKT",
+    "RKD",
+    "SP",
+    "SRRL",
+    "TVD",
+    "VID",
+    "WSLD",
+    "AlphaBeta",
+    "Composite",
+    "Example",
+    "FitNet",
+    "HardLabel",
+    "LogitMSE",
+    "Method",
+    "ReverseKD",
+    "ReviewKD",
+    "SemCKD",
+    "SimKD",
+    "Skew",
+    "Supervised",
+    "Symmetric",
+    "Taps",
+]

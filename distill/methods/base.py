@@ -1,13 +1,20 @@
 """What every method is: a small module that turns two networks' outputs into named loss terms."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, TypeVar, get_args
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from distill.losses.logits import precise, standardize
 from distill.schedules import Schedule
 from distill.types import Batch, Outputs
+
+T = TypeVar("T")
+Reduction = Literal["batchmean", "sum", "mean", "positionmean"]  # of the divergences', those that give a scalar
+REDUCTIONS: tuple[Reduction, ...] = get_args(Reduction)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +28,13 @@ class Taps:
     student: tuple[str, ...] = ()
     teacher: tuple[str, ...] = ()
 
+    @classmethod
+    def of(cls, student_layers: Sequence[str], teacher_layers: Sequence[str]) -> "Taps":
+        """The taps that a method's two settings name; one name alone stands for itself."""
+        return cls(
+            *((layers,) if isinstance(layers, str) else tuple(layers) for layers in (student_layers, teacher_layers))
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Example:
@@ -28,11 +42,14 @@ class Example:
 
     student, teacher: both networks' outputs for one example batch, features included.
     labels: (S,) int64, the true class of every training sample, by its index.
+    classifier: a frozen copy of the teacher's last linear layer, (N, D) embeddings to (N, C) logits; None where no
+        live network teaches.
     """
 
     student: Outputs
     teacher: Outputs
     labels: Tensor
+    classifier: nn.Module | None = None
 
 
 class Method(nn.Module):
@@ -45,9 +62,11 @@ class Method(nn.Module):
     Attributes:
         taps: the layers whose outputs `imitate` finds in `features`, in this order.
         schedules: by attribute (`weight`, `temperature`, ...): a factor on its value over the run.
+        standardize_logits: show `imitate` z-scored logits (2403.01427); the labels' cross-entropy sees them raw.
     """
 
     taps: Taps = Taps()
+    standardize_logits: bool = False
 
     def __init__(self, *, weight: float, label_weight: float) -> None:
         super().__init__()
@@ -60,25 +79,61 @@ class Method(nn.Module):
         """Create what depends on shapes or on the data. Called once, before training; most methods need nothing."""
 
     def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
-        """Named scalar terms, before the factor `weight`."""
+        """Named scalar terms, before the factor `weight`.
+
+        Called outside autocast, with features in at least float32 and logits in the dtype that came (the divergences
+        take them so without a copy); nothing of the teacher carries a gradient.
+        """
         raise NotImplementedError
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """Named scalar terms, already weighted; the module adds them up and logs each."""
-        imitation = self.imitate(student, teacher, batch)
-        return self.label_terms(student, batch) | {name: self.weight * term for name, term in imitation.items()}
+        with torch.autocast(student.logits.device.type, enabled=False):
+            imitation = self.weighted(self._seen(student), _frozen(self._seen(teacher)), batch)
+        return self.label_terms(student, batch) | imitation
+
+    def weighted(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+        """What `imitate` gives, times `weight`. To override where a term has nothing to do with the weight."""
+        return {name: self.weight * term for name, term in self.imitate(student, teacher, batch).items()}
+
+    def pairs(self, student: Outputs, teacher: Outputs) -> list[tuple[Tensor, Tensor]]:
+        """The tapped features, (student's, teacher's), paired by position.
+
+        Raises:
+            ValueError: the taps name no layers, or different numbers of them.
+        """
+        mine, theirs = self.taps.student, self.taps.teacher
+        if not mine:
+            raise ValueError("student_layers=[]: name at least one layer")
+        if len(mine) != len(theirs):
+            raise ValueError(
+                f"student_layers={list(mine)}: {len(mine)} layers, but teacher_layers={list(theirs)}: {len(theirs)}; "
+                "they are paired by position, so name as many of each"
+            )
+        return [(student.features[s], teacher.features[t]) for s, t in zip(mine, theirs, strict=True)]
 
     def label_terms(self, student: Outputs, batch: Batch) -> dict[str, Tensor]:
-        """The weighted cross-entropy with the true labels, float32 whatever comes in; nothing at weight 0."""
+        """The weighted cross-entropy with the true labels, at least float32 whatever comes in; nothing at weight 0."""
         if self.label_weight == 0:
             return {}
-        return {"ce": self.label_weight * F.cross_entropy(student.logits.float(), batch.targets)}
+        return {"ce": self.label_weight * F.cross_entropy(precise(student.logits), batch.targets)}
+
+    def deploy(self, backbone: nn.Module) -> nn.Module:
+        """The network to validate, save and export, sharing its weights with `backbone`: for most methods, itself."""
+        return backbone
 
     def set_progress(self, progress: float) -> None:
         """Move what is scheduled to its value at this share of the run, in [0, 1]. Called before each step."""
         for name, schedule in self.schedules.items():
-            base = self._base_values.setdefault(name, getattr(self, name))
+            value = getattr(self, name, None)
+            if not isinstance(value, float | int) or isinstance(value, bool):
+                raise ValueError(f"schedules={list(self.schedules)}: {type(self).__name__} has no number named {name}")
+            base = self._base_values.setdefault(name, value)
             setattr(self, name, base * schedule(progress))
+
+    def _seen(self, outputs: Outputs) -> Outputs:
+        logits = standardize(outputs.logits) if self.standardize_logits else outputs.logits
+        return Outputs(logits, {name: precise(feature) for name, feature in outputs.features.items()})
 
 
 class Composite(Method):
@@ -100,8 +155,11 @@ class Composite(Method):
     def prepare(self, example: Example) -> None:
         """Prepare each method with the features that it asked for."""
         for method in self.members:
-            student, teacher = _select(example.student, method.taps.student), _select(example.teacher, method.taps.teacher)
-            method.prepare(Example(student, teacher, example.labels))
+            student, teacher = (
+                _select(example.student, method.taps.student),
+                _select(example.teacher, method.taps.teacher),
+            )
+            method.prepare(replace(example, student=student, teacher=teacher))
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """All members' terms."""
@@ -111,6 +169,12 @@ class Composite(Method):
             for name, term in method(*seen, batch).items():
                 total[name] = total[name] + term if name in total else term
         return total
+
+    def deploy(self, backbone: nn.Module) -> nn.Module:
+        """What the member that changes the network makes of it."""
+        for method in self.members:
+            backbone = method.deploy(backbone)
+        return backbone
 
     def set_progress(self, progress: float) -> None:
         """Move what any member schedules."""
@@ -130,6 +194,25 @@ def positive(name: str, value: float) -> float:
     if not 0 < value < float("inf"):
         raise ValueError(f"{name}={value}: must be a finite number above zero")
     return value
+
+
+def one_of(name: str, value: T, allowed: Iterable[T]) -> T:
+    """The value, if it is among those allowed; ValueError otherwise."""
+    allowed = list(allowed)
+    if value not in allowed:
+        raise ValueError(f"{name}={value!r}: must be one of {', '.join(map(str, allowed))}")
+    return value
+
+
+def classes_of(batch: Batch) -> Tensor:
+    """The true class of every row of `as_rows(logits)`, (N * positions,) int64; the likeliest of mixed labels."""
+    targets = batch.targets.argmax(1) if batch.targets.is_floating_point() else batch.targets
+    return targets.flatten()
+
+
+def _frozen(outputs: Outputs) -> Outputs:
+    features = {name: feature.detach() for name, feature in outputs.features.items()}
+    return Outputs(outputs.logits.detach(), features)
 
 
 def _select(outputs: Outputs, names: tuple[str, ...]) -> Outputs:

@@ -8,7 +8,7 @@ Shapes: logits (N, C) or (N, C, *positions).
 from torch import Tensor
 
 from distill.losses import kl_divergence
-from distill.methods.base import Method, positive
+from distill.methods.base import REDUCTIONS, Method, Reduction, one_of, positive
 from distill.types import Batch, Outputs
 
 
@@ -28,15 +28,12 @@ class KD(Method):
         temperature: float = 4.0,
         weight: float = 0.9,
         label_weight: float = 0.1,
-        reduction: str = "batchmean",
+        reduction: Reduction = "batchmean",
         log_target: bool = True,
     ) -> None:
         super().__init__(weight=weight, label_weight=label_weight)
         self.temperature = positive("temperature", temperature)
-        allowed = ("batchmean", "sum", "mean", "positionmean")
-        if reduction not in allowed:
-            raise ValueError(f"reduction={reduction!r}: must be one of {', '.join(allowed)}")
-        self.reduction = reduction
+        self.reduction = one_of("reduction", reduction, REDUCTIONS)
         self.log_target = log_target
 
     def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:

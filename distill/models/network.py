@@ -11,6 +11,40 @@ from torch import Tensor, nn
 from distill.errors import SettingError, suggestion
 from distill.types import Outputs
 
+INPUT = ":input"
+
+
+class Prepare(nn.Module):
+    """Brings images in [0, 1] (or uint8) to the size and statistics that a network was made for.
+
+    Args:
+        mean, std: per channel, in units of [0, 1] images; None leaves the values as they are.
+        size: side length in pixels; None takes images as they come.
+    """
+
+    mean: Tensor | None
+    std: Tensor | None
+
+    def __init__(self, mean: Sequence[float] | None, std: Sequence[float] | None, size: int | None) -> None:
+        super().__init__()
+        if (mean is None) != (std is None):
+            raise SettingError(f"mean={mean} and std={std}: give both or neither")
+        if std is not None and min(std) <= 0:
+            raise SettingError(f"std={list(std)}: every value must be above 0")
+        self.size = size
+        self.register_buffer("mean", _per_channel(mean), persistent=False)
+        self.register_buffer("std", _per_channel(std), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) in, (N, C, size, size) out."""
+        if images.dtype == torch.uint8:
+            images = images.float() / 255
+        if self.size is not None and images.shape[-2:] != (self.size, self.size):
+            images = F.interpolate(images, (self.size, self.size), mode="bilinear", antialias=True)
+        if self.mean is not None and self.std is not None:
+            images = (images - self.mean) / self.std
+        return images
+
 
 class Network(nn.Module):
     """Wraps any classifier without editing it.
@@ -19,14 +53,11 @@ class Network(nn.Module):
     statistics or sizes can be shown the same augmented image.
 
     Args:
-        backbone: maps (N, C, H, W) normalised images to (N, classes) logits, or to a tuple, dict or object holding them.
+        backbone: maps (N, C, H, W) normalised images to (N, classes) logits, or to a tuple, dict or object with them.
         name: what to call it in tables.
         mean, std: per channel, in units of [0, 1] images; None leaves the values as they are.
         size: side length in pixels that the backbone wants; None takes images as they come.
     """
-
-    mean: Tensor | None
-    std: Tensor | None
 
     def __init__(
         self,
@@ -38,22 +69,17 @@ class Network(nn.Module):
         size: int | None = None,
     ) -> None:
         super().__init__()
-        if (mean is None) != (std is None):
-            raise SettingError(f"mean={mean} and std={std}: give both or neither")
-        if std is not None and min(std) <= 0:
-            raise SettingError(f"std={list(std)}: every value must be above 0")
         self.backbone = backbone
         self.name = name or type(backbone).__name__
-        self.size = size
-        self.register_buffer("mean", _per_channel(mean), persistent=False)
-        self.register_buffer("std", _per_channel(std), persistent=False)
+        self.prepare = Prepare(mean, std, size)
         self._captured: dict[str, Tensor] = {}
 
     def tap(self, patterns: Iterable[str]) -> tuple[str, ...]:
         """Capture the outputs of submodules from now on.
 
         Args:
-            patterns: submodule paths, `*` standing for any run of characters but a dot: `layer*.2`.
+            patterns: submodule paths, `*` standing for any run of characters but a dot: `layer*.2`. With `:input`
+                behind it, what goes into the submodule rather than what comes out.
 
         Returns:
             The paths that matched, in the order of the patterns and, within one, of the network.
@@ -65,9 +91,17 @@ class Network(nn.Module):
         paths = tuple(dict.fromkeys(path for pattern in patterns for path in _matching(pattern, modules)))
         for path in paths:
             if path not in self._captured:
-                modules[path].register_forward_hook(self._hook(path))
+                modules[path.removesuffix(INPUT)].register_forward_hook(self._hook(path))
                 self._captured[path] = torch.empty(0)
         return paths
+
+    def around(self, backbone: nn.Module) -> "Network":
+        """This network itself if `backbone` is its own; else one that shows images to `backbone` as this one would."""
+        if backbone is self.backbone:
+            return self
+        other = Network(backbone, name=self.name)
+        other.prepare = self.prepare
+        return other
 
     def forward(self, images: Tensor) -> Outputs:
         """Answer for (N, C, H, W) images, float in [0, 1] or uint8."""
@@ -77,19 +111,9 @@ class Network(nn.Module):
             self._captured[path] = torch.empty(0)
         return Outputs(logits_of(output), features)
 
-    def prepare(self, images: Tensor) -> Tensor:
-        """Bring images in [0, 1] (or uint8) to the size and statistics that the backbone was made for."""
-        if images.dtype == torch.uint8:
-            images = images.float() / 255
-        if self.size is not None and images.shape[-2:] != (self.size, self.size):
-            images = F.interpolate(images, (self.size, self.size), mode="bilinear", antialias=True)
-        if self.mean is not None and self.std is not None:
-            images = (images - self.mean) / self.std
-        return images
-
     def _hook(self, path: str) -> Any:
-        def capture(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            self._captured[path] = logits_of(output)
+        def capture(_module: nn.Module, inputs: Any, output: Any) -> None:
+            self._captured[path] = logits_of(inputs if path.endswith(INPUT) else output)
 
         return capture
 
@@ -119,9 +143,10 @@ def _per_channel(values: Sequence[float] | None) -> Tensor | None:
 
 
 def _matching(pattern: str, modules: Mapping[str, nn.Module]) -> list[str]:
-    parts = pattern.split(".")
+    suffix = INPUT if pattern.endswith(INPUT) else ""
+    parts = pattern.removesuffix(INPUT).split(".")
     found = [
-        path
+        path + suffix
         for path in modules
         if len(names := path.split(".")) == len(parts) and all(map(fnmatch.fnmatchcase, names, parts))
     ]

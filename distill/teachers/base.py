@@ -6,6 +6,7 @@ from typing import Self
 import torch
 from torch import nn
 
+from distill.models.network import Network
 from distill.types import Batch, Outputs
 
 
@@ -13,7 +14,14 @@ class Teacher(nn.Module):
     """Who answers. Frozen and in evaluation mode always: dropout is off and no statistic of it ever moves.
 
     A subclass implements `answer`, and `tap` if it can give features.
+
+    Args:
+        network: whose layers can be tapped and whose classifier methods may reuse; None where there is no live network.
     """
+
+    def __init__(self, network: Network | None = None) -> None:
+        super().__init__()
+        self.network = network
 
     def forward(self, batch: Batch) -> Outputs:
         """Answers for a batch, without gradients."""
@@ -31,5 +39,3 @@ class Teacher(nn.Module):
     def train(self, mode: bool = True) -> Self:
         """Stays in evaluation mode, whatever Lightning asks for."""
         return super().train(False)
-
-

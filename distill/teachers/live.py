@@ -14,9 +14,10 @@ class LiveTeacher(Teacher):
         network: the teacher; its parameters stop requiring gradients.
     """
 
+    network: Network
+
     def __init__(self, network: Network) -> None:
-        super().__init__()
-        self.network = network.requires_grad_(False)
+        super().__init__(network.requires_grad_(False))
         self.eval()
 
     def answer(self, batch: Batch) -> Outputs:

@@ -1,0 +1,199 @@
+"""From configs to objects: the only caller of hydra.utils.instantiate.
+
+Each value is checked against the signature of what it configures before anything is built, so a mistyped key or a value
+of a wrong type is one line that names the setting.
+"""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import hydra
+import pytorch_lightning as pl
+import torch
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.loggers import Logger
+from torch import nn
+
+from distill.checking import check_node, located, parameters_of
+from distill.checkpoint import CheckpointError, load_weights
+from distill.data.augment import Augment
+from distill.data.source import ImageSource
+from distill.errors import SettingError
+from distill.methods import Composite, Method
+from distill.models.network import Network
+from distill.models.preprocessing import preprocessing_of
+from distill.module import OptimizerFactory
+from distill.schedules import Schedule
+from distill.settings import DataSettings, MethodSettings, NetworkSettings, TrainerSettings, read, without
+from distill.teachers import Teacher
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Statistics = tuple[list[float], list[float]]
+"""Mean and standard deviation per channel, of images in [0, 1]."""
+
+
+def instantiate(config: DictConfig, where: str, expected: type[T], **given: Any) -> T:
+    """Build what a config describes.
+
+    Args:
+        config: a node with `_target_`.
+        where: its path in the configuration, for messages: `method.kd`.
+        expected: the type that must come out.
+        given: arguments that come from the run rather than from the user; those that the target doesn't take are
+            left out.
+
+    Raises:
+        SettingError: an unknown or missing key, a value of a wrong type or out of range, a target that doesn't exist.
+    """
+    built = _instantiate(config, where, **given)
+    if not isinstance(built, expected):
+        raise SettingError(
+            f"{where}._target_={config._target_}: builds a {type(built).__name__}, not a {expected.__name__}"
+        )
+    return built
+
+
+def _instantiate(config: DictConfig, where: str, **given: Any) -> Any:
+    target = _locate(config, where)
+    parameters = parameters_of(target)
+    given = {name: value for name, value in given.items() if name in parameters}
+    check_node(config, where, target, given.keys())
+    try:
+        return hydra.utils.instantiate(config, _convert_="all", **given)
+    except InstantiationException as error:
+        raise SettingError(located(where, error.__cause__ or error)) from error
+
+
+def _locate(config: DictConfig, where: str) -> Any:
+    path = config.get("_target_")
+    if not isinstance(path, str):
+        raise SettingError(f"{where} has no _target_: the dotted path of what to build")
+    try:
+        return hydra.utils.get_object(path)
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        raise SettingError(f"{where}._target_={path}: cannot be imported ({reason})") from error
+
+
+def source(config: DictConfig) -> ImageSource:
+    """The data set of `data`."""
+    return instantiate(without(config, DataSettings), "data", ImageSource)
+
+
+def augment(config: DictConfig) -> Augment:
+    """The augmentation of `data.augment`."""
+    node = OmegaConf.create({"_target_": "distill.data.augment.Augment", **config.augment})
+    return instantiate(node, "data.augment", Augment)
+
+
+def network(config: DictConfig, where: str, data: ImageSource, statistics: Statistics) -> Network:
+    """The network of `teacher` or `student`, its weights loaded if it has a checkpoint.
+
+    It normalises by its own statistics: those configured, else those that its pretrained weights came with, else the
+    data's.
+    """
+    own = read(config, where, NetworkSettings)
+    node = without(config, NetworkSettings)
+    backbone = instantiate(
+        node,
+        where,
+        nn.Module,
+        num_classes=data.num_classes,
+        in_channels=data.channels,
+        image_size=own.size or data.image_size,
+        name=own.name,
+    )
+    pretrained = preprocessing_of(backbone)
+    choices = ((own.mean, own.std), (pretrained.mean, pretrained.std), statistics)
+    mean, std = next((mean, std) for mean, std in choices if mean or std)
+    try:
+        if own.checkpoint is not None:
+            log.info(load_weights(backbone, own.checkpoint).summary())
+        return Network(backbone, name=own.name, mean=mean, std=std, size=own.size or pretrained.size)
+    except CheckpointError as error:
+        raise SettingError(f"{where}.checkpoint: {error}") from error
+    except SettingError as error:
+        raise SettingError(located(where, error)) from error
+
+
+def method(config: DictConfig) -> Method:
+    """The method of `method`: one, or several composed."""
+    if not config:
+        raise SettingError("method is empty: choose one of configs/method/, such as method=kd")
+    built: dict[str, Method] = {}
+    for name in map(str, config):
+        node = config[name]
+        if not isinstance(node, DictConfig):
+            raise SettingError(f"method.{name}={node}: is no node with a _target_; choose a method with method={name}")
+        built[name] = _method(node, f"method.{name}")
+    return next(iter(built.values())) if len(built) == 1 else Composite(built)
+
+
+def _method(config: DictConfig, where: str) -> Method:
+    """One method, with what any of them takes: standardised logits, schedules on its numbers."""
+    own = read(config, where, MethodSettings)
+    built = instantiate(without(config, MethodSettings), where, Method)
+    built.standardize_logits = own.standardize_logits
+    for name in own.schedules:
+        if not isinstance(getattr(built, name, None), float | int):
+            raise SettingError(f"{where}.schedules.{name}: {type(built).__name__} has no number of this name")
+        built.schedules[name] = _instantiate(config.schedules[name], f"{where}.schedules.{name}")
+    return built
+
+
+def optimizer(config: DictConfig) -> OptimizerFactory:
+    """The optimizer's factory, tried once on nothing, so that an impossible rate is found before training."""
+    factory = _instantiate(config, "optimizer")
+    try:
+        factory([nn.Parameter(torch.zeros(1))])
+    except (ValueError, TypeError) as error:
+        raise SettingError(f"optimizer: {error}") from error
+    return cast(OptimizerFactory, factory)
+
+
+def schedule(config: DictConfig) -> Schedule:
+    """The learning-rate schedule."""
+    return cast(Schedule, instantiate(config, "scheduler", Callable))  # type: ignore[arg-type]
+
+
+def teacher(config: DictConfig, answering: Network) -> Teacher:
+    """Where the teacher's answers come from, for a network that answers."""
+    return instantiate(config, "teaching", Teacher, network=answering)
+
+
+def callbacks(config: DictConfig, checkpoints: Path) -> list[pl.Callback]:
+    """The user's callbacks; those that write checkpoints write them below `checkpoints`."""
+    return [
+        instantiate(config[name], f"callbacks.{name}", pl.Callback, dirpath=checkpoints) for name in map(str, config)
+    ]
+
+
+def logger(config: DictConfig, directory: Path, stage: str) -> Logger | bool:
+    """The stage's logger; False where none is configured."""
+    if not config:
+        return False
+    return cast(Logger, _instantiate(config, "logger", save_dir=directory / "tensorboard", version=stage))
+
+
+def trainer(config: DictConfig, **given: Any) -> pl.Trainer:
+    """A Lightning trainer; what is given wins over what is configured.
+
+    Raises:
+        SettingError: also where the machine hasn't the devices that are asked for.
+    """
+    read(config, "trainer", TrainerSettings)
+    node = without(config, TrainerSettings)
+    for name in given:
+        node.pop(name, None)
+    fixed = {
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "use_distributed_sampler": False,
+        "num_sanity_val_steps": 0,
+    }
+    return instantiate(node, "trainer", pl.Trainer, **fixed, **given)

@@ -1,0 +1,74 @@
+"""The commands. No logic: Hydra reads the configs, the work is done elsewhere and imported only when it starts."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from distill.errors import SettingError, explain
+
+_PACKAGE = Path(__file__).parent
+CONFIGS = next(path for path in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if path.is_dir())
+
+
+@hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="train")
+def _train(config: DictConfig) -> float:
+    from distill.pipeline import run
+
+    return run(config, Path(HydraConfig.get().runtime.output_dir))
+
+
+@hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="evaluate")
+def _evaluate(config: DictConfig) -> None:
+    from distill.evaluate import evaluate_run
+
+    evaluate_run(config)
+
+
+@hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="export")
+def _export(config: DictConfig) -> None:
+    from distill.export import export_run
+
+    export_run(config)
+
+
+def train() -> None:
+    """`python train.py`, `distill-train`."""
+    _one_line_errors(_train)
+
+
+def evaluate() -> None:
+    """`python scripts/evaluate.py run=DIR`, `distill-evaluate`."""
+    _one_line_errors(_evaluate)
+
+
+def export() -> None:
+    """`python scripts/export.py run=DIR format=onnx`, `distill-export`."""
+    _one_line_errors(_export)
+
+
+def compare() -> None:
+    """`python scripts/compare.py DIR DIR ...`, `distill-compare`."""
+    from distill.report.compare import main
+
+    _one_line_errors(lambda: main(sys.argv[1:]))
+
+
+def _one_line_errors(command: Callable[[], Any]) -> None:
+    """A user's mistake ends in one line and exit status 2; HYDRA_FULL_ERROR=1 shows the traceback too."""
+    debugging = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors on instead of printing them its own way
+    try:
+        command()
+    except (SettingError, HydraException, OmegaConfBaseException) as error:
+        if debugging:
+            raise
+        print(f"error: {explain(error)}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,56 @@
+"""A finished run scored again, or on other data."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from distill import build
+from distill.answers import answer
+from distill.data.source import ImageSource
+from distill.errors import SettingError
+from distill.files import write_text
+from distill.finished import load_run
+from distill.metrics import score
+from distill.settings import DataSettings, read
+
+
+def evaluate_run(config: DictConfig) -> dict[str, dict[str, float | None]]:
+    """Score every network of a run on a validation split, print the scores and write them into its directory.
+
+    Args:
+        config: what configs/evaluate.yaml composes.
+
+    Returns:
+        By network, the fields of `distill.metrics.Scores`.
+
+    Raises:
+        SettingError: no such run, or data of another shape or with other classes.
+    """
+    directory = Path(config.run)
+    finished = load_run(directory)
+    source = finished.run.source if config.data is None else _other_data(config.data, finished.run.source)
+    device = build.trainer(config.trainer, logger=False, max_epochs=1).strategy.root_device
+    batch_size = finished.run.config.data.batch_size
+    answers = {name: answer(network, source, batch_size, device) for name, network in finished.networks.items()}
+    teacher = answers["teacher"]
+    scores = {
+        name: dataclasses.asdict(score(given.logits, given.targets, None if name == "teacher" else teacher.logits))
+        for name, given in answers.items()
+    }
+    text = json.dumps({"data": source.name, "images": len(teacher.targets), **scores}, indent=2)
+    write_text(directory / f"evaluation-{source.name}.json", text + "\n")
+    print(text)
+    return scores
+
+
+def _other_data(config: DictConfig, known: ImageSource) -> ImageSource:
+    read(config, "data", DataSettings)
+    source = build.source(config)
+    if (source.num_classes, source.channels) != (known.num_classes, known.channels):
+        raise SettingError(
+            f"data: {source.name} has {source.num_classes} classes and {source.channels} channels, and the run was "
+            f"trained on {known.name} with {known.num_classes} and {known.channels}; they must be the same"
+        )
+    return source

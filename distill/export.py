@@ -1,0 +1,102 @@
+"""The student alone, for use without this package."""
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from distill.checking import check_value
+from distill.checkpoint import save_weights
+from distill.data.augment.color import to_float
+from distill.errors import SettingError
+from distill.files import write_atomically
+from distill.finished import load_run
+from distill.models.network import Network
+
+Format = Literal["onnx", "pt2", "safetensors"]
+TOLERANCE = 1e-4
+"""Largest difference of logits, relative to their size, between the exported student and the original."""
+
+
+class Logits(nn.Module):
+    """A network with its normalisation: images in [0, 1] in, plain logits out."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) float32 in [0, 1] to (N, classes)."""
+        logits: Tensor = self.network(images).logits
+        return logits
+
+
+def export_run(config: DictConfig) -> Path:
+    """Write a finished run's student in another format, and check that it answers as the original does.
+
+    onnx and pt2 take (N, C, H, W) float32 images in [0, 1], any N, and normalise for themselves; safetensors holds the
+    weights alone, under the names of the network's own modules.
+
+    Raises:
+        SettingError: no such run or format, a package that is missing, or answers that differ.
+    """
+    check_value("format", config.format, Format)
+    directory = Path(config.run)
+    finished = load_run(directory)
+    student = Logits(finished.networks["student"]).eval()
+    target = Path(config.output or directory / f"student.{config.format}")
+    images = to_float(finished.run.source.val.show(torch.arange(min(8, len(finished.run.source.val)))))
+    with torch.no_grad():
+        expected = student(images)
+    if config.format == "safetensors":
+        save_weights(student.network.backbone, target, {"name": student.network.name})
+    else:
+        write = _write_onnx if config.format == "onnx" else _write_pt2
+        write_atomically(target, lambda path: write(student, images, path))
+        answered = _ask_onnx(target, images) if config.format == "onnx" else _ask_pt2(target, images)
+        difference = float((answered - expected).abs().max() / expected.abs().max())
+        if not difference <= TOLERANCE:
+            target.unlink()
+            raise SettingError(f"format={config.format}: the export's logits differ by {difference:.2g} of their size")
+        print(f"parity: logits differ by at most {difference:.1g} of their size on {len(images)} images")
+    print(target)
+    return target
+
+
+def _write_pt2(student: Logits, images: Tensor, path: Path) -> None:
+    torch.export.save(_program(student, images), path)
+
+
+def _program(student: Logits, images: Tensor) -> torch.export.ExportedProgram:
+    return torch.export.export(student, (images,), dynamic_shapes=({0: torch.export.Dim("images", min=1)},))
+
+
+def _ask_pt2(path: Path, images: Tensor) -> Tensor:
+    logits: Tensor = torch.export.load(path).module()(images)
+    return logits.detach()
+
+
+def _write_onnx(student: Logits, images: Tensor, path: Path) -> None:
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        _needed(package)
+    program = torch.onnx.export(
+        _program(student, images), input_names=["images"], output_names=["logits"], dynamo=True, verbose=False
+    )
+    assert program is not None
+    program.save(str(path), external_data=False)
+
+
+def _ask_onnx(path: Path, images: Tensor) -> Tensor:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0])
+
+
+def _needed(package: str) -> None:
+    try:
+        __import__(package)
+    except ImportError:
+        raise SettingError(f"format=onnx needs the package {package}: pip install 'distill[export]'") from None

@@ -1,0 +1,70 @@
+"""One process a device, on this machine: starts them, and says which one failed."""
+
+import logging
+import os
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from omegaconf import DictConfig, OmegaConf
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from distill.errors import SettingError
+from distill.log import log_to
+
+log = logging.getLogger("distill")
+
+
+def processes_to_start(trainer: pl.Trainer) -> int:
+    """How many processes this one must start: 0 where it runs alone, or was itself started as one of many (by us,
+    torchrun, SLURM, ...)."""
+    environment = getattr(trainer.strategy, "cluster_environment", None)
+    if environment is None or environment.creates_processes_externally or trainer.world_size == 1:
+        return 0
+    if trainer.num_nodes > 1:
+        raise SettingError(
+            f"trainer.num_nodes={trainer.num_nodes}: start every node's processes with torchrun or SLURM"
+        )
+    return trainer.num_devices
+
+
+def launch(directory: Path, processes: int) -> None:
+    """Run the stages in `processes` processes, from the config.yaml that lies in the run directory."""
+    settings = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        rdzv_backend="c10d",
+        rdzv_endpoint="127.0.0.1:0",
+        local_addr="127.0.0.1",
+        start_method="spawn",
+        max_restarts=0,
+    )
+    # Its own account of a failure is a page of traceback; ours is the one line below, and the log has the rest.
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    try:
+        elastic_launch(settings, _worker)(str(directory))
+    except ChildFailedError as error:
+        rank, failure = min(error.failures.items(), key=lambda item: item[1].timestamp)
+        message: Any = failure.message
+        if isinstance(message, dict):
+            log.error(message.get("extraInfo", {}).get("py_callstack", ""))
+            message = message.get("message", "")
+        raise SettingError(f"process {rank} of {processes} failed: {message.removeprefix('SettingError: ')}") from error
+
+
+def _worker(directory: str) -> None:
+    from distill.pipeline import prepare, run_stages
+
+    started = time.perf_counter()
+    config = OmegaConf.load(Path(directory) / "config.yaml")
+    assert isinstance(config, DictConfig)
+    if os.environ["RANK"] == "0":
+        log_to(Path(directory) / "train.log")
+    else:
+        logging.disable()
+        warnings.simplefilter("ignore")
+    run_stages(prepare(config, Path(directory)), started)

@@ -1,0 +1,115 @@
+"""How the engine meets autograd: gradients in the dtype of the inputs, second derivatives, retained graphs."""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from distill.losses.engine import Job, as_rows, differentiate, evaluate, pieces, precise_terms, terms, working_dtype
+
+
+class WeightedSum(torch.autograd.Function):
+    """A job on logits as one number.
+
+    Gradients of float32 and float64 inputs are made in forward, where the chunks are in the cache anyway. Those of half
+    precision wait for backward: rounded once, with the loss scale already in them, so that small ones do not underflow.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, student: Tensor, teacher: Tensor, job: Job, class_dim: int) -> Tensor:
+        """student, teacher: logits of any layout that `as_rows` can view. Returns shape ()."""
+        ctx.job, ctx.class_dim = job, class_dim
+        grads = [
+            torch.empty_like(x) if wanted and x.dtype.itemsize >= 4 else None
+            for x, wanted in zip((student, teacher), ctx.needs_input_grad[:2], strict=True)
+        ]
+        ctx.save_for_backward(student, teacher, *grads)
+        return evaluate(job, *_rows(class_dim, student, teacher, *grads))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """grad: shape ()."""
+        student, teacher, *grads = ctx.saved_tensors
+        wanted = ctx.needs_input_grad[:2]
+        if torch.is_grad_enabled():
+            out = weighted_sum(ctx.job, *_rows(ctx.class_dim, student, teacher))
+            return (*_second_order(out, (student, teacher), wanted, grad), None, None)
+        late = [
+            torch.empty_like(x) if w and g is None else None
+            for x, w, g in zip((student, teacher), wanted, grads, strict=True)
+        ]
+        if any(g is not None for g in late):
+            job = replace(ctx.job, scale=ctx.job.scale * grad)
+            evaluate(job, *_rows(ctx.class_dim, student, teacher, *late))
+        made = [None if g is None else _scaled(g, grad) for g in grads]
+        return (*(a if a is not None else b for a, b in zip(made, late, strict=True)), None, None)
+
+
+class Terms(torch.autograd.Function):
+    """The terms of a job, or their sums over classes, with gradients recomputed chunk by chunk in backward."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, student: Tensor, teacher: Tensor, temperature: Tensor, job: Job, class_dim: int, by_row: bool
+    ) -> Tensor:
+        """Returns the shape of the student, or (rows, 1) as `as_rows` has them. Scale and weights are not applied."""
+        ctx.job, ctx.class_dim, ctx.by_row = job, class_dim, by_row
+        ctx.save_for_backward(student, teacher, temperature)
+        s, t = (as_rows(x, class_dim) for x in (student, teacher))
+        dtype = working_dtype(student, teacher)
+        out = s.new_empty((*s.shape[:-1], 1), dtype=dtype) if by_row else torch.empty_like(student, dtype=dtype)
+        rows = out if by_row else as_rows(out, class_dim)
+        job = replace(job, temperature=temperature)
+        for index in pieces(s.shape, s.device):
+            value = precise_terms(job.at(index), s[index], t[index])
+            rows[index] = value.sum(-1, keepdim=True) if by_row else value
+        return out if s.shape[-1] else out.zero_()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """grad: the shape of the output."""
+        inputs = ctx.saved_tensors
+        wanted = ctx.needs_input_grad[:3]
+        dtype = working_dtype(*inputs[:2])
+        s, t = (as_rows(x, ctx.class_dim) for x in inputs[:2])
+        job = replace(ctx.job, temperature=inputs[2])
+        rows = grad if ctx.by_row else grad.movedim(ctx.class_dim, -1).reshape(s.shape)
+        if torch.is_grad_enabled():
+            return (*_second_order(terms(job, s, t, dtype), inputs, wanted, rows), None, None, None)
+        grads = [torch.zeros_like(x) if w else None for x, w in zip(inputs, wanted, strict=True)]
+        views = [*_rows(ctx.class_dim, *grads[:2]), grads[2]]
+        for index in pieces(s.shape, s.device):
+            part = job.at(index)
+            found = differentiate(part, (s[index], t[index], part.temperature), wanted, rows[index], dtype)[1]  # type: ignore[arg-type]
+            for view, piece in zip(views, found, strict=True):
+                if view is not None and piece is not None:
+                    (view[index] if view.dim() else view).add_(piece)
+        return (*grads, None, None, None)
+
+
+def weighted_sum(job: Job, student: Tensor, teacher: Tensor) -> Tensor:
+    """A job on rows as plain, differentiable operations; the compiler fuses them, autograd differentiates them twice."""
+    rows = terms(job, student, teacher, working_dtype(student, teacher)).sum(-1, keepdim=True)
+    return (rows * job.factor).sum()
+
+
+def _rows(class_dim: int, *tensors: Tensor | None) -> list[Any]:
+    return [None if x is None else as_rows(x, class_dim) for x in tensors]
+
+
+def _second_order(
+    out: Tensor, inputs: tuple[Tensor, ...], wanted: tuple[bool, ...], grad: Tensor
+) -> list[Tensor | None]:
+    asked = [x for x, w in zip(inputs, wanted, strict=True) if w]
+    found = iter(torch.autograd.grad(out, asked, grad.to(out.dtype).expand_as(out), create_graph=True))
+    return [next(found) if w else None for w in wanted]
+
+
+def _scaled(made: Tensor, grad: Tensor) -> Tensor:
+    """The gradient made in forward, times the one that arrived; in place where the graph is not needed again."""
+    if torch._C._autograd._get_current_graph_task_keep_graph():  # type: ignore[attr-defined]
+        return made * grad
+    if grad.device.type == "cpu" and grad.item() == 1:
+        return made
+    return made.mul_(grad)

@@ -1,0 +1,201 @@
+"""One engine for all divergences: chunks of rows, float32 or better, nothing of the inputs' size kept but the gradient.
+
+Rows are positions, classes are last: (rows, classes) or (outer, inner, classes). What a row has one of (temperature,
+weight) has the same shape with one class. A chunk stays in the cache while it is worked on: that is where the speed is.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from distill.losses.formulas import MASKED, Formula
+
+TeacherForm = Literal["logits", "probabilities", "log_probabilities"]
+
+# Elements of a chunk: on a CPU what the caches hold of six such buffers, elsewhere what keeps the device busy.
+CACHED, BUSY = 1 << 16, 1 << 24
+# Below this mean over rows (in nats) a sum has too few digits left in float32, and is worked out again in float64.
+TINY = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to compute: the sum over rows of scale * weight * D(row).
+
+    temperature: divides logits, never given probabilities; a number, or a tensor, () or with one class.
+    weights: with one class, or None. drop: bool with one class, rows to leave out whatever they hold, or None.
+    """
+
+    formula: Formula
+    temperature: float | Tensor = 1.0
+    scale: float | Tensor = 1.0
+    weights: Tensor | None = None
+    drop: Tensor | None = None
+    teacher_is: TeacherForm = "logits"
+
+    @property
+    def factor(self) -> float | Tensor:
+        """What multiplies the divergence of a row."""
+        return self.scale if self.weights is None else self.weights * self.scale
+
+    def at(self, index: tuple[slice, ...]) -> "Job":
+        """The job of some rows."""
+        t = self.temperature
+        return replace(
+            self,
+            temperature=t[index] if isinstance(t, Tensor) and t.dim() else t,
+            weights=None if self.weights is None else self.weights[index],
+            drop=None if self.drop is None else self.drop[index],
+        )
+
+
+def as_rows(x: Tensor, class_dim: int) -> Tensor:
+    """A view of (N, C, *positions), or any order of them, with classes last and at most two dimensions before them."""
+    x = x.movedim(class_dim, -1)
+    return x.view(x.shape[0], -1, x.shape[-1]) if x.dim() > 3 else x
+
+
+def pieces(shape: torch.Size, device: torch.device) -> Iterator[tuple[slice, ...]]:
+    """Indices that cut rows into chunks."""
+    if 0 in shape:
+        return
+    rows = max(1, (CACHED if device.type == "cpu" else BUSY) // shape[-1])
+    outer = rows if len(shape) == 2 else max(1, rows // shape[1])
+    for i in range(0, shape[0], outer):
+        if len(shape) == 2:
+            yield (slice(i, i + outer),)
+        else:
+            for j in range(0, shape[1], rows):
+                yield slice(i, i + outer), slice(j, j + rows)
+
+
+def working_dtype(*tensors: Tensor) -> torch.dtype:
+    """float32, or float64 where any tensor is: what losses are computed and returned in."""
+    return torch.float64 if any(x.dtype == torch.float64 for x in tensors) else torch.float32
+
+
+def terms(job: Job, student: Tensor, teacher: Tensor, dtype: torch.dtype) -> Tensor:
+    """What each class adds to the divergence of its row, unweighted: the plain, differentiable statement of a job."""
+    lq = log_probabilities(student.to(dtype), job)
+    if job.teacher_is == "logits":
+        lp = log_probabilities(teacher.to(dtype), job)
+    else:
+        if job.drop is not None:
+            teacher = teacher.masked_fill(job.drop, 1)
+        lp = teacher.to(dtype)
+        lp = (lp.log() if job.teacher_is == "probabilities" else lp).clamp_min(MASKED)
+    out = job.formula.terms(lp, lq)
+    return out if job.drop is None else out.masked_fill(job.drop, 0)
+
+
+def log_probabilities(logits: Tensor, job: Job) -> Tensor:
+    """log_softmax of logits over the temperature. The maximum goes first: a division would magnify its rounding."""
+    if job.drop is not None:
+        logits = logits.masked_fill(job.drop, 0)
+    logits = logits.clamp_min(MASKED)
+    if logits.numel():
+        logits = logits - logits.detach().amax(-1, keepdim=True)
+    return (logits / job.temperature).log_softmax(-1)
+
+
+def precise_terms(job: Job, student: Tensor, teacher: Tensor) -> Tensor:
+    """The terms of a chunk, in float64 where float32 has too few digits for their sum."""
+    dtype = working_dtype(student, teacher)
+    out = terms(job, student, teacher, dtype)
+    return out if _enough_digits(out) else terms(job, student, teacher, torch.float64).to(dtype)
+
+
+def differentiate(
+    job: Job, inputs: tuple[Tensor, ...], wanted: tuple[bool, ...], grad: float | Tensor, dtype: torch.dtype
+) -> tuple[Tensor, list[Tensor | None]]:
+    """The terms of a chunk, and autograd's gradients of its student, teacher and temperature, given that of its terms."""
+    with torch.enable_grad():
+        student, teacher, temperature = (x.detach().requires_grad_(w) for x, w in zip(inputs, wanted, strict=True))
+        out = terms(replace(job, temperature=temperature), student, teacher, dtype)
+        leaves = [x for x in (student, teacher, temperature) if x.requires_grad]
+        if not leaves:
+            return out, [None] * 3
+        grad = torch.as_tensor(grad, dtype=dtype, device=out.device).expand_as(out)
+        found = iter(torch.autograd.grad(out, leaves, grad))
+    return out.detach(), [next(found) if w else None for w in wanted]
+
+
+def evaluate(
+    job: Job, student: Tensor, teacher: Tensor, student_grad: Tensor | None = None, teacher_grad: Tensor | None = None
+) -> Tensor:
+    """The sum of a job on logits, shape (). Fills the gradients that are given: views of the rows of the inputs."""
+    dtype = working_dtype(student, teacher)
+    total = 0.0
+    buffers: tuple[Tensor, ...] = ()
+    for index in pieces(student.shape, student.device):
+        part, s, t = job.at(index), student[index], teacher[index]
+        gs, gt = (None if g is None else g[index] for g in (student_grad, teacher_grad))
+        if not buffers or buffers[0].shape != s.shape:
+            buffers = student.new_empty((4, *s.shape), dtype=dtype).unbind()
+        value = _fast(part, s, t, gs, gt, buffers)
+        if not _enough_digits(value):
+            value = _careful(part, s, t, gs, gt)
+        if part.weights is not None:
+            value = value.sum(-1, keepdim=True) * part.weights
+        total += value.sum().item()
+    return torch.full((), total, dtype=dtype, device=student.device) * job.scale
+
+
+def _fast(
+    job: Job,
+    s: Tensor,
+    t: Tensor,
+    student_grad: Tensor | None,
+    teacher_grad: Tensor | None,
+    buffers: tuple[Tensor, ...],
+) -> Tensor:
+    """Terms and gradients of a chunk by the formula's own hand."""
+    lp, lq, p, q = buffers
+    zs, zt = _over_temperature(s, job, q), _over_temperature(t, job, p)
+    torch.log_softmax(zs, -1, out=lq)
+    torch.log_softmax(zt, -1, out=lp)
+    if student_grad is None and teacher_grad is None:
+        return job.formula.terms(lp, lq)
+    torch.softmax(zs, -1, out=q)
+    torch.softmax(zt, -1, out=p)
+    factor = job.factor / job.temperature
+    if teacher_grad is not None:
+        gradient = job.formula.mirror.gradient(lq.clone(), lp.clone(), q.clone(), p.clone())[1]
+        torch.mul(gradient, factor, out=teacher_grad)
+    value, gradient = job.formula.gradient(lp, lq, p, q)
+    if student_grad is not None:
+        torch.mul(gradient, factor, out=student_grad)
+    return value
+
+
+def _over_temperature(logits: Tensor, job: Job, out: Tensor) -> Tensor:
+    """Logits over the temperature in the dtype of `out`; rows that are dropped become zeros."""
+    t = job.temperature
+    if job.drop is None and isinstance(t, float) and t >= 1 and logits.dtype == out.dtype:
+        return logits if t == 1 else torch.mul(logits, 1 / t, out=out)
+    out.copy_(logits)
+    if job.drop is not None:
+        out.masked_fill_(job.drop, 0)
+    if not isinstance(t, float) or t < 1:  # the division would magnify the rounding of a large common offset
+        out.sub_(out.amax(-1, keepdim=True))
+    return out if isinstance(t, float) and t == 1 else out.div_(t)
+
+
+def _careful(job: Job, s: Tensor, t: Tensor, student_grad: Tensor | None, teacher_grad: Tensor | None) -> Tensor:
+    """The same in float64 by autograd, with -inf neutralised: for chunks where the fast way is not exact enough."""
+    temperature = torch.as_tensor(job.temperature, dtype=torch.float64, device=s.device)
+    wanted = (student_grad is not None, teacher_grad is not None, False)
+    value, found = differentiate(job, (s, t, temperature), wanted, job.factor, torch.float64)
+    for grad, out in zip(found, (student_grad, teacher_grad), strict=False):
+        if grad is not None and out is not None:
+            out.copy_(grad)
+    return value
+
+
+def _enough_digits(value: Tensor) -> bool:
+    """Whether terms of rows add up to a sum with digits to spare. False for NaN, which -inf logits leave behind."""
+    floor = TINY * (value.numel() / value.shape[-1]) if value.dtype == torch.float32 and value.numel() else -1e300
+    return value.sum().item() > floor

@@ -1,0 +1,34 @@
+"""Logits made ready for a loss: as rows, standardised, or without the true class."""
+
+import torch
+from torch import Tensor
+
+
+def precise(x: Tensor) -> Tensor:
+    """The same values in at least float32; a gradient goes back in the dtype that came."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def as_rows(logits: Tensor) -> Tensor:
+    """(N, C) or (N, C, *positions) of any float dtype -> (N * positions, C) of at least float32."""
+    return precise(logits).movedim(1, -1).flatten(0, -2)
+
+
+def standardize(logits: Tensor, eps: float = 1e-7) -> Tensor:
+    """Z-score over the classes: (z - mean) / (std + eps), std with Bessel's correction (arXiv:2403.01427).
+
+    logits: (N, C) or (N, C, *positions). Comes back in at least float32 and the same shape; rows whose logits are all
+    equal, and so any row with C = 1, become 0 and take no gradient.
+    """
+    logits = precise(logits)
+    flat = (logits == logits[:, :1]).all(1, keepdim=True)  # where the square root has no gradient, or one of rounding
+    centred = (logits - logits.mean(1, keepdim=True)).masked_fill(flat, 0)
+    variance = centred.square().sum(1, keepdim=True) / max(1, logits.shape[1] - 1)
+    return centred / (variance.masked_fill(flat, 1).sqrt() + eps)
+
+
+def split_classes(rows: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+    """(N, C) logits, (N,) classes -> logits of these classes (N, 1) and, in their order, of all others (N, C - 1)."""
+    index = torch.arange(rows.shape[1] - 1, device=rows.device).expand(len(rows), -1)
+    own = classes.unsqueeze(1)
+    return rows.gather(1, own), rows.gather(1, index + (index >= own))

@@ -1,0 +1,128 @@
+"""What contrasting samples takes (see crd): negatives to draw, and a bank that remembers every sample's embedding."""
+
+import math
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class OtherClasses(nn.Module):
+    """Draws samples with another label.
+
+    Args:
+        labels: (S,) int64, the class of every sample, by its index; two classes or more.
+    """
+
+    order: Tensor
+    labels: Tensor
+    count: Tensor
+    start: Tensor
+
+    def __init__(self, labels: Tensor) -> None:
+        super().__init__()
+        count = labels.bincount()
+        if len(labels) == 0 or int(count.max()) == len(labels):
+            raise ValueError(
+                f"labels: all {len(labels)} training samples are of one class; contrasting needs two or more"
+            )
+        # Sorted by class, the samples of one class are a block that a draw can step over.
+        derived = {"labels": labels, "order": labels.argsort(), "count": count, "start": count.cumsum(0) - count}
+        for name, tensor in derived.items():
+            self.register_buffer(name, tensor, persistent=False)
+
+    def draw(self, indices: Tensor, number: int) -> Tensor:
+        """For samples (N,), the indices (N, number) of samples of other classes, uniformly, with replacement."""
+        label = self.labels[indices].unsqueeze(1)
+        own = self.count[label]
+        place = torch.randint(2**53, (len(indices), number), device=indices.device) % (len(self.labels) - own)
+        return self.order[place + own * (place >= self.start[label])]
+
+
+class MemoryBank(nn.Module):
+    """Running means of embeddings, one of length 1 for each training sample; kept in checkpoints.
+
+    Args:
+        size: number of samples.
+        dim: of the embeddings.
+        momentum: share of the old mean that stays, at least 0 and below 1.
+    """
+
+    memory: Tensor
+    log_z: Tensor
+
+    def __init__(self, size: int, dim: int, momentum: float) -> None:
+        super().__init__()
+        bound = math.sqrt(3 / dim)  # length 1 on average
+        self.register_buffer("memory", torch.empty(size, dim).uniform_(-bound, bound))
+        self.register_buffer("log_z", torch.tensor(torch.nan))  # normaliser, fixed by the first batch
+        self.momentum = momentum
+
+    def scores(self, embeddings: Tensor, columns: Tensor, temperature: float) -> Tensor:
+        """(N, dim) embeddings and (N, M) samples -> (N, M) log-probabilities, normalised by the first batch's mean.
+
+        All S products and a choice of M take less memory than M chosen vectors for each of the N, as dim is large.
+        """
+        # A copy, because the memory changes before the backward pass comes to it.
+        scores = (embeddings @ self.memory.clone().T).gather(1, columns) / temperature
+        mean = scores.detach().flatten().logsumexp(0) - math.log(scores.numel())
+        self.log_z.copy_(torch.where(self.log_z.isnan(), mean + math.log(len(self.memory)), self.log_z))
+        return scores - self.log_z.clone()
+
+    @torch.no_grad()
+    def update(self, embeddings: Tensor, indices: Tensor) -> None:
+        """Move the means of the samples (N,) towards their (N, dim) embeddings, those of all processes."""
+        embeddings, indices = _of_all_processes(embeddings), _of_all_processes(indices)
+        mean = self.momentum * self.memory[indices] + (1 - self.momentum) * embeddings
+        self.memory[indices] = F.normalize(mean, dim=1)
+
+
+class Contrast(nn.Module):
+    """Embeds one layer of each network, and tells each sample by the other network's memory of it.
+
+    Args:
+        student, teacher: an example of the features, (N, ...).
+        size: number of training samples.
+        dim, momentum, temperature: as in `distill.methods.CRD`.
+    """
+
+    def __init__(
+        self, student: Tensor, teacher: Tensor, size: int, dim: int, momentum: float, temperature: float
+    ) -> None:
+        super().__init__()
+        self.embed_student = nn.Linear(student.flatten(1).shape[1], dim)
+        self.embed_teacher = nn.Linear(teacher.flatten(1).shape[1], dim)
+        self.student_bank = MemoryBank(size, dim, momentum)
+        self.teacher_bank = MemoryBank(size, dim, momentum)
+        self.temperature = temperature
+
+    def forward(self, student: Tensor, teacher: Tensor, indices: Tensor, noise: Tensor) -> Tensor:
+        """The loss of samples (N,) against others (N, K), for features (N, ...); in training the banks learn too."""
+        mine = F.normalize(self.embed_student(student.flatten(1)), dim=1)
+        theirs = F.normalize(self.embed_teacher(teacher.flatten(1)), dim=1)
+        columns = torch.cat([indices.unsqueeze(1), noise], dim=1)
+        size = len(self.student_bank.memory)
+        loss = noise_contrastive(self.teacher_bank.scores(mine, columns, self.temperature), size)
+        loss = loss + noise_contrastive(self.student_bank.scores(theirs, columns, self.temperature), size)
+        if self.training:
+            self.student_bank.update(mine, indices)
+            self.teacher_bank.update(theirs, indices)
+        return loss
+
+
+def noise_contrastive(scores: Tensor, size: int) -> Tensor:
+    """Mean over N of the loss of telling a sample from K noise samples, drawn uniformly from `size`.
+
+    scores: (N, 1 + K) log-probabilities, the sample's own first.
+    """
+    logits = scores - math.log((scores.shape[1] - 1) / size)
+    return (F.softplus(-logits[:, :1]).sum() + F.softplus(logits[:, 1:]).sum()) / len(logits)
+
+
+def _of_all_processes(x: Tensor) -> Tensor:
+    if not (dist.is_available() and dist.is_initialized()):
+        return x
+    parts = [torch.empty_like(x) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, x.contiguous())
+    return torch.cat(parts)

@@ -1,0 +1,55 @@
+"""Channel-wise distillation (Shu et al., 2011.13256).
+
+    cwd = sum over layers of T^2 / (N C) * sum over samples and channels of KL(softmax(t / T) || softmax(s / T))
+
+Shapes: maps (N, C, H, W), the softmax over the H W positions of a channel; s is the student's map, through a 1x1
+convolution where channels differ.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from distill.losses import kl_divergence
+from distill.methods.base import Example, Method, positive
+from distill.methods.projection import pairs, projector, taps, through
+from distill.types import Batch, Outputs
+
+
+class CWD(Method):
+    """The KL divergence of where each channel is active.
+
+    Args:
+        student_layers, teacher_layers: taken in pairs; the last stage in the paper.
+        temperature: softens both distributions; above 0.
+        weight: of the divergence; the paper's 50 for feature maps, of segmentation: it has no CIFAR setting.
+        label_weight: of the cross-entropy.
+    """
+
+    def __init__(
+        self,
+        student_layers: Sequence[str] = ("last_stage",),
+        teacher_layers: Sequence[str] = ("last_stage",),
+        temperature: float = 4.0,
+        weight: float = 50.0,
+        label_weight: float = 1.0,
+    ) -> None:
+        super().__init__(weight=weight, label_weight=label_weight)
+        self.taps = taps(student_layers, teacher_layers)
+        self.temperature = positive("temperature", temperature)
+
+    def prepare(self, example: Example) -> None:
+        """Create the projections where channels differ."""
+        layers = pairs(self, example.student, example.teacher, positions=True)
+        self.projectors = nn.ModuleList(projector(s, t) for s, t in layers)
+
+    def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+        """The term `cwd`."""
+        layers = zip(self.projectors, pairs(self, student, teacher, positions=True), strict=True)
+        channels = [(_channels(through(project, s)), _channels(t)) for project, (s, t) in layers]
+        return {"cwd": torch.stack([kl_divergence(s, t, temperature=self.temperature) for s, t in channels]).sum()}
+
+
+def _channels(feature: Tensor) -> Tensor:
+    return feature.flatten(2).flatten(0, 1)

@@ -1,0 +1,186 @@
+"""What feature methods share: features as maps of equal size, and projections from the student's to the teacher's.
+
+A map is (N, C, H, W). Tokens (N, T, D) become the D-channel map of their square grid, the class and register tokens
+before the grid left out; an embedding (N, D) becomes a map of one position.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from distill.methods.base import Example, Method, Taps
+from distill.types import Outputs
+
+EXTRA_TOKENS = 5  # a class token and four registers are the most that a vision transformer puts before its grid
+
+
+def taps(student_layers: Sequence[str], teacher_layers: Sequence[str]) -> Taps:
+    """The taps that a method's two settings name; one name alone stands for itself."""
+    return Taps(*((one,) if isinstance(one, str) else tuple(one) for one in (student_layers, teacher_layers)))
+
+
+def tapped(method: Method, student: Outputs, teacher: Outputs) -> tuple[list[Tensor], list[Tensor]]:
+    """The method's tapped features as maps, in the order of its taps; the teacher's are detached.
+
+    Raises:
+        ValueError: a feature is no map, no grid of tokens and no embedding.
+    """
+    name = type(method).__name__
+    ours = [as_map(student.features[layer], f"{name}: student_layers: {layer!r}") for layer in method.taps.student]
+    theirs = [as_map(teacher.features[layer], f"{name}: teacher_layers: {layer!r}") for layer in method.taps.teacher]
+    return ours, [feature.detach() for feature in theirs]
+
+
+def paired(method: Method, student: Outputs, teacher: Outputs) -> list[tuple[Tensor, Tensor]]:
+    """The tapped maps side by side, each in its own size.
+
+    Raises:
+        ValueError: the networks have different numbers of layers tapped, or none.
+    """
+    ours, theirs = tapped(method, student, teacher)
+    if not ours or len(ours) != len(theirs):
+        raise ValueError(f"{_layers_of(method)} go in pairs: name as many of each, one or more")
+    return list(zip(ours, theirs, strict=True))
+
+
+def pairs(
+    method: Method, student: Outputs, teacher: Outputs, *, positions: bool = False
+) -> list[tuple[Tensor, Tensor]]:
+    """The tapped maps side by side, (N, C_student, H, W) and (N, C_teacher, H, W), the larger averaged down.
+
+    positions: the method compares positions, so that an embedding has nothing to give.
+
+    Raises:
+        ValueError: the networks have different numbers of layers tapped, or a feature doesn't suit the method.
+    """
+    layers = [matched(s, t) for s, t in paired(method, student, teacher)]
+    if positions and any(s.shape[2] * s.shape[3] == 1 for s, _ in layers):
+        shapes = [
+            tuple(outputs.features[layer].shape)
+            for outputs, names in ((student, method.taps.student), (teacher, method.taps.teacher))
+            for layer in names
+        ]
+        raise ValueError(
+            f"{_layers_of(method)} have shapes {shapes}: this method compares positions, and a pair has only one; "
+            "name layers that give maps or tokens"
+        )
+    return layers
+
+
+def single(method: Method, student: Outputs, teacher: Outputs) -> tuple[Tensor, Tensor]:
+    """The one tapped map of each network, of any size.
+
+    Raises:
+        ValueError: a network has none or several layers tapped.
+    """
+    ours, theirs = tapped(method, student, teacher)
+    if len(ours) != 1 or len(theirs) != 1:
+        raise ValueError(f"{_layers_of(method)}: name one layer of each")
+    return ours[0], theirs[0]
+
+
+def as_map(feature: Tensor, what: str) -> Tensor:
+    """A map, tokens or an embedding as (N, C, H, W); ValueError, beginning with `what`, for anything else."""
+    if feature.ndim == 4:
+        return feature
+    if feature.ndim == 2:
+        return feature[:, :, None, None]
+    if feature.ndim == 3:
+        side = math.isqrt(feature.shape[1])
+        extra = feature.shape[1] - side * side
+        if side and extra <= EXTRA_TOKENS:
+            return feature[:, extra:].mT.reshape(len(feature), -1, side, side)
+    raise ValueError(
+        f"{what} has shape {tuple(feature.shape)}: must be a map (N, C, H, W), tokens (N, T, D) of a square grid, "
+        "or an embedding (N, D)"
+    )
+
+
+def matched(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Two maps at the smaller of their sizes."""
+    height, width = (min(sizes) for sizes in zip(first.shape[2:], second.shape[2:], strict=True))
+    return shrunk(first, height, width), shrunk(second, height, width)
+
+
+def shrunk(feature: Tensor, height: int, width: int) -> Tensor:
+    """The map averaged down to at most height x width positions."""
+    size = min(feature.shape[2], height), min(feature.shape[3], width)
+    return feature if tuple(feature.shape[2:]) == size else F.adaptive_avg_pool2d(feature, size)
+
+
+def widen(x: Tensor) -> Tensor:
+    """The same in at least float32."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def through(module: nn.Module, feature: Tensor) -> Tensor:
+    """What the module makes of the feature, taken in the module's own dtype and given back in at least float32."""
+    return widen(module(feature.to(next(module.parameters(), feature).dtype)))
+
+
+def exact(x: Tensor) -> torch.autocast:
+    """A context in which products are not rounded to autocast's dtype."""
+    return torch.autocast(x.device.type, enabled=False)
+
+
+def projector(student: Tensor, teacher: Tensor) -> nn.Module:
+    """A 1x1 convolution to the teacher's channels; nothing where they are the student's already."""
+    inputs, outputs = student.shape[1], teacher.shape[1]
+    return nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
+
+
+def connector(student: Tensor, teacher: Tensor, *, relu: bool) -> nn.Sequential:
+    """A 1x1 convolution to the teacher's channels and a BatchNorm, then perhaps a ReLU."""
+    inputs, outputs = student.shape[1], teacher.shape[1]
+    parts: list[nn.Module] = [nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs)]
+    return nn.Sequential(*parts, nn.ReLU()) if relu else nn.Sequential(*parts)
+
+
+def bottleneck(inputs: int, middle: int, outputs: int) -> nn.Sequential:
+    """Convolutions 1x1, 3x3, 1x1 with BatchNorm and ReLU between them."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, middle, 1, bias=False),
+        nn.BatchNorm2d(middle),
+        nn.ReLU(),
+        nn.Conv2d(middle, middle, 3, padding=1, bias=False),
+        nn.BatchNorm2d(middle),
+        nn.ReLU(),
+        nn.Conv2d(middle, outputs, 1, bias=False),
+    )
+
+
+def not_negative_anywhere(feature: Tensor) -> bool:
+    """Whether a feature came out of a ReLU: then a projection towards it ends in one too."""
+    return bool((feature >= 0).all())
+
+
+def teacher_classifier(method: Method, example: Example, seen: Tensor) -> nn.Module:
+    """The teacher's last linear layer, frozen; `seen` is the map (N, D, H, W) whose average it is said to see.
+
+    Raises:
+        ValueError: the teacher has no such layer to give, or it sees something else.
+    """
+    classifier = example.classifier
+    if classifier is None:
+        raise ValueError(
+            f"{type(method).__name__} needs the teacher's last linear layer, and this teacher has none to give: "
+            "use teaching=live with a teacher that ends in one"
+        )
+    classifier.requires_grad_(False)
+    logits = widen(example.teacher.logits)
+    sees = next(classifier.parameters()).shape[-1] == seen.shape[1]
+    # A wrong layer is off by far more than half precision rounds.
+    if not sees or (through(classifier, seen.mean((2, 3))) - logits).abs().max() > 0.02 * logits.abs().max():
+        raise ValueError(
+            f"{_layers_of(method)}: the average of the teacher's is not what its classifier sees; "
+            "name the layer that the teacher averages, or embedding"
+        )
+    return classifier
+
+
+def _layers_of(method: Method) -> str:
+    layers = method.taps
+    return f"{type(method).__name__}: student_layers={list(layers.student)}, teacher_layers={list(layers.teacher)}"

@@ -1,0 +1,39 @@
+"""What a network costs: parameters, floating-point operations, latency."""
+
+import copy
+import statistics
+import time
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+
+def parameters(network: nn.Module) -> int:
+    """How many numbers are learnt."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def flops(network: nn.Module, image: Tensor) -> int:
+    """Floating-point operations for one (1, C, H, W) image: two for each multiply-add of convolutions and matrix
+    products, which is what the counter of torch counts."""
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        copy.deepcopy(network).eval()(image)
+    return int(counter.get_total_flops())
+
+
+def latency_ms(network: nn.Module, image: Tensor, runs: int = 30) -> float:
+    """Median milliseconds for one (1, C, H, W) image in evaluation mode, on the device where it lies."""
+    was_training = network.training
+    network.eval()
+    times = []
+    with torch.no_grad():
+        for _ in range(runs + 5):
+            start = time.perf_counter()
+            network(image)
+            if image.is_cuda:
+                torch.cuda.synchronize(image.device)
+            times.append(time.perf_counter() - start)
+    network.train(was_training)
+    return 1000 * statistics.median(times[5:])

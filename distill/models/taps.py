@@ -1,0 +1,78 @@
+"""From words to layers: which submodules 'stages', 'last_stage' and 'embedding' are in two given networks."""
+
+import copy
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from distill.errors import SettingError
+from distill.models.layers import Layer, list_layers, suggest_pairs
+from distill.models.network import Network
+
+WORDS = ("stages", "last_stage", "embedding")
+
+
+def resolve(
+    student_layers: Sequence[str], teacher_layers: Sequence[str], student: Network, teacher: Network, images: Tensor
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Replace words by the layers that they stand for; paths and patterns stay.
+
+    'stages' is the output of each stage that both networks have, in matching order; 'last_stage' the last of them;
+    'embedding' what goes into the classifier, the last layer of the network.
+
+    Args:
+        student_layers, teacher_layers: paths, patterns and words.
+        student, teacher: the networks.
+        images: (N, C, H, W) in [0, 1], shown once to each network that a word is asked of.
+
+    Raises:
+        SettingError: a network has no stages, or no classifier, to be found.
+    """
+    if not {*student_layers, *teacher_layers} & set(WORDS):
+        return tuple(student_layers), tuple(teacher_layers)
+    ours, theirs = (list_layers(network.backbone, network.prepare(images)) for network in (student, teacher))
+    pairs = [pair for pair in suggest_pairs(ours, theirs) if pair[0].resolution[0] != "vector"]
+    return (
+        _replace(student_layers, [pair[0].path for pair in pairs], ours, student),
+        _replace(teacher_layers, [pair[1].path for pair in pairs], theirs, teacher),
+    )
+
+
+def _replace(words: Sequence[str], stages: list[str], layers: Sequence[Layer], network: Network) -> tuple[str, ...]:
+    names: list[str] = []
+    for word in words:
+        if word in ("stages", "last_stage"):
+            if not stages:
+                raise SettingError(
+                    f"{network.name}: no stages were found; name layers by their paths instead of {word!r}"
+                )
+            names += stages if word == "stages" else stages[-1:]
+        elif word == "embedding":
+            names.append(f"{classifier_path(layers, network)}:input")
+        else:
+            names.append(word)
+    return tuple(names)
+
+
+def classifier_path(layers: Sequence[Layer], network: Network) -> str:
+    """The layer whose output is the network's answer: the innermost, if several pass it on.
+
+    Raises:
+        SettingError: no submodule gives the answer, such as where a function computes it.
+    """
+    answering = [layer for layer in layers if layer.answers and layer.kind in ("Linear", "Conv2d")]
+    if not answering:
+        raise SettingError(
+            f"{network.name}: its last layer is no linear layer; name a layer by its path instead of 'embedding'"
+        )
+    return max(answering, key=lambda layer: layer.depth).path
+
+
+def classifier(network: Network, images: Tensor) -> nn.Linear | None:
+    """A frozen copy of the network's last linear layer, (N, D) to (N, classes); None where it has none."""
+    try:
+        path = classifier_path(list_layers(network.backbone, network.prepare(images)), network)
+    except SettingError:
+        return None
+    layer = network.backbone.get_submodule(path)
+    return copy.deepcopy(layer).requires_grad_(False) if isinstance(layer, nn.Linear) else None

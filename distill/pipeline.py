@@ -1,0 +1,194 @@
+"""A run as stages: preflight, teacher, baseline, student, evaluation, report."""
+
+import json
+import logging
+import platform
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from distill import build, preflight
+from distill.answers import answer
+from distill.data import ImageSource
+from distill.data.augment.color import to_float
+from distill.data.module import student_samples
+from distill.errors import SettingError
+from distill.files import write_text
+from distill.launch import launch, processes_to_start
+from distill.log import log_to
+from distill.methods import Supervised
+from distill.metrics import score
+from distill.models import cost
+from distill.models.network import Network
+from distill.report import Results, StageResult, write_report
+from distill.seeding import seed_torch
+from distill.settings import DataSettings, RunSettings, read
+from distill.stage import Record, Stage
+
+log = logging.getLogger("distill")
+
+PACKAGES = ("distill", "torch", "torchvision", "pytorch-lightning", "hydra-core")
+
+HEADING = """\
+# The configuration of this run, every value resolved. To run it again:
+#   python train.py --config-dir THIS_DIRECTORY --config-name config
+defaults:
+  - _self_
+  - override hydra/job_logging: none
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run whose settings and data have been checked.
+
+    config: what configs/train.yaml composes.
+    directory: where everything is written.
+    source: the data.
+    samples: (S,) indices of the training images that the student and the baseline may see.
+    statistics: mean and standard deviation per channel, for networks that bring none of their own.
+    """
+
+    config: DictConfig
+    directory: Path
+    source: ImageSource
+    samples: torch.Tensor
+    statistics: tuple[list[float], list[float]]
+
+    def network(self, role: str) -> Network:
+        """The 'teacher' or the 'student', untrained; its first weights depend on the seed and the role alone."""
+        seed_torch(self.config.seed, role, "weights")
+        return build.network(self.config[role], role, self.source, self.statistics)
+
+    def stage(self, name: str) -> Stage:
+        """The stage of this name."""
+        everything = torch.arange(len(self.source.train))
+        samples = everything if name == "teacher" else self.samples
+        epochs = (self.config.teacher if name == "teacher" else self.config.trainer).max_epochs
+        return Stage(name, self.config, self.directory, self.source, samples, epochs)
+
+
+def run(config: DictConfig, directory: Path) -> float:
+    """The main job, in as many processes as the trainer asks for.
+
+    Args:
+        config: what configs/train.yaml composes.
+        directory: where everything is written; with `resume`, that run's directory counts instead.
+
+    Returns:
+        The student's accuracy on the validation split, for sweepers.
+
+    Raises:
+        SettingError: before anything is trained, if a setting cannot work.
+    """
+    started = time.perf_counter()
+    if config.get("resume") is not None:
+        directory, trainer = Path(config.resume), config.trainer
+        config = load_config(directory, "resume")
+        # Where a run goes on is free; how long it is, is its own.
+        config.trainer = {**trainer, "max_epochs": config.trainer.max_epochs}
+    log_to(directory / "train.log")
+    prepared = prepare(config, directory)
+    processes = processes_to_start(build.trainer(config.trainer, logger=False, max_epochs=1))
+    write_text(directory / "config.yaml", HEADING + OmegaConf.to_yaml(config, resolve=True))
+    if processes:
+        launch(directory, processes)
+    else:
+        run_stages(prepared, started)
+    summary = json.loads((directory / "summary.json").read_text())
+    return float(summary["student"]["accuracy"])
+
+
+def prepare(config: DictConfig, directory: Path) -> Run:
+    """Build and check every part once; nothing is kept but the data."""
+    settings = read(config, "", RunSettings)
+    data = read(config.data, "data", DataSettings)
+    build.method(config.method)
+    build.optimizer(config.optimizer)
+    build.schedule(config.scheduler)
+    build.augment(config.data)
+    source = build.source(config.data)
+    statistics = (data.mean, data.std) if data.mean and data.std else source.statistics()
+    samples = student_samples(source.train.targets, data.student_fraction, settings.seed)
+    prepared = Run(config, directory, source, samples, statistics)
+    for role in ("teacher", "student"):
+        preflight.check_network(prepared.network(role), role, source)
+    return prepared
+
+
+def run_stages(prepared: Run, started: float) -> None:
+    """Train, evaluate, report. In a process group every process trains, and the first one does the rest."""
+    config, directory = prepared.config, prepared.directory
+    source = prepared.source
+    log.info(
+        f"{source.name}: {len(source.train)} training images, of which the student sees {len(prepared.samples)}; "
+        f"{len(source.val)} validation images"
+    )
+    records: dict[str, Record] = {}
+    teacher = prepared.network("teacher")
+    if config.teacher.checkpoint is None:
+        teacher, records["teacher"] = prepared.stage("teacher").train(teacher, None, Supervised())
+    networks = {"teacher": teacher}
+    if config.baseline:
+        stage = prepared.stage("baseline")
+        networks["baseline"], records["baseline"] = stage.train(prepared.network("student"), None, Supervised())
+    student = prepared.network("student")
+    seed_torch(config.seed, "method", "weights")
+    stage, answering = prepared.stage("student"), build.teacher(config.teaching, teacher)
+    networks["student"], records["student"] = stage.train(student, answering, build.method(config.method))
+    if int(torch.distributed.get_rank() if torch.distributed.is_initialized() else 0) == 0:
+        results = evaluate(prepared, networks, records, started)
+        write_report(results, config, directory)
+
+
+def evaluate(prepared: Run, networks: dict[str, Network], records: dict[str, Record], started: float) -> Results:
+    """Score every network on the validation split, in float32, and measure what it costs."""
+    source, config = prepared.source, prepared.config
+    device = build.trainer(config.trainer, logger=False, max_epochs=1).strategy.root_device
+    answers = {name: answer(network, source, config.data.batch_size, device) for name, network in networks.items()}
+    teacher = answers["teacher"]
+    image = to_float(source.val.show(torch.tensor([0]))).to(device)
+    stages = {
+        name: StageResult(
+            network=network.name,
+            scores=score(answers[name].logits, teacher.targets, None if name == "teacher" else teacher.logits),
+            parameters=cost.parameters(network),
+            flops=cost.flops(network, image),
+            latency_ms=cost.latency_ms(network, image),
+            logits=answers[name].logits,
+            record=records.get(name),
+        )
+        for name, network in networks.items()
+    }
+    return Results(
+        data=source.name,
+        method=[str(name) for name in config.method],
+        seed=config.seed,
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({platform.machine()})",
+        precision=str(config.trainer.precision),
+        stages=stages,
+        targets=teacher.targets,
+        picture=lambda place: source.val.show(teacher.indices[place : place + 1])[0],
+        class_names=list(source.class_names),
+        seconds=time.perf_counter() - started,
+        versions={package: version(package) for package in PACKAGES} | {"python": platform.python_version()},
+    )
+
+
+def load_config(directory: Path, setting: str) -> DictConfig:
+    """A run's resolved configuration.
+
+    Raises:
+        SettingError: there is none; it names the setting that led here.
+    """
+    file = directory / "config.yaml"
+    if not file.is_file():
+        raise SettingError(f"{setting}={directory}: no config.yaml there; give the directory of a run")
+    config = OmegaConf.load(file)
+    assert isinstance(config, DictConfig)
+    config.pop("defaults", None)
+    return config

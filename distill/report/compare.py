@@ -1,0 +1,108 @@
+"""Several runs side by side: those that differ only in their seed are one row, with mean and spread."""
+
+import argparse
+import json
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+from distill.errors import SettingError
+
+NOT_A_DIFFERENCE = ("seed", "resume", "defaults", "teacher.checkpoint", "trainer.progress")
+COLUMNS = ("runs", "teacher", "baseline", "student", "gain", "agreement")
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A run's summary.json, and its settings by their dotted paths."""
+
+    summary: dict[str, Any]
+    settings: dict[str, Any]
+
+
+def main(arguments: Sequence[str]) -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="compare", description=__doc__)
+    parser.add_argument("directories", nargs="+", type=Path, help="runs, or directories of runs (a sweep)")
+    parser.add_argument("--markdown", action="store_true", help="print a Markdown table")
+    options = parser.parse_args(arguments)
+    rows = compare(find_runs(options.directories))
+    if options.markdown:
+        print(
+            "\n".join("| " + " | ".join(line) + " |" for line in (*_head(rows), *(list(row.values()) for row in rows)))
+        )
+        return
+    table = Table()
+    for place, name in enumerate(rows[0]):
+        table.add_column(name, justify="left" if place == 0 else "right")
+    for row in rows:
+        table.add_row(*row.values())
+    console = Console()
+    (console if console.is_terminal else Console(width=140)).print(table)
+
+
+def find_runs(directories: Sequence[Path]) -> list[Finished]:
+    """The finished runs in or below each directory.
+
+    Raises:
+        SettingError: a directory without any.
+    """
+    runs = []
+    for directory in directories:
+        files = sorted(directory.rglob("summary.json"))
+        if not files:
+            raise SettingError(f"{directory}: no summary.json in or below it; give directories of finished runs")
+        for file in files:
+            config = OmegaConf.to_container(OmegaConf.load(file.with_name("config.yaml")))
+            runs.append(Finished(json.loads(file.read_text()), dict(_flat(config))))
+    return runs
+
+
+def compare(runs: Sequence[Finished]) -> list[dict[str, str]]:
+    """One row for runs that differ only in their seed: accuracies in percent, gains in points, mean +- deviation."""
+    paths = sorted({path for run in runs for path in run.settings})
+    varying = [p for p in paths if p not in NOT_A_DIFFERENCE and len({str(run.settings.get(p)) for run in runs}) > 1]
+    groups: dict[tuple[str, ...], list[Finished]] = defaultdict(list)
+    for run in runs:
+        groups[tuple(f"{path}={run.settings.get(path)}" for path in varying)].append(run)
+    return [
+        {"setting": " ".join(key) or "all", **dict(zip(COLUMNS, _cells(group), strict=True))}
+        for key, group in groups.items()
+    ]
+
+
+def _cells(runs: Sequence[Finished]) -> list[str]:
+    summaries = [run.summary for run in runs]
+    accuracies = {
+        stage: [100 * s[stage]["accuracy"] for s in summaries if s[stage]]
+        for stage in ("teacher", "baseline", "student")
+    }
+    gains = [s["gain_points"] for s in summaries if s["gain_points"] is not None]
+    agreement = [100 * s["student"]["agreement"] for s in summaries]
+    shown = [*accuracies.values(), gains, agreement]
+    return [str(len(runs)), *(spread(values, signed=values is gains) for values in shown)]
+
+
+def spread(values: Sequence[float], *, signed: bool = False) -> str:
+    """'mean ± sample deviation' with one decimal; the mean alone for one value; nothing for none."""
+    if not values:
+        return ""
+    mean = f"{statistics.mean(values):{'+' if signed else ''}.1f}"
+    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.1f}"
+
+
+def _head(rows: Sequence[dict[str, str]]) -> list[list[str]]:
+    return [list(rows[0]), ["---"] + ["---:"] * (len(rows[0]) - 1)]
+
+
+def _flat(value: Any, path: str = "") -> list[tuple[str, Any]]:
+    if not isinstance(value, dict):
+        return [(path, value)]
+    return [pair for key, item in value.items() for pair in _flat(item, f"{path}.{key}" if path else str(key))]

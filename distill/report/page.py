@@ -1,0 +1,41 @@
+"""report.html: one page that needs nothing beside it."""
+
+import base64
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, select_autoescape
+from omegaconf import DictConfig, OmegaConf
+
+from distill.report.results import Results
+from distill.report.table import COLUMNS, rows
+
+CAPTIONS = {
+    "curves": "How the stages learnt. The baseline is the student trained the same way without the teacher; losses of "
+    "different stages are different functions and are not to be compared.",
+    "reliability": "Calibration on the validation split. A network on the dotted line is right as often as it says.",
+    "disagreements": "Where teacher and student differ, surest first; wrong answers in red.",
+}
+
+
+def render_page(results: Results, config: DictConfig, figures: dict[str, Path]) -> str:
+    """The page as HTML, figures embedded."""
+    environment = Environment(
+        loader=PackageLoader("distill.report", "templates"),
+        autoescape=select_autoescape(),
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    pictures = [
+        {"name": name, "caption": CAPTIONS[name], "data": base64.b64encode(file.read_bytes()).decode()}
+        for name, file in figures.items()
+    ]
+    return environment.get_template("report.html").render(
+        results=results,
+        columns=COLUMNS,
+        rows=rows(results),
+        gain=results.gain,
+        verdict=results.verdict(),
+        test=results.against_baseline(),
+        pictures=pictures,
+        config=OmegaConf.to_yaml(config, resolve=True),
+    )

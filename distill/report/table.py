@@ -1,0 +1,58 @@
+"""The table at the end of a run."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from distill.report.results import Results
+
+COLUMNS = ("", "network", "accuracy", "agreement", "calibration error", "parameters", "FLOPs", "latency", "images/s")
+
+
+def rows(results: Results) -> list[list[str]]:
+    """The table's cells as text, one row a network, columns as `COLUMNS`."""
+    table = []
+    for stage, result in results.stages.items():
+        scores = result.scores
+        rate = result.record.images_per_second if result.record else None
+        table.append(
+            [
+                stage,
+                result.network,
+                f"{scores.accuracy:.1%}",
+                "" if scores.agreement is None else f"{scores.agreement:.1%}",
+                f"{scores.ece:.3f}",
+                short(result.parameters),
+                short(result.flops),
+                f"{result.latency_ms:.2f} ms",
+                "" if rate is None else f"{rate:,.0f}",
+            ]
+        )
+    return table
+
+
+def short(count: float) -> str:
+    """1234567 as '1.23 M'."""
+    for factor, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if count >= factor:
+            return f"{count / factor:.3g}{unit}"
+    return str(int(count))
+
+
+def print_table(results: Results, directory: Path) -> None:
+    """Print the table, the verdict, and where the rest lies."""
+    table = Table(title=f"{', '.join(results.method)} on {results.data}, seed {results.seed}", title_justify="left")
+    for place, column in enumerate(COLUMNS):
+        table.add_column(column, justify="left" if place < 2 else "right", style="bold" if place == 0 else "")
+    for row in rows(results):
+        table.add_row(*row)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=120)
+    console.print()
+    console.print(table)
+    console.print(results.verdict(), highlight=False)
+    console.print(f"\nreport       {directory / 'report.html'}", highlight=False, soft_wrap=True)
+    console.print(f"TensorBoard  tensorboard --logdir {directory / 'tensorboard'}", highlight=False, soft_wrap=True)
+    console.print(f"student      {directory / 'student.safetensors'}", highlight=False, soft_wrap=True)

@@ -1,0 +1,48 @@
+"""What TensorBoard shows beside the curves: the configuration, the final figures, the pictures."""
+
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from omegaconf import DictConfig, OmegaConf
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+
+from distill.report.results import Results
+
+
+def log_results(results: Results, config: DictConfig, figures: dict[str, Figure], directory: Path) -> None:
+    """Add to the student's run in `directory`; nothing where the run has no TensorBoard logs."""
+    if not directory.is_dir():
+        return
+    student = results.stages["student"]
+    epochs = len(student.record.history) if student.record else 0
+    with SummaryWriter(str(directory / "student")) as writer:
+        text = "\n".join("    " + line for line in OmegaConf.to_yaml(config, resolve=True).splitlines())
+        writer.add_text("config", text)
+        writer.add_text("verdict", results.verdict())
+        for name, figure in figures.items():
+            writer.add_figure(name, figure, global_step=epochs, close=False)
+        final = {f"final/{name}": value for name, value in _final(results).items()}
+        for summary in hparams(_flat(OmegaConf.to_container(config, resolve=True)), final):
+            writer._get_file_writer().add_summary(summary)
+        for name, value in final.items():
+            writer.add_scalar(name, value, epochs)
+
+
+def _final(results: Results) -> dict[str, float]:
+    values = {f"{stage}_accuracy": result.scores.accuracy for stage, result in results.stages.items()}
+    scores = results.stages["student"].scores
+    more = {"agreement": scores.agreement, "kl": scores.kl, "ece": scores.ece, "gain_points": results.gain}
+    return values | {name: float(value) for name, value in more.items() if value is not None}
+
+
+def _flat(config: Any, prefix: str = "") -> dict[str, bool | int | float | str]:
+    values: dict[str, bool | int | float | str] = {}
+    for name, value in config.items():
+        path = f"{prefix}{name}"
+        if isinstance(value, dict):
+            values |= _flat(value, f"{path}.")
+        else:
+            values[path] = value if isinstance(value, bool | int | float | str) else str(value)
+    return values

@@ -1,0 +1,107 @@
+"""The framework's own settings, which stand in the configs beside those of what they configure."""
+
+import dataclasses
+import typing
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+
+from distill.checking import check_value, join, located
+from distill.errors import SettingError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """The run-level switches of configs/train.yaml."""
+
+    seed: int = 0
+    baseline: bool = True
+    resume: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ValueError(f"seed={self.seed}: must be zero or more")
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """What every data set takes, beside what its own file in configs/data/ sets."""
+
+    batch_size: int
+    student_fraction: float
+    augment: dict[str, Any]
+    workers: int | None = None
+    mean: list[float] | None = None
+    std: list[float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size={self.batch_size}: must be 1 or more")
+        if not 0 < self.student_fraction <= 1:
+            raise ValueError(f"student_fraction={self.student_fraction}: must be above 0 and at most 1")
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """What every network takes, beside what its own file in configs/model/ sets."""
+
+    name: str | None = None
+    checkpoint: str | None = None
+    max_epochs: int = 1
+    mean: list[float] | None = None
+    std: list[float] | None = None
+    size: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("max_epochs", "size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}={value}: must be 1 or more")
+
+
+@dataclass(frozen=True)
+class MethodSettings:
+    """What every method takes, beside what its own file in configs/method/ sets."""
+
+    standardize_logits: bool = False
+    schedules: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrainerSettings:
+    """What configs/trainer/ sets beside the arguments of pytorch_lightning.Trainer."""
+
+    progress: bool | typing.Literal["auto"] = "auto"
+
+
+def read(config: DictConfig, where: str, cls: type[T]) -> T:
+    """The framework's own keys of a node.
+
+    Raises:
+        SettingError: a value of a wrong type or out of range.
+    """
+    values: Any = OmegaConf.to_container(config, resolve=True)
+    chosen = {name: values[name] for name in _names(cls) if name in values}
+    hints = typing.get_type_hints(cls)
+    for name, value in chosen.items():
+        check_value(join(where, name), value, hints[name])
+    try:
+        return cls(**chosen)
+    except ValueError as error:
+        raise SettingError(located(where, error)) from error
+
+
+def without(config: DictConfig, cls: type) -> DictConfig:
+    """The node without the framework's own keys: what goes to its target."""
+    kept = OmegaConf.create({})
+    for name in config:
+        if name not in _names(cls):
+            kept[name] = config._get_node(name)
+    return kept
+
+
+def _names(cls: type) -> list[str]:
+    return [field.name for field in dataclasses.fields(cls)]

@@ -1,0 +1,135 @@
+"""One stage of a run: a network trained from its seed to its weights file, or taken up where it was left."""
+
+import json
+import logging
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig
+
+from distill import build
+from distill.callbacks import StageProgress, Throughput
+from distill.checkpoint import load_weights, save_weights
+from distill.data import ImageDataModule, ImageSource
+from distill.files import write_text
+from distill.methods import Method
+from distill.models.network import Network
+from distill.module import DistillModule
+from distill.seeding import seed_torch
+from distill.teachers import Teacher
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is remembered of a stage beside its weights.
+
+    seconds: spent training, over all attempts.
+    images_per_second: training throughput over all processes, median over steps after warm-up.
+    history: the logged values of each epoch.
+    """
+
+    seconds: float
+    images_per_second: float | None
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What a stage needs of its run.
+
+    Args:
+        name: 'teacher', 'baseline' or 'student'.
+        config: the whole configuration.
+        directory: of the run.
+        source: the data.
+        samples: (S,) indices of the training samples that it may see.
+        max_epochs: how long it trains.
+    """
+
+    name: str
+    config: DictConfig
+    directory: Path
+    source: ImageSource
+    samples: torch.Tensor
+    max_epochs: int
+
+    @property
+    def weights(self) -> Path:
+        """The finished stage's weights."""
+        return self.directory / f"{self.name}.safetensors"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The unfinished stage's state."""
+        return self.directory / "checkpoints" / self.name
+
+    def train(self, network: Network, teacher: Teacher | None, method: Method) -> tuple[Network, Record]:
+        """Train `network` in place and return it, or what the method deploys in its stead.
+
+        Every process ends with the same weights. A finished stage is read from its files; an unfinished one goes on
+        from its last epoch.
+        """
+        module = self.module(network, teacher, method)
+        record_file = self.checkpoints / "record.json"
+        if not (self.weights.is_file() and record_file.is_file()):
+            self._fit(module, record_file)
+        load_weights(module.deployed.backbone, self.weights)
+        return module.deployed, Record(**json.loads(record_file.read_text()))
+
+    def module(self, network: Network, teacher: Teacher | None, method: Method) -> DistillModule:
+        """What Lightning trains."""
+        return DistillModule(
+            network,
+            teacher,
+            method,
+            optimizer=build.optimizer(self.config.optimizer),
+            schedule=build.schedule(self.config.scheduler),
+            example=self._data().example(),
+            labels=self.source.train.targets,
+            seed=self.config.seed,
+        )
+
+    def _data(self) -> ImageDataModule:
+        data = self.config.data
+        return ImageDataModule(
+            self.source,
+            batch_size=data.batch_size,
+            augment=build.augment(data),
+            seed=self.config.seed,
+            samples=self.samples,
+            workers=data.workers,
+        )
+
+    def _fit(self, module: DistillModule, record_file: Path) -> None:
+        # The baseline is the student without the teacher: the same seed, and so the same weights to start from.
+        seed_torch(self.config.seed, "student" if self.name == "baseline" else self.name, "training")
+        throughput = Throughput()
+        trainer = self._trainer(throughput)
+        start = time.perf_counter()
+        last = self.checkpoints / "last.ckpt"
+        log.info(f"{self.name}: {len(self.samples)} images, {self.max_epochs} epochs")
+        trainer.fit(module, datamodule=self._data(), ckpt_path=last if last.is_file() else None, weights_only=True)
+        record = Record(time.perf_counter() - start, throughput.images_per_second, module.history)
+        if trainer.is_global_zero:
+            save_weights(module.deployed.backbone, self.weights, {"name": module.deployed.name})
+            write_text(record_file, json.dumps(asdict(record)))
+        trainer.strategy.barrier()
+        log.info(f"{self.name} trained in {record.seconds:.1f} s")
+
+    def _trainer(self, throughput: Throughput) -> pl.Trainer:
+        configured = self.config.trainer.progress
+        bars = sys.stdout.isatty() if configured == "auto" else bool(configured)
+        callbacks = build.callbacks(self.config.callbacks, self.checkpoints)
+        return build.trainer(
+            self.config.trainer,
+            max_epochs=self.max_epochs,
+            default_root_dir=str(self.directory),
+            logger=build.logger(self.config.logger, self.directory, self.name),
+            callbacks=[*callbacks, throughput, StageProgress(self.name, bars=bars)],
+        )

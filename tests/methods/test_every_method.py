@@ -1,0 +1,186 @@
+"""What holds for every file of configs/method/, whoever wrote the method."""
+
+import copy
+import dataclasses
+import inspect
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import hydra
+import pytest
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+import distill.methods
+from distill.methods import Composite, Example, Method, Supervised, Taps
+from distill.types import Batch, Outputs
+
+FILES = sorted((Path(__file__).parents[2] / "configs" / "method").glob("*.yaml"))
+SWITCHES = ("standardize_logits", "schedules")  # settings of every method, which aren't arguments of any
+N, CLASSES, TRAINING_SAMPLES = 6, 5, 40
+# Channels and sides of three stages: a student and a teacher of one family, and of two.
+NETWORKS = {
+    "resnets": (((4, 8), (8, 4), (16, 2)), ((8, 8), (16, 4), (32, 2))),
+    "strangers": (((6, 8), (10, 8), (12, 4)), ((16, 8), (24, 4), (40, 4))),
+}
+STAGES = ("stage1", "stage2", "stage3")
+WORDS = {"stages": STAGES, "last_stage": STAGES[-1:], "embedding": ("embedding",)}
+
+
+def node_of(file: Path) -> tuple[str, DictConfig]:
+    """The file's one key, and what it sets."""
+    config = OmegaConf.load(file)
+    assert isinstance(config, DictConfig)
+    [(name, node)] = config.items()
+    assert isinstance(node, DictConfig)
+    return str(name), node
+
+
+def build(file: Path) -> Method:
+    """The method of a file, its switches set, and tapped as the networks below name their layers."""
+    _, node = node_of(file)
+    switches = {name: node.pop(name) for name in SWITCHES if name in node}
+    method = hydra.utils.instantiate(node, _convert_="all")
+    assert isinstance(method, Method)
+    method.standardize_logits = switches.get("standardize_logits", False)
+    for name, schedule in switches.get("schedules", {}).items():
+        method.schedules[name] = hydra.utils.instantiate(schedule)
+    method.taps = Taps(
+        *(tuple(name for word in words for name in WORDS[word]) for words in dataclasses.astuple(method.taps))
+    )
+    return method
+
+
+def answers(stages: Sequence[tuple[int, int]], classifier: nn.Linear, dtype: torch.dtype, seed: int) -> Outputs:
+    """A network's outputs as leaves: maps as out of a ReLU, their average as embedding, and its logits."""
+    generator = torch.Generator().manual_seed(seed)
+    maps = [torch.randn(N, channels, side, side, generator=generator).relu() for channels, side in stages]
+    embedding = maps[-1].mean((2, 3))
+    values = dict(zip((*STAGES, "embedding"), (*maps, embedding), strict=True))
+    logits = classifier(embedding).detach().to(dtype).requires_grad_()
+    return Outputs(logits, {name: value.to(dtype).requires_grad_() for name, value in values.items()})
+
+
+def case(networks: str, dtype: torch.dtype) -> tuple[Outputs, Outputs, Batch, Example]:
+    """A student's and a teacher's answers, the batch, and the example that methods prepare with."""
+    torch.manual_seed(0)
+    mine, theirs = NETWORKS[networks]
+    classifiers = [nn.Linear(stages[-1][0], CLASSES).requires_grad_(False) for stages in (mine, theirs)]
+    labels = torch.arange(TRAINING_SAMPLES) % CLASSES
+    indices = torch.tensor([3, 17, 4, 29, 38, 11])
+    batch = Batch(torch.zeros(N, 3, 8, 8), labels[indices], indices)
+    example = {
+        "student": answers(mine, classifiers[0], torch.float32, seed=1),
+        "teacher": answers(theirs, classifiers[1], torch.float32, seed=2),
+        "labels": labels,
+        "classifier": classifiers[1],
+    }
+    known = {field.name for field in dataclasses.fields(Example)}
+    student, teacher = (
+        answers(s, c, dtype, seed) for s, c, seed in zip((mine, theirs), classifiers, (3, 4), strict=True)
+    )
+    return student, teacher, batch, Example(**{name: value for name, value in example.items() if name in known})
+
+
+def evaluate(method: Method, student: Outputs, teacher: Outputs, batch: Batch, autocast: bool) -> dict[str, Tensor]:
+    torch.manual_seed(1)  # of masks and negatives
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        terms: dict[str, Tensor] = method(student, teacher, batch)
+    return terms
+
+
+@pytest.mark.parametrize("networks", NETWORKS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_gradients_reach_what_is_trained_and_nothing_else(file: Path, dtype: torch.dtype, networks: str) -> None:
+    method = build(file)
+    student, teacher, batch, example = case(networks, dtype)
+    method.prepare(example)
+    terms = evaluate(method, student, teacher, batch, autocast=dtype == torch.bfloat16)
+    for name, term in terms.items():
+        assert term.shape == (), name
+        assert term.dtype == torch.float32, name
+        assert term.isfinite(), name
+    torch.stack(list(terms.values())).sum().backward()
+
+    trained = {name: p for name, p in method.named_parameters() if p.requires_grad}
+    trained |= {f"features[{name}]": student.features[name] for name in method.taps.student}
+    if method.label_weight > 0 or not method.taps.student:
+        trained["logits"] = student.logits
+    for name, tensor in trained.items():
+        assert tensor.grad is not None, name
+        assert tensor.grad.dtype == tensor.dtype, name
+        assert tensor.grad.isfinite().all(), name
+        assert tensor.grad.any(), name
+    frozen = [teacher.logits, *teacher.features.values(), *(p for p in method.parameters() if not p.requires_grad)]
+    assert all(tensor.grad is None for tensor in frozen)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_arithmetic_is_float32_whatever_comes_in(file: Path) -> None:
+    method = build(file)
+    student, teacher, batch, example = case("resnets", torch.bfloat16)
+    method.prepare(example)
+    precise = [
+        Outputs(o.logits.float(), {name: feature.float() for name, feature in o.features.items()})
+        for o in (student, teacher)
+    ]
+    expected = evaluate(copy.deepcopy(method), *precise, batch, autocast=False)
+    terms = evaluate(method, student, teacher, batch, autocast=True)
+    assert {k: v.item() for k, v in terms.items()} == pytest.approx(
+        {k: v.item() for k, v in expected.items()}, rel=1e-4
+    )
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_state_survives_saving_and_loading(file: Path, tmp_path: Path) -> None:
+    student, teacher, batch, example = case("resnets", torch.float32)
+    method, other = build(file), build(file)
+    method.prepare(example)
+    for _ in range(2):  # whatever it remembers has moved
+        evaluate(method, student, teacher, batch, autocast=False)
+    torch.save(method.state_dict(), tmp_path / "method.pt")
+    other.prepare(example)
+    other.load_state_dict(torch.load(tmp_path / "method.pt"))
+    values = [evaluate(each, student, teacher, batch, autocast=False) for each in (method, other)]
+    assert {k: v.item() for k, v in values[0].items()} == {k: v.item() for k, v in values[1].items()}
+
+
+def test_all_methods_compose() -> None:
+    student, teacher, batch, example = case("resnets", torch.float32)
+    methods = {file.stem: build(file) for file in FILES}
+    composite = Composite(methods)
+    composite.prepare(example)
+    terms = evaluate(composite, student, teacher, batch, autocast=False)
+    assert all(term.isfinite() for term in terms.values())
+    alone = [method(student, teacher, batch) for method in methods.values()]
+    assert terms["ce"].item() == pytest.approx(sum(each["ce"].item() for each in alone if "ce" in each), rel=1e-5)
+    assert set(terms) == {name for each in alone for name in each}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_configs_say_every_setting(file: Path) -> None:
+    name, node = node_of(file)
+    target = hydra.utils.get_class(node._target_)
+    settings = {key: value for key, value in node.items() if key != "_target_" and key not in SWITCHES}
+    defaults = {key: parameter.default for key, parameter in inspect.signature(target).parameters.items()}
+    assert list(settings) == list(defaults), "all settings, in the order of the arguments"
+    assert file.read_text().startswith("#"), "the first line says what it is and where its values come from"
+    if name == file.stem:  # else a variant of another method, with values of its own
+        for key, value in settings.items():
+            plain = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+            default = list(defaults[key]) if isinstance(defaults[key], tuple) else defaults[key]
+            assert plain == (pytest.approx(default, rel=1e-3) if isinstance(default, float) else default), key
+    doc = sys.modules[target.__module__].__doc__ or ""
+    assert re.search(r"\d{4}\.\d{4,5}|CVPR|ICCV|ECCV|ICLR|AAAI|NeurIPS", doc), "the heading names the paper"
+    assert "Shapes" in doc, "the heading gives the shapes"
+
+
+def test_every_method_has_a_config() -> None:
+    configured = {node_of(file)[1]._target_.rsplit(".", 1)[1] for file in FILES}
+    public = [getattr(distill.methods, name) for name in distill.methods.__all__]
+    methods = {cls.__name__ for cls in public if inspect.isclass(cls) and issubclass(cls, Method)}
+    assert configured == methods - {cls.__name__ for cls in (Method, Composite, Supervised)}

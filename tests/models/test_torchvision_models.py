@@ -1,0 +1,108 @@
+import logging
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from distill.models.preprocessing import Preprocessing, preprocessing_of
+from distill.models.torchvision_models import torchvision_model
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+@pytest.fixture
+def downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, nn.Module]:
+    """Put weights where torchvision keeps its downloads, so that none is needed; return the networks they are of."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    networks = {}
+    for name in ("resnet18", "squeezenet1_1"):
+        torch.manual_seed(0)
+        networks[name] = torchvision.models.get_model(name)
+        url = torchvision.models.get_model_weights(name).DEFAULT.url
+        torch.save(networks[name].state_dict(), folder / url.rpartition("/")[2])
+    return networks
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "squeezenet1_1", "shufflenet_v2_x0_5"])
+@pytest.mark.parametrize("channels", [3, 1])
+def test_random_weights_for_any_number_of_classes_and_channels(name: str, channels: int) -> None:
+    network = torchvision_model(name=name, num_classes=7, in_channels=channels).eval()
+    assert network(torch.randn(2, channels, 64, 64)).shape == (2, 7)
+    assert preprocessing_of(network) == Preprocessing()
+
+
+def test_an_inception_answers_with_logits_alone_in_training_too() -> None:
+    network = torchvision_model(name="googlenet", num_classes=7)
+    assert network(torch.randn(2, 3, 64, 64)).shape == (2, 7)
+
+
+@pytest.mark.parametrize("size", [224, 32])
+def test_a_vision_transformer_asks_for_its_only_size(size: int) -> None:
+    arguments = {} if size == 224 else {"image_size": 32}
+    assert preprocessing_of(torchvision_model(name="vit_b_32", arguments=arguments, num_classes=7)).size == size
+
+
+def test_weights_keep_their_head_normalisation_and_size(
+    downloaded: dict[str, nn.Module], caplog: pytest.LogCaptureFixture
+) -> None:
+    network = torchvision_model(name="resnet18", weights="DEFAULT", num_classes=1000)
+    x = torch.randn(2, 3, 64, 64)
+    assert torch.equal(network.eval()(x), downloaded["resnet18"].eval()(x))
+    assert preprocessing_of(network) == Preprocessing(*IMAGENET, size=224)
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(("name", "head"), [("resnet18", "fc"), ("squeezenet1_1", "classifier.1")])
+def test_another_class_count_gets_a_fresh_head_and_a_warning(
+    downloaded: dict[str, nn.Module], caplog: pytest.LogCaptureFixture, name: str, head: str
+) -> None:
+    network = torchvision_model(name=name, weights="IMAGENET1K_V1", num_classes=7)
+    assert network.eval()(torch.randn(2, 3, 64, 64)).shape == (2, 7)
+    original = downloaded[name].state_dict()
+    changed = {k for k, t in network.state_dict().items() if not torch.equal(t, original[k])}
+    assert changed == {f"{head}.weight", f"{head}.bias"}
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert f"know 1000 classes, the data has 7: the head {head} starts" in record.getMessage()
+
+
+def test_grey_images_are_seen_as_their_colour_copies(
+    downloaded: dict[str, nn.Module], caplog: pytest.LogCaptureFixture
+) -> None:
+    network = torchvision_model(
+        name="resnet18", weights="ResNet18_Weights.IMAGENET1K_V1", num_classes=1000, in_channels=1
+    ).eval()
+    grey = torch.randn(2, 1, 64, 64)
+    expected = downloaded["resnet18"].eval()(grey.expand(-1, 3, -1, -1))
+    torch.testing.assert_close(network(grey), expected, rtol=1e-3, atol=1e-4)
+    assert preprocessing_of(network) == Preprocessing((pytest.approx(0.449),), (pytest.approx(0.226),), size=224)
+    assert "conv1 was averaged" in caplog.text
+
+
+def test_a_failed_download_says_what_to_do_instead(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refuse(*_args: object, **_kwargs: object) -> None:
+        raise URLError("no route to host")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("torch.hub.urlopen", refuse)
+    with pytest.raises(ValueError, match=r"weights='DEFAULT': downloading https.*no route to host.*checkpoint=FILE"):
+        torchvision_model(name="resnet18", weights="DEFAULT", num_classes=7)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"name": "resnet19"}, "name='resnet19': .*did you mean resnet"),
+        ({"name": "fasterrcnn_resnet50_fpn"}, "no such classifier"),
+        ({"name": "resnet18", "weights": "IMAGENET"}, "weights='IMAGENET': resnet18 offers DEFAULT, IMAGENET1K_V1;"),
+        ({"name": "resnet18", "arguments": {"colour": 3}}, "arguments={'colour': 3}: resnet18 does not take them"),
+    ],
+)
+def test_bad_settings_are_named(settings: dict[str, object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        torchvision_model(num_classes=7, **settings)  # type: ignore[arg-type]
