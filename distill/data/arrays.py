@@ -74,7 +74,10 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 
 def _unpacked(file: Path) -> Arrays:
-    with np.load(file, allow_pickle=False) as archive:
+    with file.open("rb") as opened:  # numpy leaves it open where it is no archive
+        archive = np.load(opened, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise ValueError("it is one array, not an archive of several")
         return {name: archive[name] for name in archive.files if name in KNOWN}
 
 

@@ -71,7 +71,6 @@ class Batches:
                 num_workers=workers,
                 collate_fn=_as_it_is,
                 pin_memory=self.device.type == "cuda",
-                persistent_workers=workers > 0,
                 generator=torch.Generator(),  # its own: a loader draws from torch's global one otherwise
             )
 

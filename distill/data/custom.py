@@ -59,7 +59,8 @@ def custom(
     known = getattr(loaded[0], "classes", None)
     highest = max(int(images.targets.max()) for images in (train, val) if len(images.targets))
     names = [str(name) for name in known] if known is not None else [str(number) for number in range(highest + 1)]
-    return load(target.rpartition(".")[2], train, val, names, handling)
+    # One thread: a data set may keep a file open, and move in it.
+    return load(target.rpartition(".")[2], train, val, names, handling, threads=1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,7 +103,7 @@ def _open(path: str, config: str | None) -> Any:
         import datasets
     except ImportError:
         raise SettingError(
-            "data=huggingface needs the package `datasets`: pip install 'distill[huggingface]'"
+            f"data.path={path}: needs the package `datasets`; pip install 'distill[huggingface]'"
         ) from None
     try:
         saved = any((Path(path) / file).is_file() for file in ("dataset_dict.json", "dataset_info.json"))

@@ -52,16 +52,30 @@ class Handling:
     def __post_init__(self) -> None:
         if self.image_size is not None and self.image_size < 1:
             raise ValueError(f"image_size={self.image_size}: must be 1 or more pixels")
-        if self.resize is not None and self.resize < (self.image_size or DEFAULT_SIZE):
-            raise ValueError(f"resize={self.resize}: must be at least image_size={self.image_size or DEFAULT_SIZE}")
+        if self.resize is not None and (self.image_size is None or self.resize < self.image_size):
+            raise ValueError(f"resize={self.resize}: must be at least image_size={self.image_size}, and given with it")
         if self.in_memory not in (True, False, "auto"):
             raise ValueError(f"in_memory={self.in_memory}: must be true, false or auto")
         if self.on_error not in ("stop", "skip"):
             raise ValueError(f"on_error={self.on_error}: must be stop or skip")
 
 
-def load(name: str, train: Readable, val: Readable, class_names: Sequence[str], handling: Handling) -> ImageSource:
+def load(
+    name: str,
+    train: Readable,
+    val: Readable,
+    class_names: Sequence[str],
+    handling: Handling,
+    threads: int | None = None,
+) -> ImageSource:
     """Images as a source.
+
+    Args:
+        name: of the source.
+        train, val: the images.
+        class_names: of the labels.
+        handling: what to do with the images.
+        threads: how many may read at once; None for as many as there are cores.
 
     Raises:
         SettingError: an image cannot be read, where those are not to be skipped; or what `ImageSource` raises.
@@ -74,7 +88,7 @@ def load(name: str, train: Readable, val: Readable, class_names: Sequence[str], 
     splits: Sequence[Split | Stream] = streams
     as_they_are = handling.in_memory == "auto"
     if keep_in_memory(handling.in_memory, needed) and not (as_they_are and resize != min(shape[1:])):
-        decoded = [_decode(stream, as_they_are) for stream in streams]
+        decoded = [_decode(stream, as_they_are, threads) for stream in streams]
         if None not in decoded:
             splits = [split for split in decoded if split is not None]
     where = "in memory" if isinstance(splits[0], Split) else "read as they are needed"
@@ -116,7 +130,7 @@ def _shape(source: Readable, handling: Handling) -> tuple[int, int, int]:
     return channels, size, size
 
 
-def _decode(stream: Stream, as_they_are: bool) -> Split | None:
+def _decode(stream: Stream, as_they_are: bool, threads: int | None) -> Split | None:
     """A stream's images in memory, or None where `as_they_are` and one of them is not of the size already."""
     images = torch.empty(len(stream), *stream.shape, dtype=torch.uint8)
     kept: list[int] = []
@@ -132,7 +146,7 @@ def _decode(stream: Stream, as_they_are: bool) -> Split | None:
             return error
         return True
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         for chunk in torch.arange(len(stream)).split(256):
             for index, result in zip(chunk.tolist(), pool.map(decode, chunk.tolist()), strict=True):
                 if result is False:

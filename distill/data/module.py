@@ -82,9 +82,8 @@ class ImageDataModule(pl.LightningDataModule):
     def teardown(self, stage: str) -> None:
         """Say how many images were left out."""
         if self.unreadable:
-            log.warning(
-                "%d images could not be read and were left out: %s", len(self.unreadable), list(self.unreadable)
-            )
+            first = ", ".join(list(self.unreadable)[:3])
+            log.warning("%d images could not be read and were left out, e.g. %s", len(self.unreadable), first)
 
     def _batches(
         self, split: Split | Stream, order: TrainingOrder | EvaluationOrder, augment: Augment | None

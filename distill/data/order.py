@@ -42,6 +42,7 @@ class TrainingOrder:
         self.process = process
         self.processes = processes
         self.epoch = 0
+        self.sampler = self  # where Lightning looks for `set_epoch`
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before each epoch."""
@@ -68,7 +69,7 @@ class EvaluationOrder:
     """
 
     def __init__(self, count: int, batch_size: int, process: int = 0, processes: int = 1) -> None:
-        self.indices = torch.arange(process, count, processes)
+        self.indices = torch.arange(count)[process::processes]
         self.batch_size = batch_size
 
     def __len__(self) -> int:

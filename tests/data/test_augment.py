@@ -95,7 +95,9 @@ def test_a_crop_is_a_window_of_the_padded_image() -> None:
     draws = torch.rand(200, 2, generator=torch.Generator().manual_seed(0))
     padded = torch.nn.functional.pad(images, [2] * 4)
     corners = set()
-    for image, whole, (down, right) in zip(geometry.crop(images, 2, draws), padded, (draws * 5).long().tolist(), strict=True):
+    for image, whole, (down, right) in zip(
+        geometry.crop(images, 2, draws), padded, (draws * 5).long().tolist(), strict=True
+    ):
         assert torch.equal(image, whole[:, down : down + 7, right : right + 5])
         corners.add((down, right))
     assert len(corners) == 25

@@ -19,7 +19,9 @@ def test_shares_are_distributed_as_beta(alpha: float) -> None:
     assert shares.min() >= 0
     assert shares.max() <= 1
     expected = torch.from_numpy(stats.beta(alpha, alpha).ppf(DRAWS[:, 0].double().numpy()))
-    assert (shares - expected).abs().max() < 2e-3
+    errors = (shares - expected).abs()
+    assert errors.mean() < 1e-4
+    assert errors.max() < 0.03  # in the outermost of 4096 steps
 
 
 def test_mixup_keeps_the_same_share_of_every_pixel() -> None:

@@ -1,5 +1,7 @@
 """The order of an epoch: who sees what, when."""
 
+from itertools import chain
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -14,7 +16,11 @@ def steps(order: TrainingOrder | EvaluationOrder) -> list[list[int]]:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    count=st.integers(1, 200), batch=st.integers(1, 20), processes=st.integers(1, 4), seed=st.integers(0, 9), epoch=st.integers(0, 5)
+    count=st.integers(1, 200),
+    batch=st.integers(1, 20),
+    processes=st.integers(1, 4),
+    seed=st.integers(0, 9),
+    epoch=st.integers(0, 5),
 )
 def test_processes_take_together_what_one_takes(count: int, batch: int, processes: int, seed: int, epoch: int) -> None:
     if count < batch * processes:
@@ -25,7 +31,7 @@ def test_processes_take_together_what_one_takes(count: int, batch: int, processe
     for order in (alone, *together):
         order.set_epoch(epoch)
         assert len(order) == len(steps(order)) == count // (batch * processes)
-    joined = [sum(parts, []) for parts in zip(*map(steps, together), strict=True)]
+    joined = [list(chain(*parts)) for parts in zip(*map(steps, together), strict=True)]
     assert joined == steps(alone)
 
 

@@ -1,0 +1,127 @@
+"""Arrays: what is read, and one message for each thing that is wrong with them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from distill.data import ImageDataModule, Split, Stream, loading
+from distill.data.arrays import arrays
+from distill.errors import SettingError
+
+Arrays = dict[str, npt.NDArray[Any]]
+RNG = np.random.default_rng(0)
+
+
+def content(shape: tuple[int, ...] = (9, 7, 3), **changes: Any) -> Arrays:
+    whole = {
+        "train_images": RNG.integers(0, 256, (12, *shape), dtype=np.uint8),
+        "train_labels": np.arange(12, dtype=np.uint8) % 3,
+        "val_images": RNG.integers(0, 256, (5, *shape), dtype=np.uint8),
+        "val_labels": np.arange(5) % 3,
+        **changes,
+    }
+    return {name: array for name, array in whole.items() if array is not None}
+
+
+def one_file(directory: Path, whole: Arrays) -> str:
+    np.savez(directory / "set.npz", **whole)
+    return str(directory / "set.npz")
+
+
+def many_files(directory: Path, whole: Arrays) -> str:
+    for name, array in whole.items():
+        np.save(directory / f"{name}.npy", array)
+    return str(directory)
+
+
+Writer = Callable[[Path, Arrays], str]
+both = pytest.mark.parametrize("write", [one_file, many_files])
+
+
+@both
+@pytest.mark.parametrize("shape", [(9, 7, 3), (9, 7, 1), (9, 7)])
+def test_images_come_channels_first(tmp_path: Path, write: Writer, shape: tuple[int, ...]) -> None:
+    whole = content(shape)
+    data = arrays(write(tmp_path, whole))
+    assert isinstance(data.train, Split)
+    assert data.train.images.is_contiguous()
+    expected = whole["train_images"].reshape(12, 9, 7, -1).transpose(0, 3, 1, 2)
+    assert np.array_equal(data.train.images.numpy(), expected)
+    assert data.val.targets.tolist() == [0, 1, 2, 0, 1]
+    assert data.class_names == ["0", "1", "2"]
+
+
+@both
+def test_class_names(tmp_path: Path, write: Writer) -> None:
+    data = arrays(write(tmp_path, content(class_names=np.array(["ant", "bee", "cat", "dog"]))))
+    assert data.class_names == ["ant", "bee", "cat", "dog"]
+
+
+def test_arrays_that_do_not_fit_are_streamed_from_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = content()
+    path = many_files(tmp_path, whole)
+    in_memory = arrays(path, in_memory=True)
+    monkeypatch.setattr(loading, "MEMORY_LIMIT", 1000)
+    stream = arrays(path).train
+    assert isinstance(stream, Stream)
+    assert isinstance(stream.source.images, np.memmap)  # type: ignore[attr-defined]
+    assert isinstance(arrays(path, in_memory=False).val, Stream)
+    assert isinstance(in_memory.train, Split)
+    assert torch.equal(stream.show(torch.arange(12)), in_memory.train.images)
+    assert stream.source.name(3) == "train_images[3]"
+    batches = [ImageDataModule(data, batch_size=4, workers=0).train_dataloader() for data in (arrays(path), in_memory)]
+    for mine, theirs in zip(*batches, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(mine, theirs, strict=True))
+
+
+@both
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"val_images": None}, "holds no val_images; needed are train_images, train_labels, val_images, val_labels"),
+        ({"train_images": np.zeros((12, 4, 4))}, r"train_images is float64 \(12, 4, 4\); must be uint8"),
+        ({"val_images": np.zeros((5, 4), np.uint8)}, r"val_images is uint8 \(5, 4\)"),
+        ({"val_images": np.zeros((5, 3, 32, 32), np.uint8)}, r"has 32 channels; must be \(N, H, W, C\)"),
+        ({"train_labels": np.zeros(12)}, "train_labels is float64; must be whole numbers from 0"),
+        ({"train_labels": np.zeros(11, int)}, r"train_labels is of shape \(11,\) for 12 images"),
+        ({"train_labels": np.zeros((12, 1), int)}, r"train_labels is of shape \(12, 1\) for 12 images"),
+        ({"train_labels": np.arange(12) - 1}, "labels run from -1 to 10"),
+        ({"class_names": np.array(["one"])}, "labels run from 0 to 2, and there are 1 classes"),
+        ({"val_images": np.zeros((5, 8, 8, 3), np.uint8)}, "must be of one shape"),
+        ({"val_images": np.zeros((0, 9, 7, 3), np.uint8), "val_labels": np.zeros(0, int)}, "val split is empty"),
+        ({"train_images": np.array([None] * 12)}, "cannot be read as arrays"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, write: Writer, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        arrays(write(tmp_path, content(**changes)))
+
+
+def test_no_such_file(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match=r"^data.path=.*none.npz: no such file; give an .npz file with train_images"):
+        arrays(str(tmp_path / "none.npz"))
+
+
+@pytest.mark.parametrize("damage", [b"", b"no archive", b"PK\x03\x04 cut short"])
+def test_no_archive(tmp_path: Path, damage: bytes) -> None:
+    (tmp_path / "set.npz").write_bytes(damage)
+    with pytest.raises(SettingError, match=r"^data.path=.*set.npz: cannot be read as arrays"):
+        arrays(str(tmp_path / "set.npz"))
+
+
+def test_a_truncated_archive(tmp_path: Path) -> None:
+    file = Path(one_file(tmp_path, content()))
+    file.write_bytes(file.read_bytes()[:-400])
+    with pytest.raises(SettingError, match="cannot be read as arrays"):
+        arrays(str(file))
+
+
+def test_a_single_array_is_no_archive(tmp_path: Path) -> None:
+    np.save(tmp_path / "train_images.npy", np.zeros(3))
+    with pytest.raises(SettingError, match="is one array"):
+        arrays(str(tmp_path / "train_images.npy"))

@@ -1,0 +1,113 @@
+"""A Hugging Face data set, written here and read from disk."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from distill.data import Split, Stream
+from distill.data.huggingface import huggingface
+from distill.errors import SettingError
+
+datasets = pytest.importorskip("datasets")
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+
+
+def rows(count: int, names: list[str] | None = None, start: int = 0) -> Any:
+    features = {
+        "picture": datasets.Image(),
+        "kind": datasets.ClassLabel(names=names) if names else datasets.Value("int64"),
+        "comment": datasets.Value("string"),
+    }
+    content = {
+        "picture": [Image.fromarray(np.full((6, 5, 3), start + number, np.uint8)) for number in range(count)],
+        "kind": [number % 3 for number in range(count)],
+        "comment": ["none"] * count,
+    }
+    return datasets.Dataset.from_dict(content, features=datasets.Features(features))
+
+
+NAMES = ["ant", "bee", "cat"]
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> str:
+    datasets.DatasetDict(train=rows(9, NAMES), test=rows(6, NAMES, start=100)).save_to_disk(tmp_path / "set")
+    return str(tmp_path / "set")
+
+
+def test_a_saved_set(saved: str) -> None:
+    data = huggingface(saved)
+    assert isinstance(data.train, Split)
+    assert data.class_names == NAMES
+    assert data.train.shape == (3, 6, 5)
+    assert data.train.images[:, 0, 0, 0].tolist() == list(range(9))
+    assert data.val.images[:, 2, 5, 4].tolist() == list(range(100, 106))  # type: ignore[union-attr]
+    assert data.val.targets.tolist() == [0, 1, 2] * 2
+
+
+def test_it_streams(saved: str) -> None:
+    data = huggingface(saved, channels=1, image_size=4, in_memory=False)
+    assert isinstance(data.train, Stream)
+    assert data.train.show(torch.tensor([7])).tolist() == [[[[7] * 4] * 4]]
+    assert data.train.source.name(7) == f"{saved}: train[7]"
+
+
+def test_a_split_that_is_missing_comes_from_the_training_split(tmp_path: Path) -> None:
+    rows(30, NAMES).save_to_disk(tmp_path / "set")
+    data = huggingface(str(tmp_path / "set"), val_fraction=0.2)
+    assert torch.bincount(data.val.targets).tolist() == [2, 2, 2]
+    both = torch.cat([split.images[:, 0, 0, 0] for split in (data.train, data.val)])  # type: ignore[union-attr]
+    assert sorted(both.tolist()) == list(range(30))
+    assert ((data.val.images[:, 0, 0, 0] % 3) == data.val.targets).all()  # type: ignore[union-attr]
+
+
+def test_labels_may_be_numbers(tmp_path: Path) -> None:
+    rows(9).save_to_disk(tmp_path / "set")
+    assert huggingface(str(tmp_path / "set"), label_column="kind", val_fraction=0.4).class_names == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"train_split": "trian"}, "data.train_split=trian: no such split; did you mean train?"),
+        ({"val_split": "dev"}, "data.val_split=dev: no such split; known: test, train"),
+        ({"image_column": "pictures"}, r"data.image_column=pictures: no such column; did you mean picture\?"),
+        ({"label_column": "comment"}, "data.label_column=comment: holds .*; must be class labels or whole numbers"),
+    ],
+)
+def test_what_is_not_there_is_named(saved: str, setting: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingError, match=f"^{message}"):
+        huggingface(saved, **setting)
+
+
+def test_columns_that_cannot_be_guessed(tmp_path: Path) -> None:
+    rows(3).save_to_disk(tmp_path / "set")
+    with pytest.raises(
+        SettingError, match=r"data.label_column=null: 0 columns hold ClassLabels; name one of picture, kind"
+    ):
+        huggingface(str(tmp_path / "set"))
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"), [({"channels": 4}, "channels=4"), ({"val_fraction": 1.0}, "val_fraction=1.0")]
+)
+def test_settings_out_of_range(setting: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}: must be"):
+        huggingface("anything", **setting)
+
+
+def test_what_cannot_be_loaded(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    with pytest.raises(SettingError, match=r"^data.path=.*set: cannot be loaded \(.*\); give a name on huggingface.co"):
+        huggingface(str(tmp_path / "set"))
+
+
+def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(SettingError, match="needs the package `datasets`; pip install 'distill"):
+        huggingface("anything")
