@@ -43,8 +43,8 @@ def kl_divergence(
     temperature: T > 0: a number, a 0-d tensor, or one value per position or per sample; a tensor may require grad.
     temperature_squared: multiply by T^2, which keeps the size of the gradients as T changes. Default True.
     reduction: as torch.nn.KLDivLoss has them: "none" (elementwise, the shape of the input), "sum", "mean" (over all
-        elements, classes too, hence not the divergence), "batchmean" (sum over size(0), the default); or "positionmean":
-        the mean over the positions that are kept, weighted by `weights`.
+        elements, classes too, hence not the divergence), "batchmean" (sum over size(0), the default); or
+        "positionmean": the mean over the positions that are kept, weighted by `weights`.
     teacher_is: "logits" (default), "probabilities" or "log_probabilities". Given probabilities are used as they are:
         the temperature divides the student's logits, and the teacher's only if they are logits too.
     class_dim: where the classes are. Default 1; -1 for (N, T, V).
@@ -131,17 +131,15 @@ def _measure(formula: Formula, student: Tensor, teacher: Tensor, options: Option
     dtype = working_dtype(student, teacher)
     temperature, squared = _temperature(a, dtype)
     drop, weights = _row_weights(a, dtype)
-    job = Job(formula, temperature, drop=drop, teacher_is=a.teacher_is)
     if a.reduction == "none":
-        return _elementwise(a, job, weights, squared)
+        return _elementwise(a, Job(formula, temperature, 1.0, None, drop, a.teacher_is), weights, squared)
     scale, weights = _normalised(a, weights)
     if isinstance(squared, float):
         scale *= squared
     else:
         weights = squared if weights is None else squared * weights
-    learned = _learned(temperature) or _learned(weights)
-    if a.teacher_is == "logits" and not learned:
-        job = Job(formula, temperature, scale, weights, drop)
+    job = Job(formula, temperature, scale, weights, drop, a.teacher_is)
+    if a.teacher_is == "logits" and not (_learned(temperature) or _learned(weights)):
         if torch.compiler.is_compiling():
             return compiled_sum(job, a.student, a.teacher, a.class_dim)
         return WeightedSum.apply(a.student, a.teacher, job, a.class_dim)  # type: ignore[no-any-return]
@@ -188,8 +186,8 @@ def _normalised(a: Arguments, weights: Tensor | None) -> tuple[float, Tensor | N
     if a.reduction == "positionmean" and weights is not None:
         total = weights.sum()
         return 1.0, weights / torch.where(total > 0, total, 1)
-    sizes = {"mean": a.student.numel(), "batchmean": a.student.shape[0], "positionmean": a.positions.numel()}
-    return 1 / max(1, sizes[a.reduction]), weights
+    sizes = {"mean": a.student.shape, "batchmean": a.student.shape[:1], "positionmean": a.positions}
+    return 1 / max(1, sizes[a.reduction].numel()), weights
 
 
 def _terms(a: Arguments, job: Job, *, by_row: bool) -> Tensor:
