@@ -131,7 +131,7 @@ def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
         raise ValueError(f"{name}={value!r} is unknown; expected one of {', '.join(map(repr, choices))}")
 
 
-def check_temperature(temperature: float | Tensor, *, validate: bool) -> float | Tensor:
+def check_temperature(temperature: object, *, validate: bool) -> float | Tensor:
     """The temperature as float or floating point tensor; > 0. Tensors off the CPU are looked at only if asked."""
     if not isinstance(temperature, Tensor):
         if not isinstance(temperature, float) and (isinstance(temperature, bool) or not isinstance(temperature, int)):
