@@ -131,10 +131,10 @@ def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
         raise ValueError(f"{name}={value!r} is unknown; expected one of {', '.join(map(repr, choices))}")
 
 
-def check_temperature(temperature: float | Tensor, *, validate: bool) -> float | Tensor:
+def check_temperature(temperature: object, *, validate: bool) -> float | Tensor:
     """The temperature as float or floating point tensor; > 0. Tensors off the CPU are looked at only if asked."""
     if not isinstance(temperature, Tensor):
-        if isinstance(temperature, bool) or not isinstance(temperature, int | float):
+        if not isinstance(temperature, float) and (isinstance(temperature, bool) or not isinstance(temperature, int)):
             raise TypeError(f"temperature is a {type(temperature).__name__}; expected a number or a tensor > 0")
         if not 0 < temperature < float("inf"):
             raise ValueError(f"temperature={temperature} must be a finite number > 0, for example 4.0")

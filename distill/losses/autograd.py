@@ -20,30 +20,26 @@ class WeightedSum(torch.autograd.Function):
     def forward(ctx: Any, student: Tensor, teacher: Tensor, job: Job, class_dim: int) -> Tensor:
         """student, teacher: logits of any layout that `as_rows` can view. Returns shape ()."""
         ctx.job, ctx.class_dim = job, class_dim
-        grads = [
-            torch.empty_like(x) if wanted and x.dtype.itemsize >= 4 else None
-            for x, wanted in zip((student, teacher), ctx.needs_input_grad[:2], strict=True)
-        ]
-        ctx.save_for_backward(student, teacher, *grads)
-        return evaluate(job, *_rows(class_dim, student, teacher, *grads))
+        ctx.late = student.dtype.itemsize < 4 or teacher.dtype.itemsize < 4
+        wanted = (False, False) if ctx.late else ctx.needs_input_grad
+        student_grad, teacher_grad = _empty_for(student, wanted[0]), _empty_for(teacher, wanted[1])
+        ctx.save_for_backward(student, teacher, student_grad, teacher_grad)
+        return evaluate(job, *_rows(class_dim, student, teacher, student_grad, teacher_grad))
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """grad: shape ()."""
-        student, teacher, *grads = ctx.saved_tensors
-        wanted = ctx.needs_input_grad[:2]
+        student, teacher, student_grad, teacher_grad = ctx.saved_tensors
+        wanted = ctx.needs_input_grad
         if torch.is_grad_enabled():
             out = weighted_sum(ctx.job, *_rows(ctx.class_dim, student, teacher))
-            return (*_second_order(out, (student, teacher), wanted, grad), None, None)
-        late = [
-            torch.empty_like(x) if w and g is None else None
-            for x, w, g in zip((student, teacher), wanted, grads, strict=True)
-        ]
-        if any(g is not None for g in late):
+            return (*_second_order(out, (student, teacher), wanted[:2], grad), None, None)
+        if ctx.late:
+            student_grad, teacher_grad = _empty_for(student, wanted[0]), _empty_for(teacher, wanted[1])
             job = replace(ctx.job, scale=ctx.job.scale * grad)
-            evaluate(job, *_rows(ctx.class_dim, student, teacher, *late))
-        made = [None if g is None else _scaled(g, grad) for g in grads]
-        return (*(a if a is not None else b for a, b in zip(made, late, strict=True)), None, None)
+            evaluate(job, *_rows(ctx.class_dim, student, teacher, student_grad, teacher_grad))
+            return student_grad, teacher_grad, None, None
+        return _scaled(student_grad, grad), _scaled(teacher_grad, grad), None, None
 
 
 class Terms(torch.autograd.Function):
@@ -81,7 +77,7 @@ class Terms(torch.autograd.Function):
         views = [*_rows(ctx.class_dim, *grads[:2]), grads[2]]
         for index in pieces(s.shape, s.device):
             part = job.at(index)
-            found = differentiate(part, (s[index], t[index], part.temperature), wanted, rows[index], dtype)[1]  # type: ignore[arg-type]
+            found = differentiate(part, (s[index], t[index], part.temperature), wanted, rows[index], dtype)[1]
             for view, piece in zip(views, found, strict=True):
                 if view is not None and piece is not None:
                     (view[index] if view.dim() else view).add_(piece)
@@ -89,13 +85,17 @@ class Terms(torch.autograd.Function):
 
 
 def weighted_sum(job: Job, student: Tensor, teacher: Tensor) -> Tensor:
-    """A job on rows as plain, differentiable operations; the compiler fuses them, autograd differentiates them twice."""
+    """A job on rows as plain operations, differentiable any number of times."""
     rows = terms(job, student, teacher, working_dtype(student, teacher)).sum(-1, keepdim=True)
     return (rows * job.factor).sum()
 
 
 def _rows(class_dim: int, *tensors: Tensor | None) -> list[Any]:
-    return [None if x is None else as_rows(x, class_dim) for x in tensors]
+    return [x if x is None or (class_dim == 1 and x.dim() == 2) else as_rows(x, class_dim) for x in tensors]
+
+
+def _empty_for(x: Tensor, wanted: bool) -> Tensor | None:
+    return torch.empty_like(x) if wanted else None
 
 
 def _second_order(
@@ -106,9 +106,11 @@ def _second_order(
     return [next(found) if w else None for w in wanted]
 
 
-def _scaled(made: Tensor, grad: Tensor) -> Tensor:
+def _scaled(made: Tensor | None, grad: Tensor) -> Tensor | None:
     """The gradient made in forward, times the one that arrived; in place where the graph is not needed again."""
-    if torch._C._autograd._get_current_graph_task_keep_graph():  # type: ignore[attr-defined]
+    if made is None:
+        return None
+    if torch._C._autograd._get_current_graph_task_keep_graph():
         return made * grad
     if grad.device.type == "cpu" and grad.item() == 1:
         return made

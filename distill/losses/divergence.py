@@ -10,7 +10,7 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from distill.losses.arguments import Arguments, Options, check_open_interval
+from distill.losses.arguments import Arguments, Options, check_logits, check_open_interval, check_temperature
 from distill.losses.autograd import Terms, WeightedSum
 from distill.losses.compiled import compiled_sum
 from distill.losses.engine import Job, as_rows, terms, working_dtype
@@ -26,15 +26,19 @@ from distill.losses.formulas import (
     SymmetricKL,
     TotalVariation,
 )
+from distill.losses.sparse import SparseTeacher, log_buckets
+
+Teacher = Tensor | SparseTeacher
 
 
 def kl_divergence(
-    student_logits: Tensor, teacher: Tensor, *, log_target: bool = True, **options: Unpack[Options]
+    student_logits: Tensor, teacher: Teacher, *, log_target: bool = True, **options: Unpack[Options]
 ) -> Tensor:
     """Forward KL of knowledge distillation, T^2 KL(p || q) (arXiv:1503.02531).
 
     student_logits: (N, C), (N, C, *positions), or any order with classes at `class_dim`; any float dtype.
-    teacher: the same shape; `teacher_is` says what it holds.
+    teacher: the same shape; `teacher_is` says what it holds. Or a SparseTeacher: then the divergence is between
+        its k classes and one for the rest, at its temperature; "none" returns (*positions, k + 1).
     log_target: whether the teacher's logits pass through log_softmax (True) or softmax on their way, as the argument of
         torch.nn.KLDivLoss. Both are computed from log-probabilities, the form that is safe where probabilities
         underflow (0 log 0 = 0), so the choice changes nothing in the result.
@@ -43,8 +47,8 @@ def kl_divergence(
     temperature: T > 0: a number, a 0-d tensor, or one value per position or per sample; a tensor may require grad.
     temperature_squared: multiply by T^2, which keeps the size of the gradients as T changes. Default True.
     reduction: as torch.nn.KLDivLoss has them: "none" (elementwise, the shape of the input), "sum", "mean" (over all
-        elements, classes too, hence not the divergence), "batchmean" (sum over size(0), the default); or "positionmean":
-        the mean over the positions that are kept, weighted by `weights`.
+        elements, classes too, hence not the divergence), "batchmean" (sum over size(0), the default); or
+        "positionmean": the mean over the positions that are kept, weighted by `weights`.
     teacher_is: "logits" (default), "probabilities" or "log_probabilities". Given probabilities are used as they are:
         the temperature divides the student's logits, and the teacher's only if they are logits too.
     class_dim: where the classes are. Default 1; -1 for (N, T, V).
@@ -63,17 +67,17 @@ def kl_divergence(
     return _measure(ForwardKL(), student_logits, teacher, options)
 
 
-def reverse_kl_divergence(student_logits: Tensor, teacher: Tensor, **options: Unpack[Options]) -> Tensor:
+def reverse_kl_divergence(student_logits: Tensor, teacher: Teacher, **options: Unpack[Options]) -> Tensor:
     """T^2 KL(q || p); arguments as in `kl_divergence`."""
     return _measure(ReverseKL(), student_logits, teacher, options)
 
 
-def symmetric_kl_divergence(student_logits: Tensor, teacher: Tensor, **options: Unpack[Options]) -> Tensor:
+def symmetric_kl_divergence(student_logits: Tensor, teacher: Teacher, **options: Unpack[Options]) -> Tensor:
     """T^2 [KL(p || q) + KL(q || p)] / 2; arguments as in `kl_divergence`."""
     return _measure(SymmetricKL(), student_logits, teacher, options)
 
 
-def js_divergence(student_logits: Tensor, teacher: Tensor, *, beta: float = 0.5, **options: Unpack[Options]) -> Tensor:
+def js_divergence(student_logits: Tensor, teacher: Teacher, *, beta: float = 0.5, **options: Unpack[Options]) -> Tensor:
     """Generalised Jensen-Shannon, T^2 [b KL(p || m) + (1-b) KL(q || m)] with m = b p + (1-b) q (arXiv:2306.13649).
 
     It tends to 0 as beta tends to 0 or 1: forward and reverse KL are losses of their own, not its ends. 0 < beta < 1.
@@ -84,7 +88,7 @@ def js_divergence(student_logits: Tensor, teacher: Tensor, *, beta: float = 0.5,
 
 
 def skew_kl_divergence(
-    student_logits: Tensor, teacher: Tensor, *, alpha: float = 0.1, **options: Unpack[Options]
+    student_logits: Tensor, teacher: Teacher, *, alpha: float = 0.1, **options: Unpack[Options]
 ) -> Tensor:
     """T^2 KL(p || a p + (1-a) q) with 0 < a < 1 (arXiv:2402.03898); arguments as in `kl_divergence`."""
     check_open_interval("alpha", alpha, "without a mixture use kl_divergence")
@@ -92,7 +96,7 @@ def skew_kl_divergence(
 
 
 def skew_reverse_kl_divergence(
-    student_logits: Tensor, teacher: Tensor, *, alpha: float = 0.1, **options: Unpack[Options]
+    student_logits: Tensor, teacher: Teacher, *, alpha: float = 0.1, **options: Unpack[Options]
 ) -> Tensor:
     """T^2 KL(q || (1-a) p + a q) with 0 < a < 1 (arXiv:2402.03898); arguments as in `kl_divergence`."""
     check_open_interval("alpha", alpha, "without a mixture use reverse_kl_divergence")
@@ -100,7 +104,7 @@ def skew_reverse_kl_divergence(
 
 
 def alpha_beta_divergence(
-    student_logits: Tensor, teacher: Tensor, *, alpha: float, beta: float, **options: Unpack[Options]
+    student_logits: Tensor, teacher: Teacher, *, alpha: float, beta: float, **options: Unpack[Options]
 ) -> Tensor:
     """T^2 times -1/(ab) sum[p^a q^b - a/(a+b) p^(a+b) - b/(a+b) q^(a+b)] (arXiv:2505.04560).
 
@@ -114,39 +118,58 @@ def alpha_beta_divergence(
     return _measure(AlphaBeta(alpha, beta), student_logits, teacher, options)
 
 
-def total_variation(student_logits: Tensor, teacher: Tensor, **options: Unpack[Options]) -> Tensor:
+def total_variation(student_logits: Tensor, teacher: Teacher, **options: Unpack[Options]) -> Tensor:
     """T^2 times sum |p - q| / 2 (arXiv:2307.15190); arguments as in `kl_divergence`."""
     return _measure(TotalVariation(), student_logits, teacher, options)
 
 
-def soft_cross_entropy(student_logits: Tensor, teacher: Tensor, **options: Unpack[Options]) -> Tensor:
+def soft_cross_entropy(student_logits: Tensor, teacher: Teacher, **options: Unpack[Options]) -> Tensor:
     """Cross-entropy to soft targets, T^2 times -sum p log q; arguments as in `kl_divergence`."""
     return _measure(CrossEntropy(), student_logits, teacher, options)
 
 
-def _measure(formula: Formula, student: Tensor, teacher: Tensor, options: Options) -> Tensor:
+def _measure(formula: Formula, student: Tensor, teacher: Teacher, options: Options) -> Tensor:
+    if isinstance(teacher, SparseTeacher):
+        return _measure_sparse(formula, student, teacher, options)
     a = Arguments(student, teacher, **options)
     if student.dim() > 3:
         a = _viewable(a)
     dtype = working_dtype(student, teacher)
     temperature, squared = _temperature(a, dtype)
     drop, weights = _row_weights(a, dtype)
-    job = Job(formula, temperature, drop=drop, teacher_is=a.teacher_is)
     if a.reduction == "none":
-        return _elementwise(a, job, weights, squared)
+        return _elementwise(a, Job(formula, temperature, 1.0, None, drop, a.teacher_is), weights, squared)
     scale, weights = _normalised(a, weights)
     if isinstance(squared, float):
         scale *= squared
     else:
         weights = squared if weights is None else squared * weights
-    learned = _learned(temperature) or _learned(weights)
-    if a.teacher_is == "logits" and not learned:
-        job = Job(formula, temperature, scale, weights, drop)
+    job = Job(formula, temperature, scale, weights, drop, a.teacher_is)
+    if a.teacher_is == "logits" and not (_learned(temperature) or _learned(weights)):
         if torch.compiler.is_compiling():
             return compiled_sum(job, a.student, a.teacher, a.class_dim)
         return WeightedSum.apply(a.student, a.teacher, job, a.class_dim)  # type: ignore[no-any-return]
     rows = _terms(a, job, by_row=True)
     return (rows if weights is None else rows * weights).sum() * scale
+
+
+def _measure_sparse(formula: Formula, student: Tensor, teacher: SparseTeacher, options: Options) -> Tensor:
+    """The same between buckets: log-probabilities already, so that no temperature is left to divide by."""
+    check_logits("student_logits", student)
+    t = check_temperature(options.get("temperature", 1.0), validate=True)
+    if isinstance(t, Tensor) or t != teacher.temperature:
+        raise ValueError(
+            f"temperature={t} differs from the sparse teacher's {teacher.temperature:g}, and the mass of its tail at "
+            "another temperature is not known: build it with SparseTeacher.from_logits(..., temperature=...)"
+        )
+    buckets = log_buckets(student, teacher, options.get("class_dim", 1))
+    inner: Options = {**options, "temperature": 1.0, "class_dim": -1, "teacher_is": "log_probabilities"}
+    inner["validate"] = False
+    scale = t * t if options.get("temperature_squared", True) else 1.0
+    if options.get("reduction") == "mean":  # over the elements of the logits, as the dense one
+        inner["reduction"] = "sum"
+        scale /= max(1, student.numel())
+    return _measure(formula, buckets, teacher.to(student.device).log_probabilities(buckets.dtype), inner) * scale
 
 
 def _learned(x: float | Tensor | None) -> bool:
@@ -188,8 +211,8 @@ def _normalised(a: Arguments, weights: Tensor | None) -> tuple[float, Tensor | N
     if a.reduction == "positionmean" and weights is not None:
         total = weights.sum()
         return 1.0, weights / torch.where(total > 0, total, 1)
-    sizes = {"mean": a.student.numel(), "batchmean": a.student.shape[0], "positionmean": a.positions.numel()}
-    return 1 / max(1, sizes[a.reduction]), weights
+    sizes = {"mean": a.student.shape, "batchmean": a.student.shape[:1], "positionmean": a.positions}
+    return 1 / max(1, sizes[a.reduction].numel()), weights
 
 
 def _terms(a: Arguments, job: Job, *, by_row: bool) -> Tensor:

@@ -15,13 +15,13 @@ from distill.losses.formulas import MASKED, Formula
 
 TeacherForm = Literal["logits", "probabilities", "log_probabilities"]
 
-# Elements of a chunk: on a CPU what the caches hold of six such buffers, elsewhere what keeps the device busy.
-CACHED, BUSY = 1 << 16, 1 << 24
+# Elements of a chunk: on a CPU what the caches hold of four such buffers, elsewhere what keeps the device busy.
+CACHED, BUSY = 1 << 17, 1 << 24
 # Below this mean over rows (in nats) a sum has too few digits left in float32, and is worked out again in float64.
 TINY = 1e-3
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Job:
     """What to compute: the sum over rows of scale * weight * D(row).
 
@@ -44,6 +44,8 @@ class Job:
     def at(self, index: tuple[slice, ...]) -> "Job":
         """The job of some rows."""
         t = self.temperature
+        if self.weights is None and self.drop is None and isinstance(t, float):
+            return self
         return replace(
             self,
             temperature=t[index] if isinstance(t, Tensor) and t.dim() else t,
@@ -54,15 +56,20 @@ class Job:
 
 def as_rows(x: Tensor, class_dim: int) -> Tensor:
     """A view of (N, C, *positions), or any order of them, with classes last and at most two dimensions before them."""
+    if x.dim() == 2 and class_dim == 1:
+        return x
     x = x.movedim(class_dim, -1)
     return x.view(x.shape[0], -1, x.shape[-1]) if x.dim() > 3 else x
 
 
 def pieces(shape: torch.Size, device: torch.device) -> Iterator[tuple[slice, ...]]:
-    """Indices that cut rows into chunks."""
-    if 0 in shape:
+    """Indices that cut rows into chunks; the empty index where one chunk holds them all."""
+    size, elements = CACHED if device.type == "cpu" else BUSY, shape.numel()
+    if elements <= size:
+        if elements:
+            yield ()
         return
-    rows = max(1, (CACHED if device.type == "cpu" else BUSY) // shape[-1])
+    rows = max(1, size // shape[-1])
     outer = rows if len(shape) == 2 else max(1, rows // shape[1])
     for i in range(0, shape[0], outer):
         if len(shape) == 2:
@@ -105,13 +112,13 @@ def precise_terms(job: Job, student: Tensor, teacher: Tensor) -> Tensor:
     """The terms of a chunk, in float64 where float32 has too few digits for their sum."""
     dtype = working_dtype(student, teacher)
     out = terms(job, student, teacher, dtype)
-    return out if _enough_digits(out) else terms(job, student, teacher, torch.float64).to(dtype)
+    return out if _enough_digits(out.sum().item(), out) else terms(job, student, teacher, torch.float64).to(dtype)
 
 
 def differentiate(
     job: Job, inputs: tuple[Tensor, ...], wanted: tuple[bool, ...], grad: float | Tensor, dtype: torch.dtype
 ) -> tuple[Tensor, list[Tensor | None]]:
-    """The terms of a chunk, and autograd's gradients of its student, teacher and temperature, given that of its terms."""
+    """The terms of a chunk, and autograd's gradients of its student, teacher and temperature for a gradient of them."""
     with torch.enable_grad():
         student, teacher, temperature = (x.detach().requires_grad_(w) for x, w in zip(inputs, wanted, strict=True))
         out = terms(replace(job, temperature=temperature), student, teacher, dtype)
@@ -131,17 +138,23 @@ def evaluate(
     total = 0.0
     buffers: tuple[Tensor, ...] = ()
     for index in pieces(student.shape, student.device):
-        part, s, t = job.at(index), student[index], teacher[index]
-        gs, gt = (None if g is None else g[index] for g in (student_grad, teacher_grad))
+        part, s, t, gs, gt = job, student, teacher, student_grad, teacher_grad
+        if index:
+            part, s, t = job.at(index), s[index], t[index]
+            gs = gs if gs is None else gs[index]
+            gt = gt if gt is None else gt[index]
         if not buffers or buffers[0].shape != s.shape:
-            buffers = student.new_empty((4, *s.shape), dtype=dtype).unbind()
+            first = torch.empty(s.shape, dtype=dtype, device=s.device)
+            buffers = first, torch.empty_like(first), torch.empty_like(first)
         value = _fast(part, s, t, gs, gt, buffers)
-        if not _enough_digits(value):
+        added = value.sum().item()
+        if not _enough_digits(added, value):
             value = _careful(part, s, t, gs, gt)
-        if part.weights is not None:
-            value = value.sum(-1, keepdim=True) * part.weights
-        total += value.sum().item()
-    return torch.full((), total, dtype=dtype, device=student.device) * job.scale
+            added = value.sum().item()
+        total += added if part.weights is None else (value.sum(-1, keepdim=True) * part.weights).sum().item()
+    if isinstance(job.scale, Tensor):
+        return job.scale * total
+    return torch.full((), total * job.scale, dtype=dtype, device=student.device)
 
 
 def _fast(
@@ -153,21 +166,21 @@ def _fast(
     buffers: tuple[Tensor, ...],
 ) -> Tensor:
     """Terms and gradients of a chunk by the formula's own hand."""
-    lp, lq, p, q = buffers
-    zs, zt = _over_temperature(s, job, q), _over_temperature(t, job, p)
-    torch.log_softmax(zs, -1, out=lq)
-    torch.log_softmax(zt, -1, out=lp)
-    if student_grad is None and teacher_grad is None:
-        return job.formula.terms(lp, lq)
-    torch.softmax(zs, -1, out=q)
-    torch.softmax(zt, -1, out=p)
+    lp, lq, scratch = buffers
+    torch.log_softmax(_over_temperature(s, job, lq), -1, out=lq)
+    torch.log_softmax(_over_temperature(t, job, lp), -1, out=lp)
     factor = job.factor / job.temperature
     if teacher_grad is not None:
-        gradient = job.formula.mirror.gradient(lq.clone(), lp.clone(), q.clone(), p.clone())[1]
-        torch.mul(gradient, factor, out=teacher_grad)
-    value, gradient = job.formula.gradient(lp, lq, p, q)
-    if student_grad is not None:
-        torch.mul(gradient, factor, out=student_grad)
+        out = torch.empty_like(lp)
+        job.formula.mirror.gradient(lq.clone(), lp.clone(), factor, scratch, out)
+        teacher_grad.copy_(out)
+    if student_grad is None:
+        return job.formula.terms(lp, lq)
+    if student_grad.dtype == lq.dtype and student_grad.is_contiguous():
+        return job.formula.gradient(lp, lq, factor, scratch, student_grad)
+    out = torch.empty_like(lp)
+    value = job.formula.gradient(lp, lq, factor, scratch, out)
+    student_grad.copy_(out)
     return value
 
 
@@ -195,7 +208,6 @@ def _careful(job: Job, s: Tensor, t: Tensor, student_grad: Tensor | None, teache
     return value
 
 
-def _enough_digits(value: Tensor) -> bool:
+def _enough_digits(total: float, value: Tensor) -> bool:
     """Whether terms of rows add up to a sum with digits to spare. False for NaN, which -inf logits leave behind."""
-    floor = TINY * (value.numel() / value.shape[-1]) if value.dtype == torch.float32 and value.numel() else -1e300
-    return value.sum().item() > floor
+    return total > (TINY * value.numel() / value.shape[-1] if value.dtype == torch.float32 else -1e300)

@@ -3,9 +3,10 @@
 p is the teacher's distribution and q the student's, classes last; lp and lq are their logarithms. A formula says
 
 - `terms(lp, lq)`: what each class adds to the divergence, differentiable any number of times;
-- `gradient(lp, lq, p, q)`: the same terms and the gradient at the student's logits, where p and q are both softmaxes.
-  It may overwrite its four arguments. The slope u = dD/d(lq) turns into the gradient u - q sum(u) at the logits;
-- `mirror`: the formula with the roles of p and q exchanged, whose gradient is therefore the one at the teacher's logits.
+- `gradient(lp, lq, factor, scratch, out)`: the same terms, and into `out` the gradient at the student's logits times
+  `factor` (a number, or one per row). It may overwrite lp, lq and scratch. It starts from one of two slopes:
+  u = dD/d(log q), which is u - q sum(u) at the logits, or r = dD/dq, which is q (r - sum(q r)) there;
+- `mirror`: the formula with the roles of p and q exchanged, hence with the gradient at the teacher's logits.
 """
 
 import math
@@ -17,6 +18,8 @@ from torch import Tensor
 # Logits of -inf become this before any arithmetic: probability 0 exactly, and no inf - inf or 0 * inf further on.
 MASKED = -1e30
 
+Factor = float | Tensor
+
 
 class Formula(Protocol):
     """A divergence D(p, q)."""
@@ -24,8 +27,8 @@ class Formula(Protocol):
     def terms(self, lp: Tensor, lq: Tensor) -> Tensor:
         """What each class adds."""
 
-    def gradient(self, lp: Tensor, lq: Tensor, p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
-        """The terms, and the gradient at the student's logits."""
+    def gradient(self, lp: Tensor, lq: Tensor, factor: Factor, scratch: Tensor, out: Tensor) -> Tensor:
+        """The terms; the gradient at the student's logits goes into `out`."""
 
     @property
     def mirror(self) -> "Formula":
@@ -33,13 +36,16 @@ class Formula(Protocol):
 
 
 class ForwardKL(NamedTuple):
-    """KL(p || q) (arXiv:1503.02531); gradient q - p."""
+    """KL(p || q) (arXiv:1503.02531); u = -p."""
 
     def terms(self, lp: Tensor, lq: Tensor) -> Tensor:  # noqa: D102
         return _relative_entropy(lp, lq)
 
-    def gradient(self, lp: Tensor, lq: Tensor, p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
-        return lp.sub_(lq).mul_(p), q.sub_(p)
+    def gradient(self, lp: Tensor, lq: Tensor, factor: Factor, scratch: Tensor, out: Tensor) -> Tensor:  # noqa: D102
+        p = torch.softmax(lp, -1, out=scratch)
+        terms = lp.sub_(lq).mul_(p)
+        _from_u(p.mul_(-factor), lq, out)
+        return terms
 
     @property
     def mirror(self) -> Formula:  # noqa: D102
@@ -47,14 +53,16 @@ class ForwardKL(NamedTuple):
 
 
 class ReverseKL(NamedTuple):
-    """KL(q || p); gradient q (log q - log p - KL)."""
+    """KL(q || p); r = log q - log p."""
 
     def terms(self, lp: Tensor, lq: Tensor) -> Tensor:  # noqa: D102
         return _relative_entropy(lq, lp)
 
-    def gradient(self, lp: Tensor, lq: Tensor, p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
-        terms = lq.sub_(lp).mul_(q)
-        return terms, _at_logits(terms, q, out=p)
+    def gradient(self, lp: Tensor, lq: Tensor, factor: Factor, scratch: Tensor, out: Tensor) -> Tensor:  # noqa: D102
+        q = torch.softmax(lq, -1, out=scratch)
+        ratio = lq.sub_(lp)
+        _from_r(torch.mul(ratio, factor, out=lp), q, out)
+        return ratio.mul_(q)
 
     @property
     def mirror(self) -> Formula:  # noqa: D102
@@ -62,17 +70,20 @@ class ReverseKL(NamedTuple):
 
 
 class SymmetricKL(NamedTuple):
-    """[KL(p || q) + KL(q || p)] / 2; the mean of both gradients."""
+    """[KL(p || q) + KL(q || p)] / 2; the mean of both gradients, q - p and that of r = log q - log p."""
 
     def terms(self, lp: Tensor, lq: Tensor) -> Tensor:  # noqa: D102
         return (_relative_entropy(lp, lq) + _relative_entropy(lq, lp)) / 2
 
-    def gradient(self, lp: Tensor, lq: Tensor, p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
-        difference = q - p
+    def gradient(self, lp: Tensor, lq: Tensor, factor: Factor, scratch: Tensor, out: Tensor) -> Tensor:  # noqa: D102
+        p = torch.softmax(lp, -1, out=scratch)
+        q = lq.exp()
         ratio = lq.sub_(lp)
-        terms = difference * ratio
-        reverse = _at_logits(ratio.mul_(q), q, out=p)
-        return terms.mul_(0.5), reverse.add_(difference).mul_(0.5)
+        terms = torch.mul(ratio, p, out=lp)
+        _from_r(ratio, q, out)
+        ratio.mul_(q)
+        out.add_(q).sub_(p).mul_(factor).mul_(0.5)
+        return ratio.sub_(terms).mul_(0.5)
 
     @property
     def mirror(self) -> Formula:  # noqa: D102
@@ -80,7 +91,7 @@ class SymmetricKL(NamedTuple):
 
 
 class JensenShannon(NamedTuple):
-    """b KL(p || m) + (1-b) KL(q || m), m = b p + (1-b) q (arXiv:2306.13649); u = (1-b) q (log q - log m)."""
+    """b KL(p || m) + (1-b) KL(q || m), m = b p + (1-b) q (arXiv:2306.13649); r = (1-b) log(q / m)."""
 
     beta: float
 
@@ -88,11 +99,13 @@ class JensenShannon(NamedTuple):
         lm = _log_mixture(lp, lq, self.beta)
         return self.beta * lp.exp() * (lp - lm) + (1 - self.beta) * lq.exp() * (lq - lm)
 
-    def gradient(self, lp: Tensor, lq: Tensor, p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def gradient(self, lp: Tensor, lq: Tensor, factor: Factor, scratch: Tensor, out: Tensor) -> Tensor:  # noqa: D102
         lm = _log_mixture(lp, lq, self.beta)
-        slope = lq.sub_(lm).mul_(q).mul_(1 - self.beta)
-        terms = lp.sub_(lm).mul_(p).mul_(self.beta).add_(slope)
-        return terms, _at_logits(slope, q, out=p)
+        terms = lp.sub_(lm).mul_(torch.add(lp, lm, out=scratch).exp_()).mul_(self.beta)
+        q = torch.softmax(lq, -1, out=scratch)
+        ratio = lq.sub_(lm).mul_(1 - self.beta)
+        _from_r(torch.mul(ratio, factor, out=lm), q, out)
+        return terms.add_(ratio.mul_(q))
 
     @property
     def mirror(self) -> Formula:  # noqa: D102
@@ -100,17 +113,19 @@ class JensenShannon(NamedTuple):
 
 
 class SkewKL(NamedTuple):
-    """KL(p || m), m = a p + (1-a) q (arXiv:2402.03898); u = -(1-a) p q / m."""
+    """KL(p || m), m = a p + (1-a) q (arXiv:2402.03898); r = -(1-a) p / m."""
 
     alpha: float
 
     def terms(self, lp: Tensor, lq: Tensor) -> Tensor:  # noqa: D102
         return lp.exp() * (lp - _log_mixture(lp, lq, self.alpha))
 
-    def gradient(self, lp: Tensor, lq: Tensor, p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def gradient(self, lp: Tensor, lq: Tensor, factor: Factor, scratch: Tensor, out: Tensor) -> Tensor:  # noqa: D102
         lm = _log_mixture(lp, lq, self.alpha)
-        slope = lq.sub_(lm).exp_().mul_(p).mul_(self.alpha - 1)
-        return lp.sub_(lm).mul_(p), _at_logits(slope, q, out=lm)
+        q = torch.softmax(lq, -1, out=scratch)
+        ratio = torch.sub(lp, lm, out=lq)
+        _from_r(lm.copy_(ratio).exp_().mul_(factor).mul_(self.alpha - 1), q, out)
+        return ratio.mul_(lp.exp_())
 
     @property
     def mirror(self) -> Formula:  # noqa: D102
@@ -118,17 +133,19 @@ class SkewKL(NamedTuple):
 
 
 class SkewReverseKL(NamedTuple):
-    """KL(q || m), m = (1-a) p + a q (arXiv:2402.03898); u = q (log q - log m + 1 - a q / m)."""
+    """KL(q || m), m = (1-a) p + a q (arXiv:2402.03898); r = log(q / m) - a q / m."""
 
     alpha: float
 
     def terms(self, lp: Tensor, lq: Tensor) -> Tensor:  # noqa: D102
         return lq.exp() * (lq - _log_mixture(lq, lp, self.alpha))
 
-    def gradient(self, lp: Tensor, lq: Tensor, p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
-        ratio = lq.sub_(_log_mixture(lq, lp, self.alpha))
-        slope = (ratio + 1).sub_(ratio.exp(), alpha=self.alpha).mul_(q)
-        return ratio.mul_(q), _at_logits(slope, q, out=p)
+    def gradient(self, lp: Tensor, lq: Tensor, factor: Factor, scratch: Tensor, out: Tensor) -> Tensor:  # noqa: D102
+        ratio = lq - _log_mixture(lq, lp, self.alpha)
+        q = torch.softmax(lq, -1, out=scratch)
+        slope = torch.sub(ratio, torch.exp(ratio, out=lp), alpha=self.alpha, out=lq)
+        _from_r(slope.mul_(factor), q, out)
+        return ratio.mul_(q)
 
     @property
     def mirror(self) -> Formula:  # noqa: D102
@@ -146,9 +163,12 @@ class AlphaBeta(NamedTuple):
         own = (a * (both * lp).exp() + b * (both * lq).exp()) / both
         return (own - (a * lp + b * lq).exp()) / (a * b)
 
-    def gradient(self, lp: Tensor, lq: Tensor, p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
-        slope = ((self.alpha + self.beta) * lq).exp_().sub_((self.alpha * lp).add_(lq, alpha=self.beta).exp_())
-        return self.terms(lp, lq), _at_logits(slope.div_(self.alpha), q, out=p)
+    def gradient(self, lp: Tensor, lq: Tensor, factor: Factor, scratch: Tensor, out: Tensor) -> Tensor:  # noqa: D102
+        terms = self.terms(lp, lq)
+        slope = torch.mul(lq, self.alpha + self.beta, out=scratch).exp_()
+        slope.sub_(lp.mul_(self.alpha).add_(lq, alpha=self.beta).exp_()).div_(self.alpha)
+        _from_u(slope.mul_(factor), lq, out)
+        return terms
 
     @property
     def mirror(self) -> Formula:  # noqa: D102
@@ -156,15 +176,16 @@ class AlphaBeta(NamedTuple):
 
 
 class TotalVariation(NamedTuple):
-    """sum |p - q| / 2 (arXiv:2307.15190); u = sign(q - p) q / 2."""
+    """sum |p - q| / 2 (arXiv:2307.15190); r = sign(q - p) / 2."""
 
     def terms(self, lp: Tensor, lq: Tensor) -> Tensor:  # noqa: D102
         return (lp.exp() - lq.exp()).abs() / 2
 
-    def gradient(self, lp: Tensor, lq: Tensor, p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
-        difference = (q - p).mul_(0.5)
-        slope = difference.sign().mul_(q).mul_(0.5)
-        return difference.abs_(), _at_logits(slope, q, out=p)
+    def gradient(self, lp: Tensor, lq: Tensor, factor: Factor, scratch: Tensor, out: Tensor) -> Tensor:  # noqa: D102
+        q = torch.softmax(lq, -1, out=scratch)
+        difference = torch.sub(q, lp.exp_(), out=lp).mul_(0.5)
+        _from_r(torch.sign(difference, out=lq).mul_(factor).mul_(0.5), q, out)
+        return difference.abs_()
 
     @property
     def mirror(self) -> Formula:  # noqa: D102
@@ -172,13 +193,16 @@ class TotalVariation(NamedTuple):
 
 
 class CrossEntropy(NamedTuple):
-    """-sum p log q; gradient q - p."""
+    """-sum p log q; u = -p."""
 
     def terms(self, lp: Tensor, lq: Tensor) -> Tensor:  # noqa: D102
         return _cross_entropy(lp, lq)
 
-    def gradient(self, lp: Tensor, lq: Tensor, p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
-        return lq.mul_(p).neg_(), q.sub_(p)
+    def gradient(self, lp: Tensor, lq: Tensor, factor: Factor, scratch: Tensor, out: Tensor) -> Tensor:  # noqa: D102
+        p = torch.softmax(lp, -1, out=scratch)
+        terms = torch.mul(lq, p, out=lp).neg_()
+        _from_u(p.mul_(-factor), lq, out)
+        return terms
 
     @property
     def mirror(self) -> Formula:  # noqa: D102
@@ -186,14 +210,15 @@ class CrossEntropy(NamedTuple):
 
 
 class ReverseCrossEntropy(NamedTuple):
-    """-sum q log p, the mirror of the cross-entropy; u = -q log p."""
+    """-sum q log p, the mirror of the cross-entropy; r = -log p."""
 
     def terms(self, lp: Tensor, lq: Tensor) -> Tensor:  # noqa: D102
         return _cross_entropy(lq, lp)
 
-    def gradient(self, lp: Tensor, lq: Tensor, p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
-        terms = lp.mul_(q).neg_()
-        return terms, _at_logits(terms, q, out=p)
+    def gradient(self, lp: Tensor, lq: Tensor, factor: Factor, scratch: Tensor, out: Tensor) -> Tensor:  # noqa: D102
+        q = torch.softmax(lq, -1, out=scratch)
+        _from_r(torch.mul(lp, factor, out=lq).neg_(), q, out)
+        return lp.mul_(q).neg_()
 
     @property
     def mirror(self) -> Formula:  # noqa: D102
@@ -220,6 +245,11 @@ def _log_mixture(la: Tensor, lb: Tensor, weight: float) -> Tensor:
     return torch.logaddexp(la + math.log(weight), lb + math.log1p(-weight))
 
 
-def _at_logits(slope: Tensor, q: Tensor, *, out: Tensor) -> Tensor:
-    """The gradient at the logits from the one at the log-probabilities: u - q sum(u)."""
-    return torch.addcmul(slope, q, slope.sum(-1, keepdim=True), value=-1, out=out)
+def _from_u(u: Tensor, lq: Tensor, out: Tensor) -> None:
+    """The gradient at the logits, u - q sum(u)."""
+    torch._log_softmax_backward_data(u, lq, -1, u.dtype, out=out)
+
+
+def _from_r(r: Tensor, q: Tensor, out: Tensor) -> None:
+    """The gradient at the logits, q (r - sum(q r))."""
+    torch._softmax_backward_data(r, q, -1, r.dtype, grad_input=out)
