@@ -12,7 +12,7 @@ from typeguard import TypeCheckError, check_type
 
 from distill.errors import SettingError, suggestion
 
-IN_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+IN_WORDS: dict[Any, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
 
 def check_node(config: DictConfig, where: str, target: Any, given: Collection[str]) -> None:
@@ -87,7 +87,7 @@ def _described(hint: Any) -> str:
         return " or ".join(dict.fromkeys(map(_described, arguments)))
     if origin is not None and arguments:
         return f"{origin.__name__.lower()} of {', '.join(map(_described, arguments))}"
-    return IN_WORDS.get(hint) or getattr(hint, "__name__", str(hint))
+    return IN_WORDS.get(hint) or str(getattr(hint, "__name__", hint))
 
 
 def _hints(target: Any) -> dict[str, Any]:
