@@ -162,7 +162,10 @@ def _measure_sparse(formula: Formula, student: Tensor, teacher: SparseTeacher, o
             f"temperature={t} differs from the sparse teacher's {teacher.temperature:g}, and the mass of its tail at "
             "another temperature is not known: build it with SparseTeacher.from_logits(..., temperature=...)"
         )
-    buckets = log_buckets(student, teacher, options.get("class_dim", 1))
+    class_dim, mask, labels = options.get("class_dim", 1), options.get("mask"), options.get("labels")
+    ignored = options.get("ignore_index", -100)
+    keep = Arguments(student, student, class_dim=class_dim, mask=mask, labels=labels, ignore_index=ignored).kept()
+    buckets = log_buckets(student, teacher, class_dim, None if keep is None else ~keep)
     inner: Options = {**options, "temperature": 1.0, "class_dim": -1, "teacher_is": "log_probabilities"}
     inner["validate"] = False
     scale = t * t if options.get("temperature_squared", True) else 1.0
