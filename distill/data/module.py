@@ -58,8 +58,6 @@ class ImageDataModule(pl.LightningDataModule):
         self.seed = seed
         self.samples = torch.arange(len(source.train)) if samples is None else samples
         self.workers = workers
-        self.unreadable: dict[str, str] = {}
-        """Reason by name of the images that were skipped so far, in this process."""
 
     def train_dataloader(self) -> Batches:
         """Shuffled, augmented batches of this process."""
@@ -81,9 +79,10 @@ class ImageDataModule(pl.LightningDataModule):
 
     def teardown(self, stage: str) -> None:
         """Say how many images were left out."""
-        if self.unreadable:
-            first = ", ".join(list(self.unreadable)[:3])
-            log.warning("%d images could not be read and were left out, e.g. %s", len(self.unreadable), first)
+        splits = (self.source.train, self.source.val)
+        names = [name for split in splits if isinstance(split, Stream) for name in split.unreadable]
+        if names:
+            log.warning("%d images could not be read and were left out, e.g. %s", len(names), ", ".join(names[:3]))
 
     def _batches(
         self, split: Split | Stream, order: TrainingOrder | EvaluationOrder, augment: Augment | None
@@ -96,7 +95,6 @@ class ImageDataModule(pl.LightningDataModule):
             seed=self.seed,
             device=self.trainer.strategy.root_device if self.trainer is not None else None,
             workers=self._workers(),
-            unreadable=self.unreadable,
         )
 
     def _process(self) -> tuple[int, int]:
