@@ -29,12 +29,14 @@ log = logging.getLogger(__name__)
 class Record:
     """What is remembered of a stage beside its weights.
 
-    seconds: spent training, over all attempts.
+    seconds: spent training, in the last attempt where there were several.
+    steps: of the optimizer.
     images_per_second: training throughput over all processes, median over steps after warm-up.
     history: the logged values of each epoch.
     """
 
     seconds: float
+    steps: int
     images_per_second: float | None
     history: list[dict[str, float]] = field(default_factory=list)
 
@@ -115,7 +117,8 @@ class Stage:
         last = self.checkpoints / "last.ckpt"
         log.info(f"{self.name}: {len(self.samples)} images, {self.max_epochs} epochs")
         trainer.fit(module, datamodule=self._data(), ckpt_path=last if last.is_file() else None, weights_only=True)
-        record = Record(time.perf_counter() - start, throughput.images_per_second, module.history)
+        seconds = time.perf_counter() - start
+        record = Record(seconds, trainer.global_step, throughput.images_per_second, module.history)
         if trainer.is_global_zero:
             save_weights(module.deployed.backbone, self.weights, {"name": module.deployed.name})
             write_text(record_file, json.dumps(asdict(record)))
