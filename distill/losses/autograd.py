@@ -6,7 +6,29 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distill.losses.engine import Job, as_rows, differentiate, evaluate, pieces, precise_terms, terms, working_dtype
+try:
+    from distill.losses import triton_kernels
+except ImportError:
+    triton_kernels = None  # type: ignore[assignment]
+
+from distill.losses.engine import (
+    Job,
+    as_rows,
+    differentiate,
+    evaluate,
+    pieces,
+    precise_terms,
+    terms,
+    weighted_sum,
+    working_dtype,
+)
+
+
+def by_best_means(job: Job, student: Tensor, teacher: Tensor, class_dim: int) -> Tensor:
+    """A job on logits as one number: by the Triton kernels on a GPU where they serve, else in chunks. Shape ()."""
+    if student.is_cuda and triton_kernels is not None and triton_kernels.serves(job, student, teacher, class_dim):
+        return triton_kernels.KernelSum.apply(student, teacher, job, class_dim)  # type: ignore[no-any-return]
+    return WeightedSum.apply(student, teacher, job, class_dim)  # type: ignore[no-any-return]
 
 
 class WeightedSum(torch.autograd.Function):
@@ -82,12 +104,6 @@ class Terms(torch.autograd.Function):
                 if view is not None and piece is not None:
                     (view[index] if view.dim() else view).add_(piece)
         return (*grads, None, None, None)
-
-
-def weighted_sum(job: Job, student: Tensor, teacher: Tensor) -> Tensor:
-    """A job on rows as plain operations, differentiable any number of times."""
-    rows = terms(job, student, teacher, working_dtype(student, teacher)).sum(-1, keepdim=True)
-    return (rows * job.factor).sum()
 
 
 def _rows(class_dim: int, *tensors: Tensor | None) -> list[Any]:

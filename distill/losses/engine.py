@@ -108,6 +108,12 @@ def log_probabilities(logits: Tensor, job: Job) -> Tensor:
     return (logits / job.temperature).log_softmax(-1)
 
 
+def weighted_sum(job: Job, student: Tensor, teacher: Tensor) -> Tensor:
+    """A job on rows as plain operations, differentiable any number of times."""
+    rows = terms(job, student, teacher, working_dtype(student, teacher)).sum(-1, keepdim=True)
+    return (rows * job.factor).sum()
+
+
 def precise_terms(job: Job, student: Tensor, teacher: Tensor) -> Tensor:
     """The terms of a chunk, in float64 where float32 has too few digits for their sum."""
     dtype = working_dtype(student, teacher)
