@@ -2,8 +2,10 @@
 
 import json
 import logging
+import os
 import platform
 import time
+import warnings
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -96,11 +98,22 @@ def run(config: DictConfig, directory: Path) -> float:
     processes = processes_to_start(build.trainer(config.trainer, logger=False))
     write_text(directory / "config.yaml", HEADING + OmegaConf.to_yaml(config, resolve=True))
     if processes:
-        launch(directory, processes)
+        launch(run_as_one_of_many, directory, processes)
     else:
         run_stages(prepared, started)
     summary = json.loads((directory / "summary.json").read_text())
     return float(summary["student"]["accuracy"])
+
+
+def run_as_one_of_many(directory: Path) -> None:
+    """The stages of the run whose config.yaml lies in `directory`, in one process of several; the first one writes."""
+    started = time.perf_counter()
+    if os.environ["RANK"] == "0":
+        log_to(directory / "train.log")
+    else:
+        logging.disable()
+        warnings.simplefilter("ignore")
+    run_stages(prepare(load_config(directory, "run"), directory), started)
 
 
 def prepare(config: DictConfig, directory: Path) -> Run:
