@@ -36,7 +36,8 @@ def explain(error: BaseException, configs: Path) -> str:
     unknown_option = re.search(r"Could not (?:find|load) '([^']+)/([^'/]+)'", str(error))
     if unknown_option:
         group, option = unknown_option.groups()
-        return f"{group}={option}: there is no configs/{group}/{option}.yaml{suggestion(option, (file.stem for file in (configs / group).glob('*.yaml')))}"
+        known = [file.stem for file in (configs / group).glob("*.yaml")]
+        return f"{group}={option}: there is no configs/{group}/{option}.yaml{suggestion(option, known)}"
     if isinstance(override := getattr(error, "override", None), str):
         return f"{override}: cannot be read; write NAME=VALUE, and quotes around values with special characters"
     lines = [line.strip() for line in str(error).splitlines() if line.strip() and "hydra.cc" not in line]

@@ -1,0 +1,1 @@
+"""Time and memory against stated references, as ratios in one run."""
