@@ -1,1 +1,1 @@
-"""Time and memory against stated references, as ratios in one run."""
+"""Measurements of time and memory against stated references, as ratios from one run."""

@@ -16,7 +16,7 @@ from distill.losses.formulas import MASKED, Formula
 TeacherForm = Literal["logits", "probabilities", "log_probabilities"]
 
 # Elements of a chunk: on a CPU what the caches hold of four such buffers, elsewhere what keeps the device busy.
-CACHED, BUSY = 1 << 17, 1 << 24
+CACHED, BUSY = 1 << 18, 1 << 24
 # Below this mean over rows (in nats) a sum has too few digits left in float32, and is worked out again in float64.
 TINY = 1e-3
 
@@ -149,9 +149,11 @@ def evaluate(
             part, s, t = job.at(index), s[index], t[index]
             gs = gs if gs is None else gs[index]
             gt = gt if gt is None else gt[index]
-        if not buffers or buffers[0].shape != s.shape:
+        if not buffers:  # the first chunk is the largest
             first = torch.empty(s.shape, dtype=dtype, device=s.device)
             buffers = first, torch.empty_like(first), torch.empty_like(first)
+        elif buffers[0].shape != s.shape:
+            buffers = tuple(b.view(-1)[: s.numel()].view(s.shape) for b in buffers)
         value = _fast(part, s, t, gs, gt, buffers)
         added = value.sum().item()
         if not _enough_digits(added, value):
