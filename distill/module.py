@@ -139,8 +139,8 @@ class DistillModule(pl.LightningModule):
             values["kl"] = kl_divergence(outputs.logits, answers.logits)
         for name, value in values.items():
             if name not in self._validation:
-                # NaN is kept and not left out of the mean.
-                self._validation[name] = MeanMetric(nan_strategy="disable").to(self.device)
+                # NaN becomes NaN: kept, where the default leaves it out and 'disable' forgets the weights.
+                self._validation[name] = MeanMetric(nan_strategy=float("nan")).to(self.device)
             self._validation[name].update(value, weight=len(batch.images))
 
     # ---------------------------------------------------------------------------------------------- logging

@@ -225,7 +225,7 @@ def test_validation_counts_samples_not_batches() -> None:
         "val/kl": F.kl_div(answers.log_softmax(1), taught.softmax(1), reduction="batchmean"),
     }
     for name, value in expected.items():
-        torch.testing.assert_close(trainer.callback_metrics[name], value, msg=name)
+        torch.testing.assert_close(trainer.callback_metrics[name], value)
 
 
 def test_single_steps_are_logged_as_often_as_asked(tmp_path: Path) -> None:
