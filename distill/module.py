@@ -139,17 +139,20 @@ class DistillModule(pl.LightningModule):
             values["kl"] = kl_divergence(outputs.logits, answers.logits)
         for name, value in values.items():
             if name not in self._validation:
-                self._validation[name] = MeanMetric().to(self.device)
+                # NaN becomes NaN: kept, where the default leaves it out and 'disable' forgets the weights.
+                self._validation[name] = MeanMetric(nan_strategy=float("nan")).to(self.device)
             self._validation[name].update(value, weight=len(batch.images))
 
     # ---------------------------------------------------------------------------------------------- logging
 
-    def on_train_epoch_start(self) -> None:
-        """What random layers draw is a function of the epoch alone, so that a restart draws the same."""
-        seed_torch(self.seed, "epoch", self.current_epoch, self.global_rank)
-
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Weights and temperatures that follow a schedule move with the share of steps done."""
+        """Weights and temperatures that follow a schedule move with the share of steps done.
+
+        What random layers draw is a function of the epoch alone, so that a restart draws the same. Seeded here and not
+        when the epoch starts: a DataLoader draws too as it begins, and after a restart it begins sooner.
+        """
+        if batch_idx == 0:
+            seed_torch(self.seed, "epoch", self.current_epoch, self.global_rank)
         self.method.set_progress(self.global_step / self._total_steps)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
