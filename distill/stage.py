@@ -90,12 +90,13 @@ class Stage:
             method,
             optimizer=build.optimizer(self.config.optimizer),
             schedule=build.schedule(self.config.scheduler),
-            example=self._data().example(),
+            example=self.data().example(),
             labels=self.source.train.targets,
             seed=self.config.seed,
         )
 
-    def _data(self) -> ImageDataModule:
+    def data(self) -> ImageDataModule:
+        """The batches that it sees."""
         data = self.config.data
         return ImageDataModule(
             self.source,
@@ -114,7 +115,7 @@ class Stage:
         start = time.perf_counter()
         last = self.checkpoints / "last.ckpt"
         log.info(f"{self.name}: {len(self.samples)} images, {self.max_epochs} epochs")
-        trainer.fit(module, datamodule=self._data(), ckpt_path=last if last.is_file() else None, weights_only=True)
+        trainer.fit(module, datamodule=self.data(), ckpt_path=last if last.is_file() else None, weights_only=True)
         record = Record(time.perf_counter() - start, throughput.images_per_second, module.history)
         if trainer.is_global_zero:
             save_weights(module.deployed.backbone, self.weights, {"name": module.deployed.name})
