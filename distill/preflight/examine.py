@@ -4,6 +4,7 @@ import gc
 import logging
 import math
 import time
+import traceback
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -150,7 +151,6 @@ def _step(
 ) -> Step:
     """One step of a stage on the first samples that it will see."""
     stage = run.stage(name)
-    where = "method" if teacher is not None else name
     try:
         module: DistillModule = stage.module(network, teacher, method)
         loader = stage.data().train_dataloader()
@@ -158,11 +158,20 @@ def _step(
         batch = loader.__getitems__(Draw(epoch, indices[:PROBE]))
         images = sum(split.images.nbytes for split in (run.source.train, run.source.val) if isinstance(split, Split))
         return measure(module, batch, len(indices), images, trainer)
-    except SettingError as error:
-        raise SettingError(located(where, error)) from error
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        place = located(where, error) if isinstance(error, ValueError) else f"{where}: {first_line(error)}"
-        raise SettingError(f"{place} (in a step of the {name}; HYDRA_FULL_ERROR=1 shows where)") from error
+    except ValueError as error:
+        raise SettingError(located(_place(run, name, method, error), error)) from error
+    except (RuntimeError, TypeError, IndexError) as error:
+        place = _place(run, name, method, error)
+        raise SettingError(
+            f"{place}: a training step fails: {first_line(error)} (HYDRA_FULL_ERROR=1 shows where)"
+        ) from error
+
+
+def _place(run: "Run", stage: str, method: Method, error: BaseException) -> str:
+    """The part of the configuration that an error came from: the method that was at work, else the network."""
+    names = {id(member): f"method.{name}" for name, member in _members(run, method).items()}
+    at_work = (id(frame.f_locals.get("self")) for frame, _ in traceback.walk_tb(error.__traceback__))
+    return next((names[part] for part in at_work if part in names), stage)
 
 
 def _terms(run: "Run", step: Step, method: Method, knows: bool, findings: Findings) -> None:
@@ -203,7 +212,9 @@ def _memory(run: "Run", stages: dict[str, Memory], device: torch.device, finding
 
 
 def _members(run: "Run", method: Method) -> dict[str, Method]:
-    """The methods by their names in the configuration."""
+    """The methods by their names in the configuration; none of a stage that has no teacher."""
+    if isinstance(method, Supervised):
+        return {}
     members = method.members if isinstance(method, Composite) else [method]
     return dict(zip(map(str, run.config.method), members, strict=True))
 
