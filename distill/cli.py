@@ -24,7 +24,7 @@ CONFIGS = next(path for path in (_PACKAGE / "configs", _PACKAGE.parent / "config
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="train")
-def _train(config: DictConfig) -> float:
+def _train(config: DictConfig) -> float | None:
     from distill.pipeline import run
 
     return one_line_errors(lambda: run(config, Path(HydraConfig.get().runtime.output_dir)))
@@ -46,6 +46,8 @@ def _export(config: DictConfig) -> None:
 
 def train() -> None:
     """`python train.py`, `distill-train`."""
+    if any(argument.startswith("show=") for argument in sys.argv[1:]):
+        sys.argv += ["hydra.run.dir=.", "hydra.output_subdir=null"]  # or Hydra makes a directory for the run
     one_line_errors(_train)
 
 

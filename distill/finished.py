@@ -35,7 +35,7 @@ def load_run(directory: Path) -> FinishedRun:
         raise SettingError(f"run={directory}: not finished; go on with `python train.py resume={directory}`")
     run = prepare(config, directory)
     teacher = run.network("teacher")
-    if config.teacher.checkpoint is None:
+    if not teacher.trained:
         load_weights(teacher.backbone, directory / "teacher.safetensors")
     networks = {"teacher": teacher}
     if config.baseline:

@@ -3,7 +3,7 @@
 import dataclasses
 import typing
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -20,6 +20,8 @@ class RunSettings:
     seed: int = 0
     baseline: bool = True
     resume: str | None = None
+    preflight: bool | Literal["only"] = True
+    show: Literal["layers", "all_layers"] | None = None
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -56,10 +58,10 @@ class NetworkSettings:
     size: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("max_epochs", "size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name}={value}: must be 1 or more")
+        if self.max_epochs < 0:
+            raise ValueError(f"max_epochs={self.max_epochs}: must be 1 or more, or 0 to use the network as it is")
+        if self.size is not None and self.size < 1:
+            raise ValueError(f"size={self.size}: must be 1 or more")
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class MethodSettings:
 class TrainerSettings:
     """What configs/trainer/ sets beside the arguments of pytorch_lightning.Trainer."""
 
-    progress: bool | typing.Literal["auto"] = "auto"
+    progress: bool | Literal["auto"] = "auto"
     max_epochs: int = 1
 
     def __post_init__(self) -> None:

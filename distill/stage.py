@@ -92,12 +92,13 @@ class Stage:
             method,
             optimizer=build.optimizer(self.config.optimizer),
             schedule=build.schedule(self.config.scheduler),
-            example=self._data().example(),
+            example=self.data().example(),
             labels=self.source.train.targets,
             seed=self.config.seed,
         )
 
-    def _data(self) -> ImageDataModule:
+    def data(self) -> ImageDataModule:
+        """The batches that it sees."""
         data = self.config.data
         return ImageDataModule(
             self.source,
@@ -116,7 +117,7 @@ class Stage:
         start = time.perf_counter()
         last = self.checkpoints / "last.ckpt"
         log.info(f"{self.name}: {len(self.samples)} images, {self.max_epochs} epochs")
-        trainer.fit(module, datamodule=self._data(), ckpt_path=last if last.is_file() else None, weights_only=True)
+        trainer.fit(module, datamodule=self.data(), ckpt_path=last if last.is_file() else None, weights_only=True)
         seconds = time.perf_counter() - start
         record = Record(seconds, trainer.global_step, throughput.images_per_second, module.history)
         if trainer.is_global_zero:
