@@ -84,4 +84,4 @@ def classifier(network: Network, images: Tensor) -> nn.Linear | None:
     except SettingError:
         return None
     layer = network.backbone.get_submodule(path)
-    return copy.deepcopy(layer).requires_grad_(False) if isinstance(layer, nn.Linear) else None
+    return copy.deepcopy(layer).train().requires_grad_(False) if isinstance(layer, nn.Linear) else None

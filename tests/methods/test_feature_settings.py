@@ -1,9 +1,11 @@
-"""Feature methods' settings: their defaults, and what is said of bad ones."""
+"""Feature methods' settings: what is said of bad ones."""
 
 from dataclasses import replace
 
 import pytest
 from feature_examples import NAMES, batch_of, example, prepared
+
+import distill.methods as methods
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"SRRL", "SimKD", "SemCKD"}))
