@@ -93,9 +93,15 @@ class Stage:
             optimizer=build.optimizer(self.config.optimizer),
             schedule=build.schedule(self.config.scheduler),
             example=self.data().example(),
-            labels=self.source.train.targets,
+            labels=self._labels(),
             seed=self.config.seed,
         )
+
+    def _labels(self) -> torch.Tensor:
+        """(S,) the class of every training sample by its index; -1 for those that the stage may not see."""
+        labels = torch.full_like(self.source.train.targets, -1)
+        labels[self.samples] = self.source.train.targets[self.samples]
+        return labels
 
     def data(self) -> ImageDataModule:
         """The batches that it sees."""

@@ -35,13 +35,24 @@ class Taps:
             *((layers,) if isinstance(layers, str) else tuple(layers) for layers in (student_layers, teacher_layers))
         )
 
+    def check_paired(self) -> None:
+        """Raise ValueError unless there is a layer of each network, and as many of both."""
+        if not self.student:
+            raise ValueError("student_layers=[]: name at least one layer")
+        if len(self.student) != len(self.teacher):
+            raise ValueError(
+                f"student_layers={list(self.student)}: {len(self.student)} layers, but "
+                f"teacher_layers={list(self.teacher)}: {len(self.teacher)}; "
+                "they are paired by position, so name as many of each"
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class Example:
     """What a method may know before training starts.
 
     student, teacher: both networks' outputs for one example batch, features included.
-    labels: (S,) int64, the true class of every training sample, by its index.
+    labels: (S,) int64, the true class of every training sample, by its index; -1 for those that aren't trained on.
     classifier: a frozen copy of the teacher's last linear layer, (N, D) embeddings to (N, C) logits; None where no
         live network teaches.
     """
@@ -102,19 +113,13 @@ class Method(nn.Module):
         Raises:
             ValueError: the taps name no layers, or different numbers of them.
         """
-        mine, theirs = self.taps.student, self.taps.teacher
-        if not mine:
-            raise ValueError("student_layers=[]: name at least one layer")
-        if len(mine) != len(theirs):
-            raise ValueError(
-                f"student_layers={list(mine)}: {len(mine)} layers, but teacher_layers={list(theirs)}: {len(theirs)}; "
-                "they are paired by position, so name as many of each"
-            )
-        return [(student.features[s], teacher.features[t]) for s, t in zip(mine, theirs, strict=True)]
+        self.taps.check_paired()
+        names = zip(self.taps.student, self.taps.teacher, strict=True)
+        return [(student.features[s], teacher.features[t]) for s, t in names]
 
     def label_terms(self, student: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The weighted cross-entropy with the true labels, at least float32 whatever comes in; nothing at weight 0."""
-        if self.label_weight == 0:
+        if self.label_weight == 0 and "label_weight" not in self.schedules:
             return {}
         return {"ce": self.label_weight * F.cross_entropy(precise(student.logits), batch.targets)}
 

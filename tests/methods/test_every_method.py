@@ -168,6 +168,8 @@ def test_configs_say_every_setting(file: Path) -> None:
     settings = {key: value for key, value in node.items() if key != "_target_" and key not in SWITCHES}
     defaults = {key: parameter.default for key, parameter in inspect.signature(target).parameters.items()}
     assert list(settings) == list(defaults), "all settings, in the order of the arguments"
+    assert "schedules" in node, "every number may follow a schedule"
+    assert ("standardize_logits" in node) == ("student_layers" not in node), "a switch for what compares logits"
     assert file.read_text().startswith("#"), "the first line says what it is and where its values come from"
     if name == file.stem:  # else a variant of another method, with values of its own
         for key, value in settings.items():
