@@ -67,7 +67,7 @@ def dense_rows(
     def step(loss: Loss) -> Callable[[], object]:
         def work() -> None:
             student.grad = None
-            loss(student, teacher).backward()  # type: ignore[no-untyped-call]
+            loss(student, teacher).backward()
 
         return work
 
@@ -117,7 +117,7 @@ def hidden_rows(device: torch.device, seconds: float) -> list[dict[str, Cell]]:
     def step(loss: Callable[[], Tensor]) -> Callable[[], object]:
         def work() -> None:
             hidden.grad = weight.grad = None
-            loss().backward()  # type: ignore[no-untyped-call]
+            loss().backward()
 
         return work
 
