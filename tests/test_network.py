@@ -74,7 +74,7 @@ def test_tapping_twice_captures_once_and_nothing_is_kept() -> None:
 
 
 def test_a_pattern_that_matches_nothing_is_named_with_a_likely_one() -> None:
-    with pytest.raises(SettingError, match="no layer matches 'layer3'; did you mean layer[12]?"):
+    with pytest.raises(SettingError, match=r"no layer matches 'layer3'; did you mean layer[12]?"):
         Network(backbone()).tap(["layer3"])
     with pytest.raises(SettingError, match=r"no layer matches 'layer1\.\*\.7'"):
         Network(backbone()).tap(["layer1.*.7"])

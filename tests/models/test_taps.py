@@ -63,7 +63,7 @@ def test_a_network_without_stages_or_classifier_is_named() -> None:
     flat = Network(Flat(), name="flat")
     with pytest.raises(SettingError, match="no stages were found; name layers by their paths instead of 'last_stage'"):
         resolve(["last_stage"], flat, flat)
-    with pytest.raises(SettingError, match="flat: its last layer is no linear layer; .* instead of 'embedding'"):
+    with pytest.raises(SettingError, match=r"flat: its last layer is no linear layer; .* instead of 'embedding'"):
         resolve(["embedding"], resnet(8), flat)
 
 
