@@ -13,8 +13,11 @@ class SettingError(ValueError):
 def suggestion(name: str, known: Iterable[str]) -> str:
     """'; did you mean X?' where a known name is close, else the list of known names, for the end of a message."""
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(known) or 'none'}"
+    path = name[: name.rfind(".") + 1]
+    if not all(other.startswith(path) for other in known):
+        path = ""  # else what all lie under would count as likeness
+    close = difflib.get_close_matches(name.removeprefix(path), [other.removeprefix(path) for other in known], n=1)
+    return f"; did you mean {path}{close[0]}?" if close else f"; known: {', '.join(known) or 'none'}"
 
 
 def explain(error: BaseException, configs: Path) -> str:

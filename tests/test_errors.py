@@ -14,6 +14,10 @@ def test_a_close_name_is_suggested_else_all_are_listed() -> None:
     assert suggestion("temprature", ["weight", "temperature"]) == "; did you mean temperature?"
     assert suggestion("zzz", ["weight", "alpha"]) == "; known: alpha, weight"
     assert suggestion("zzz", []) == "; known: none"
+    # What all names share is no likeness.
+    known = ["method.kd.temperature", "method.kd.weight"]
+    assert suggestion("method.kd.wieght", known) == "; did you mean method.kd.weight?"
+    assert suggestion("method.kd.alpha", known) == "; known: method.kd.temperature, method.kd.weight"
 
 
 @pytest.mark.parametrize(
