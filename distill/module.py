@@ -37,7 +37,7 @@ class DistillModule(pl.LightningModule):
     Args:
         student: maps (N, C, H, W) images to (N, classes) logits; trained, as are the method's projections.
         teacher: a network, or a `Teacher`; None to train on labels alone.
-        method: what to imitate; needs a teacher unless it is `Supervised`, the default without one.
+        method: what to imitate; many need a teacher; `Supervised` is the default without one.
         optimizer: called with the parameters to train: `functools.partial(torch.optim.SGD, lr=0.1)`.
         schedule: factor on the learning rate as a function of the share of steps done.
         example: (N, C, H, W) images, needed only by methods that size projections or choose layers by themselves.
@@ -68,7 +68,7 @@ class DistillModule(pl.LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if teacher is None and not isinstance(method, Supervised | None):
+        if teacher is None and method is not None and method.needs_teacher:
             raise ValueError(f"method {type(method).__name__} imitates a teacher, and teacher=None was given")
         self.student = student if isinstance(student, Network) else Network(student)
         # Past nn.Module's registration on purpose: see the class docstring.
@@ -83,6 +83,7 @@ class DistillModule(pl.LightningModule):
         self._idle: list[nn.Parameter] | None = None
         self._running = RunningMeans()
         self._validation: dict[str, MeanMetric] = {}
+        self.method.accompany(self.student)
         if self.teacher is not None:
             self._connect(self.teacher, example, labels)
 

@@ -171,8 +171,9 @@ def run_stages(prepared: Run, started: float) -> None:
         networks["baseline"], records["baseline"] = stage.train(prepared.network("student"), None, Supervised())
     student = prepared.network("student")
     seed_torch(config.seed, "method", "weights")
-    stage, answering = prepared.stage("student"), build.teacher(config.teaching, teacher)
-    networks["student"], records["student"] = stage.train(student, answering, build.method(config.method))
+    method = build.method(config.method)
+    answering = build.teacher(config.teaching, teacher) if method.needs_teacher else None
+    networks["student"], records["student"] = prepared.stage("student").train(student, answering, method)
     if int(torch.distributed.get_rank() if torch.distributed.is_initialized() else 0) == 0:
         results = evaluate(prepared, networks, records, started)
         write_report(results, config, directory)

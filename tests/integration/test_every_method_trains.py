@@ -48,12 +48,6 @@ def module_of(name: str, data: ImageDataModule) -> DistillModule:
 
 
 def trainer(directory: Path, **settings: object) -> pl.Trainer:
-    quiet = {
-        "logger": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "enable_checkpointing": False,
-    }
     return pl.Trainer(
         accelerator="cpu",
         max_epochs=1,
@@ -62,7 +56,10 @@ def trainer(directory: Path, **settings: object) -> pl.Trainer:
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
         default_root_dir=directory,
-        **quiet,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
         **settings,
     )
 
