@@ -74,13 +74,8 @@ def dense_rows(
 
     def step(loss: Loss) -> Work:
         def work() -> None:
-<<<<<<< HEAD
-            student.grad = None
-            loss(student, teacher).backward()
-=======
             forget()
-            loss(student, teacher).backward()  # type: ignore[no-untyped-call]
->>>>>>> losses
+            loss(student, teacher).backward()
 
         return work
 
@@ -131,13 +126,8 @@ def hidden_rows(n: int, width: int, v: int, device: torch.device, seconds: float
 
     def step(loss: Callable[[], Tensor]) -> Work:
         def work() -> None:
-<<<<<<< HEAD
-            hidden.grad = weight.grad = None
-            loss().backward()
-=======
             forget()
-            loss().backward()  # type: ignore[no-untyped-call]
->>>>>>> losses
+            loss().backward()
 
         return work
 
