@@ -3,6 +3,7 @@
 import logging
 import os
 import time
+import uuid
 import warnings
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ def launch(directory: Path, processes: int) -> None:
         min_nodes=1,
         max_nodes=1,
         nproc_per_node=processes,
+        run_id=uuid.uuid4().hex,
         rdzv_backend="c10d",
         rdzv_endpoint="127.0.0.1:0",
         local_addr="127.0.0.1",
