@@ -29,6 +29,8 @@ def log_to(file: Path) -> None:
     for name in OURS:
         logger = logging.getLogger(name)
         logger.setLevel(logging.INFO if name == "distill" else logging.WARNING)
+        for previous in logger.handlers:
+            previous.close()  # of an earlier run in this process
         logger.handlers = [everything, terminal]
         logger.propagate = False
     logging.captureWarnings(True)
