@@ -78,5 +78,5 @@ def one_line_errors(command: Callable[[], T]) -> T:
     except (SettingError, HydraException, OmegaConfBaseException) as error:
         if DEBUGGING:
             raise
-        print(f"error: {explain(error)}", file=sys.stderr)
+        print(f"error: {explain(error, CONFIGS)}", file=sys.stderr)
         sys.exit(2)

@@ -40,8 +40,9 @@ def load_run(directory: Path) -> FinishedRun:
     networks = {"teacher": teacher}
     if config.baseline:
         networks["baseline"] = _deployed(run, "baseline", None, Supervised())
-    answering = build.teacher(config.teaching, teacher)
-    networks["student"] = _deployed(run, "student", answering, build.method(config.method))
+    method = build.method(config.method)
+    answering = build.teacher(config.teaching, teacher) if method.needs_teacher else None
+    networks["student"] = _deployed(run, "student", answering, method)
     return FinishedRun(run, networks)
 
 

@@ -2,8 +2,10 @@
 
 import json
 import logging
+import os
 import platform
 import time
+import warnings
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -105,11 +107,22 @@ def run(config: DictConfig, directory: Path) -> float | None:
         return None
     del networks  # or they would take up memory throughout
     if processes:
-        launch(directory, processes)
+        launch(run_as_one_of_many, directory, processes)
     else:
         run_stages(prepared, started)
     summary = json.loads((directory / "summary.json").read_text())
     return float(summary["student"]["accuracy"])
+
+
+def run_as_one_of_many(directory: Path) -> None:
+    """The stages of the run whose config.yaml lies in `directory`, in one process of several; the first one writes."""
+    started = time.perf_counter()
+    if os.environ["RANK"] == "0":
+        log_to(directory / "train.log")
+    else:
+        logging.disable()
+        warnings.simplefilter("ignore")
+    run_stages(prepare(load_config(directory, "run"), directory), started)
 
 
 def _resumed(given: DictConfig, directory: Path) -> DictConfig:
@@ -158,8 +171,9 @@ def run_stages(prepared: Run, started: float) -> None:
         networks["baseline"], records["baseline"] = stage.train(prepared.network("student"), None, Supervised())
     student = prepared.network("student")
     seed_torch(config.seed, "method", "weights")
-    stage, answering = prepared.stage("student"), build.teacher(config.teaching, teacher)
-    networks["student"], records["student"] = stage.train(student, answering, build.method(config.method))
+    method = build.method(config.method)
+    answering = build.teacher(config.teaching, teacher) if method.needs_teacher else None
+    networks["student"], records["student"] = prepared.stage("student").train(student, answering, method)
     if int(torch.distributed.get_rank() if torch.distributed.is_initialized() else 0) == 0:
         results = evaluate(prepared, networks, records, started)
         write_report(results, config, directory)

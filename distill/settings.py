@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 
-from distill.checking import check_value, join, located
+from distill.checking import check_given, check_value, join, located
 from distill.errors import SettingError
 
 T = TypeVar("T")
@@ -88,8 +88,9 @@ def read(config: DictConfig, where: str, cls: type[T]) -> T:
     """The framework's own keys of a node.
 
     Raises:
-        SettingError: a value of a wrong type or out of range.
+        SettingError: a value that is not given, of a wrong type or out of range.
     """
+    check_given(config, where)
     values: Any = OmegaConf.to_container(config, resolve=True)
     chosen = {name: values[name] for name in _names(cls) if name in values}
     hints = typing.get_type_hints(cls)

@@ -29,12 +29,14 @@ log = logging.getLogger(__name__)
 class Record:
     """What is remembered of a stage beside its weights.
 
-    seconds: spent training, over all attempts.
+    seconds: spent training, in the last attempt where there were several.
+    steps: of the optimizer.
     images_per_second: training throughput over all processes, median over steps after warm-up.
     history: the logged values of each epoch.
     """
 
     seconds: float
+    steps: int
     images_per_second: float | None
     history: list[dict[str, float]] = field(default_factory=list)
 
@@ -91,9 +93,15 @@ class Stage:
             optimizer=build.optimizer(self.config.optimizer),
             schedule=build.schedule(self.config.scheduler),
             example=self.data().example(),
-            labels=self.source.train.targets,
+            labels=self._labels(),
             seed=self.config.seed,
         )
+
+    def _labels(self) -> torch.Tensor:
+        """(S,) the class of every training sample by its index; -1 for those that the stage may not see."""
+        labels = torch.full_like(self.source.train.targets, -1)
+        labels[self.samples] = self.source.train.targets[self.samples]
+        return labels
 
     def data(self) -> ImageDataModule:
         """The batches that it sees."""
@@ -116,7 +124,8 @@ class Stage:
         last = self.checkpoints / "last.ckpt"
         log.info(f"{self.name}: {len(self.samples)} images, {self.max_epochs} epochs")
         trainer.fit(module, datamodule=self.data(), ckpt_path=last if last.is_file() else None, weights_only=True)
-        record = Record(time.perf_counter() - start, throughput.images_per_second, module.history)
+        seconds = time.perf_counter() - start
+        record = Record(seconds, trainer.global_step, throughput.images_per_second, module.history)
         if trainer.is_global_zero:
             save_weights(module.deployed.backbone, self.weights, {"name": module.deployed.name})
             write_text(record_file, json.dumps(asdict(record)))

@@ -70,7 +70,9 @@ def reliability_diagrams(results: Results) -> Figure:
         upper.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle=":")
         upper.bar(centres, accuracy.nan_to_num(0).tolist(), width=0.9 / CALIBRATION_BINS, color=COLOURS[stage])
         upper.set_title(f"{stage}\ncalibration error {result.scores.ece:.3f}", **TITLE)
-        lower.bar(centres, (count / count.sum()).tolist(), width=0.9 / CALIBRATION_BINS, color=COLOURS[stage], alpha=0.5)
+        lower.bar(
+            centres, (count / count.sum()).tolist(), width=0.9 / CALIBRATION_BINS, color=COLOURS[stage], alpha=0.5
+        )
         lower.set_xlabel("confidence")
         for axes in (upper, lower):
             _plain(axes)
