@@ -59,10 +59,21 @@ class Run:
     samples: torch.Tensor
     statistics: tuple[list[float], list[float]]
 
+    @property
+    def assistants(self) -> list[str]:
+        """The stages between teacher and student, each taught by the one before."""
+        chain = [f"assistant{i}" for i in range(1, len(self.config.chain) + 1)]
+        return chain + [f"generation{i}" for i in range(1, self.config.generations)]
+
     def network(self, role: str) -> Network:
-        """The 'teacher' or the 'student', untrained; its first weights depend on the seed and the role alone."""
+        """The 'teacher', the 'student' or an assistant, untrained; its first weights depend on seed and role alone."""
         seed_torch(self.config.seed, role, "weights")
-        return build.network(self.config[role], role, self.source, self.statistics)
+        return build.network(self._architecture(role), role, self.source, self.statistics)
+
+    def _architecture(self, role: str) -> DictConfig:
+        if role.startswith("assistant"):
+            return build.option("model", self.config.chain[int(role.removeprefix("assistant")) - 1], "chain")
+        return self.config["student" if role.startswith("generation") else role]  # type: ignore[no-any-return]
 
     def stage(self, name: str) -> Stage:
         """The stage of this name."""
@@ -116,8 +127,9 @@ def prepare(config: DictConfig, directory: Path) -> Run:
     statistics = (data.mean, data.std) if data.mean and data.std else source.statistics()
     samples = student_samples(source.train.targets, data.student_fraction, settings.seed)
     prepared = Run(config, directory, source, samples, statistics)
-    for role in ("teacher", "student"):
+    for role in ("teacher", *prepared.assistants, "student"):
         preflight.check_network(prepared.network(role), role, source)
+    build.teacher(config.teaching, prepared.network("teacher"))
     return prepared
 
 
@@ -137,14 +149,23 @@ def run_stages(prepared: Run, started: float) -> None:
     if config.baseline:
         stage = prepared.stage("baseline")
         networks["baseline"], records["baseline"] = stage.train(prepared.network("student"), None, Supervised())
-    student = prepared.network("student")
-    seed_torch(config.seed, "method", "weights")
-    method = build.method(config.method)
-    answering = build.teacher(config.teaching, teacher) if method.needs_teacher else None
-    networks["student"], records["student"] = prepared.stage("student").train(student, answering, method)
+    answering = teacher
+    for name in prepared.assistants:
+        answering, _ = distill(prepared, name, answering)
+    networks["student"], records["student"] = distill(prepared, "student", answering)
     if int(torch.distributed.get_rank() if torch.distributed.is_initialized() else 0) == 0:
         results = evaluate(prepared, networks, records, started)
         write_report(results, config, directory)
+
+
+def distill(prepared: Run, name: str, answering: Network) -> tuple[Network, Record]:
+    """The stage of the student, or of an assistant, taught by a network that answers."""
+    config = prepared.config
+    network = prepared.network(name)
+    seed_torch(config.seed, "method", "weights")
+    method = build.method(config.method)
+    teacher = build.teacher(config.teaching, answering) if method.needs_teacher else None
+    return prepared.stage(name).train(network, teacher, method)
 
 
 def evaluate(prepared: Run, networks: dict[str, Network], records: dict[str, Record], started: float) -> Results:
