@@ -43,6 +43,6 @@ def _siblings(cause: BaseException) -> list[str]:
 
 
 def _options(group: str) -> list[str]:
-    from distill.cli import CONFIGS
+    from distill.files import CONFIGS
 
     return [file.stem for file in (CONFIGS / group).glob("*.yaml")]

@@ -1,9 +1,9 @@
-"""DeiT's distillation token: a second head learns from the teacher beside the one that learns from the labels (2012.12877).
+"""Distillation token: a second head learns from the teacher, beside the one for the labels (DeiT, 2012.12877).
 
     loss = label_weight * CE(class head, labels) + weight * CE(distillation head, argmax teacher)
 
-For students with both heads, as timm's `deit_*_distilled_*`: what they answer elsewhere, validation and export included, is
-the mean of the two.
+For students with both heads, as timm's `deit_*_distilled_*`; `experiment=deit` has one. What they answer elsewhere,
+validation and export included, is the mean of the two.
 
 Shapes: logits of both heads (N, C), of the teacher (N, C).
 """
