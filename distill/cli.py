@@ -13,14 +13,12 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from distill.errors import SettingError, explain
+from distill.files import CONFIGS
 
-_PACKAGE = Path(__file__).parent
 T = TypeVar("T")
 
 DEBUGGING = os.environ.get("HYDRA_FULL_ERROR") == "1"
 os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors on instead of printing them its own way
-
-CONFIGS = next(path for path in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if path.is_dir())
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="train")
