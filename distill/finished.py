@@ -40,7 +40,7 @@ def load_run(directory: Path) -> FinishedRun:
     networks = {"teacher": teacher}
     if config.baseline:
         networks["baseline"] = _deployed(run, "baseline", None, Supervised())
-    answering = build.teacher(config.teaching, teacher)
+    answering = run.teacher(teacher)
     networks["student"] = _deployed(run, "student", answering, build.method(config.method))
     return FinishedRun(run, networks)
 

@@ -26,8 +26,9 @@ from distill.models import cost
 from distill.models.network import Network
 from distill.report import Results, StageResult, write_report
 from distill.seeding import seed_torch
-from distill.settings import DataSettings, RunSettings, TrainerSettings, read
+from distill.settings import DataSettings, RunSettings, TeachingSettings, TrainerSettings, read
 from distill.stage import Record, Stage
+from distill.teachers import Lesson, Teacher
 
 log = logging.getLogger("distill")
 
@@ -63,6 +64,23 @@ class Run:
         """The 'teacher' or the 'student', untrained; its first weights depend on the seed and the role alone."""
         seed_torch(self.config.seed, role, "weights")
         return build.network(self.config[role], role, self.source, self.statistics)
+
+    def teacher(self, network: Network) -> Teacher:
+        """Where the answers of the teacher's network come from."""
+        config = self.config
+        data = read(config.data, "data", DataSettings)
+        lesson = Lesson(
+            source=self.source,
+            samples=self.samples,
+            augment=build.augment(config.data),
+            seed=config.seed if data.augment_seed is None else data.augment_seed,
+            epochs=config.trainer.max_epochs,
+            replay=read(config.teaching, "teaching", TeachingSettings).epochs,
+            batch_size=data.batch_size,
+            precision=str(config.trainer.get("precision", "32-true")),
+            workers=data.workers or 0,
+        )
+        return build.teacher(config.teaching, network, lesson)
 
     def stage(self, name: str) -> Stage:
         """The stage of this name."""
@@ -108,7 +126,7 @@ def prepare(config: DictConfig, directory: Path) -> Run:
     settings = read(config, "", RunSettings)
     data = read(config.data, "data", DataSettings)
     read(config.trainer, "trainer", TrainerSettings)
-    build.method(config.method)
+    method = build.method(config.method)
     build.optimizer(config.optimizer)
     build.schedule(config.scheduler)
     build.augment(config.data)
@@ -118,6 +136,7 @@ def prepare(config: DictConfig, directory: Path) -> Run:
     prepared = Run(config, directory, source, samples, statistics)
     for role in ("teacher", "student"):
         preflight.check_network(prepared.network(role), role, source)
+    prepared.teacher(prepared.network("teacher")).check(method)
     return prepared
 
 
@@ -139,7 +158,7 @@ def run_stages(prepared: Run, started: float) -> None:
         networks["baseline"], records["baseline"] = stage.train(prepared.network("student"), None, Supervised())
     student = prepared.network("student")
     seed_torch(config.seed, "method", "weights")
-    stage, answering = prepared.stage("student"), build.teacher(config.teaching, teacher)
+    stage, answering = prepared.stage("student"), prepared.teacher(teacher)
     networks["student"], records["student"] = stage.train(student, answering, build.method(config.method))
     if int(torch.distributed.get_rank() if torch.distributed.is_initialized() else 0) == 0:
         results = evaluate(prepared, networks, records, started)

@@ -1,11 +1,12 @@
 """Where the teacher's answers come from."""
 
 from collections.abc import Iterable
-from typing import Self
+from typing import Literal, Self
 
 import torch
 from torch import nn
 
+from distill.methods import Method
 from distill.models.network import Network
 from distill.types import Batch, Outputs
 
@@ -35,6 +36,12 @@ class Teacher(nn.Module):
     def tap(self, patterns: Iterable[str]) -> tuple[str, ...]:
         """Capture the outputs of layers from now on; returns the paths that matched."""
         raise NotImplementedError
+
+    def check(self, method: Method) -> None:
+        """Before anything is trained: SettingError if the method needs answers that are not to be had here."""
+
+    def attend(self, split: Literal["train", "val"], epoch: int) -> None:
+        """What is asked next is of this split, as `epoch` shows it. For those who remember their answers."""
 
     def train(self, mode: bool = True) -> Self:
         """Stays in evaluation mode, whatever Lightning asks for."""
