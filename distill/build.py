@@ -122,7 +122,8 @@ def network(config: DictConfig, where: str, data: ImageSource, statistics: Stati
     try:
         if own.checkpoint is not None:
             log.info(load_weights(backbone, own.checkpoint).summary())
-        return Network(backbone, name=own.name, mean=mean, std=std, size=own.size or pretrained.size)
+        trained = pretrained.trained or own.checkpoint is not None or own.max_epochs == 0
+        return Network(backbone, name=own.name, mean=mean, std=std, size=own.size or pretrained.size, trained=trained)
     except CheckpointError as error:
         raise SettingError(f"{where}.checkpoint: {error}") from error
     except SettingError as error:

@@ -35,13 +35,14 @@ def load_run(directory: Path) -> FinishedRun:
         raise SettingError(f"run={directory}: not finished; go on with `python train.py resume={directory}`")
     run = prepare(config, directory)
     teacher = run.network("teacher")
-    if config.teacher.checkpoint is None:
+    if not teacher.trained:
         load_weights(teacher.backbone, directory / "teacher.safetensors")
     networks = {"teacher": teacher}
     if config.baseline:
         networks["baseline"] = _deployed(run, "baseline", None, Supervised())
-    answering = run.teacher(teacher)
-    networks["student"] = _deployed(run, "student", answering, build.method(config.method))
+    method = build.method(config.method)
+    answering = run.teacher(teacher) if method.needs_teacher else None
+    networks["student"] = _deployed(run, "student", answering, method)
     return FinishedRun(run, networks)
 
 

@@ -7,12 +7,14 @@ from typing import Any, Literal, Self
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
+from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MeanMetric
 
+from distill.idle import idle_parameters
 from distill.losses import kl_divergence
 from distill.methods import KD, Composite, Example, Method, Supervised, Taps
 from distill.models import taps
@@ -35,12 +37,12 @@ class DistillModule(pl.LightningModule):
     Args:
         student: maps (N, C, H, W) images to (N, classes) logits; trained, as are the method's projections.
         teacher: a network, or a `Teacher`; None to train on labels alone.
-        method: what to imitate; needs a teacher unless it is `Supervised`, the default without one.
+        method: what to imitate; many need a teacher; `Supervised` is the default without one.
         optimizer: called with the parameters to train: `functools.partial(torch.optim.SGD, lr=0.1)`.
         schedule: factor on the learning rate as a function of the share of steps done.
         example: (N, C, H, W) images, needed only by methods that size projections or choose layers by themselves.
-        labels: (S,) int64, the true class of every training sample by its index; needed only with `example`, by methods
-            with a memory of all samples.
+        labels: (S,) int64, the true class of every training sample by its index, -1 for those that aren't trained on;
+            needed only with `example`, by methods with a memory of all samples.
         seed: what random layers (dropout) draw from, anew each epoch: a resumed run repeats the uninterrupted one.
 
     Attributes:
@@ -66,7 +68,7 @@ class DistillModule(pl.LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if teacher is None and not isinstance(method, Supervised | None):
+        if teacher is None and method is not None and method.needs_teacher:
             raise ValueError(f"method {type(method).__name__} imitates a teacher, and teacher=None was given")
         self.student = student if isinstance(student, Network) else Network(student)
         # Past nn.Module's registration on purpose: see the class docstring.
@@ -78,8 +80,10 @@ class DistillModule(pl.LightningModule):
         self.seed = seed
         self.history: list[dict[str, float]] = []
         self._total_steps = 1
+        self._idle: list[nn.Parameter] | None = None
         self._running = RunningMeans()
         self._validation: dict[str, MeanMetric] = {}
+        self.method.accompany(self.student)
         if self.teacher is not None:
             self._connect(self.teacher, example, labels)
 
@@ -97,7 +101,7 @@ class DistillModule(pl.LightningModule):
         if example is None:
             return
         labels = torch.zeros(len(example), dtype=torch.long) if labels is None else labels
-        batch = Batch(example, labels[: len(example)], torch.arange(len(example)))
+        batch = Batch(example, labels[: len(example)].clamp(min=0), torch.arange(len(example)))
         was_training = self.student.training
         with torch.no_grad():
             student = self.student.eval()(batch.images)
@@ -125,7 +129,18 @@ class DistillModule(pl.LightningModule):
         terms: dict[str, Tensor] = self.method(outputs, answers, batch)
         loss = torch.stack(list(terms.values())).sum()
         self._running.add({"loss": loss, **terms, **_measure(outputs, answers, batch)})
-        return loss
+        return self._reaching_all(loss)
+
+    def _reaching_all(self, loss: Tensor) -> Tensor:
+        """The loss, with a zero gradient for what no term reaches (SimKD leaves the student's classifier alone).
+
+        Processes wait for each other's gradient of every parameter. Lightning's ddp_find_unused_parameters_true would
+        search the graph in each step; what a method leaves alone is the same in all steps, and found in the first.
+        """
+        if self._idle is None:
+            parallel = isinstance(self.trainer.strategy, DDPStrategy)
+            self._idle = idle_parameters(loss, self.parameters()) if parallel else []
+        return loss + sum(0 * parameter.sum() for parameter in self._idle) if self._idle else loss
 
     def validation_step(self, loaded: Sequence[Tensor], batch_idx: int) -> None:
         """Accuracy on the validation split; agreement and KL with the teacher where there is one."""
@@ -139,7 +154,8 @@ class DistillModule(pl.LightningModule):
             values["kl"] = kl_divergence(outputs.logits, answers.logits)
         for name, value in values.items():
             if name not in self._validation:
-                self._validation[name] = MeanMetric().to(self.device)
+                # NaN becomes NaN: kept, where the default leaves it out and 'disable' forgets the weights.
+                self._validation[name] = MeanMetric(nan_strategy=float("nan")).to(self.device)
             self._validation[name].update(value, weight=len(batch.images))
 
     def _ask(self, split: Literal["train", "val"], epoch: int, batch: Batch) -> Outputs | None:
@@ -151,12 +167,14 @@ class DistillModule(pl.LightningModule):
 
     # ---------------------------------------------------------------------------------------------- logging
 
-    def on_train_epoch_start(self) -> None:
-        """What random layers draw is a function of the epoch alone, so that a restart draws the same."""
-        seed_torch(self.seed, "epoch", self.current_epoch, self.global_rank)
-
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Weights and temperatures that follow a schedule move with the share of steps done."""
+        """Weights and temperatures that follow a schedule move with the share of steps done.
+
+        What random layers draw is a function of the epoch alone, so that a restart draws the same. Seeded here and not
+        when the epoch starts: a DataLoader draws too as it begins, and after a restart it begins sooner.
+        """
+        if batch_idx == 0:
+            seed_torch(self.seed, "epoch", self.current_epoch, self.global_rank)
         self.method.set_progress(self.global_step / self._total_steps)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:

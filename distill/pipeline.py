@@ -2,8 +2,10 @@
 
 import json
 import logging
+import os
 import platform
 import time
+import warnings
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -90,7 +92,7 @@ class Run:
         return Stage(name, self.config, self.directory, self.source, samples, epochs)
 
 
-def run(config: DictConfig, directory: Path) -> float:
+def run(config: DictConfig, directory: Path) -> float | None:
     """The main job, in as many processes as the trainer asks for.
 
     Args:
@@ -98,46 +100,76 @@ def run(config: DictConfig, directory: Path) -> float:
         directory: where everything is written; with `resume`, that run's directory counts instead.
 
     Returns:
-        The student's accuracy on the validation split, for sweepers.
+        The student's accuracy on the validation split, for sweepers; None where nothing was to be trained.
 
     Raises:
         SettingError: before anything is trained, if a setting cannot work.
     """
     started = time.perf_counter()
     if config.get("resume") is not None:
-        directory, trainer = Path(config.resume), config.trainer
-        config = load_config(directory, "resume")
-        # Where a run goes on is free; how long it is, is its own.
-        config.trainer = {**trainer, "max_epochs": config.trainer.max_epochs}
+        directory = Path(config.resume)
+        config = _resumed(config, directory)
+    settings = read(config, "", RunSettings)
+    if settings.show is not None:
+        preflight.show_layers(load(config, directory), settings.show)
+        return None
     log_to(directory / "train.log")
     prepared = prepare(config, directory)
-    processes = processes_to_start(build.trainer(config.trainer, logger=False))
+    trainer = build.trainer(config.trainer, logger=False)
+    processes = processes_to_start(trainer)
     write_text(directory / "config.yaml", HEADING + OmegaConf.to_yaml(config, resolve=True))
+    networks = preflight.check_networks(prepared)
+    prepared.teacher(networks["teacher"]).check(build.method(config.method))
+    if settings.preflight:
+        preflight.examine(prepared, networks, trainer)
+    if settings.preflight == "only":
+        return None
+    del networks  # or they would take up memory throughout
     if processes:
-        launch(directory, processes)
+        launch(run_as_one_of_many, directory, processes)
     else:
         run_stages(prepared, started)
     summary = json.loads((directory / "summary.json").read_text())
     return float(summary["student"]["accuracy"])
 
 
+def run_as_one_of_many(directory: Path) -> None:
+    """The stages of the run whose config.yaml lies in `directory`, in one process of several; the first one writes."""
+    started = time.perf_counter()
+    if os.environ["RANK"] == "0":
+        log_to(directory / "train.log")
+    else:
+        logging.disable()
+        warnings.simplefilter("ignore")
+    run_stages(prepare(load_config(directory, "run"), directory), started)
+
+
+def _resumed(given: DictConfig, directory: Path) -> DictConfig:
+    """A run's own configuration; where it goes on and what is looked at first is free, how long it is isn't."""
+    config = load_config(directory, "resume")
+    config.trainer = {**given.trainer, "max_epochs": config.trainer.max_epochs}
+    config.preflight, config.show = given.preflight, given.show
+    return config
+
+
 def prepare(config: DictConfig, directory: Path) -> Run:
-    """Build and check every part once; nothing is kept but the data."""
-    settings = read(config, "", RunSettings)
-    data = read(config.data, "data", DataSettings)
+    """Build and check every part but the networks once; nothing is kept but the data."""
     read(config.trainer, "trainer", TrainerSettings)
-    method = build.method(config.method)
+    build.method(config.method)
     build.optimizer(config.optimizer)
     build.schedule(config.scheduler)
     build.augment(config.data)
+    return load(config, directory)
+
+
+def load(config: DictConfig, directory: Path) -> Run:
+    """The data, and what is known of it, without a look at how networks will be trained."""
+    settings = read(config, "", RunSettings)
+    data = read(config.data, "data", DataSettings)
     source = build.source(config.data)
     statistics = (data.mean, data.std) if data.mean and data.std else source.statistics()
     samples = student_samples(source.train.targets, data.student_fraction, settings.seed)
-    prepared = Run(config, directory, source, samples, statistics)
-    for role in ("teacher", "student"):
-        preflight.check_network(prepared.network(role), role, source)
-    prepared.teacher(prepared.network("teacher")).check(method)
-    return prepared
+    return Run(config, directory, source, samples, statistics)
 
 
 def run_stages(prepared: Run, started: float) -> None:
@@ -150,7 +182,7 @@ def run_stages(prepared: Run, started: float) -> None:
     )
     records: dict[str, Record] = {}
     teacher = prepared.network("teacher")
-    if config.teacher.checkpoint is None:
+    if not teacher.trained:
         teacher, records["teacher"] = prepared.stage("teacher").train(teacher, None, Supervised())
     networks = {"teacher": teacher}
     if config.baseline:
@@ -158,8 +190,9 @@ def run_stages(prepared: Run, started: float) -> None:
         networks["baseline"], records["baseline"] = stage.train(prepared.network("student"), None, Supervised())
     student = prepared.network("student")
     seed_torch(config.seed, "method", "weights")
-    stage, answering = prepared.stage("student"), prepared.teacher(teacher)
-    networks["student"], records["student"] = stage.train(student, answering, build.method(config.method))
+    method = build.method(config.method)
+    answering = prepared.teacher(teacher) if method.needs_teacher else None
+    networks["student"], records["student"] = prepared.stage("student").train(student, answering, method)
     if int(torch.distributed.get_rank() if torch.distributed.is_initialized() else 0) == 0:
         results = evaluate(prepared, networks, records, started)
         write_report(results, config, directory)

@@ -3,11 +3,11 @@
 import dataclasses
 import typing
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 
-from distill.checking import check_value, join, located
+from distill.checking import check_given, check_value, join, located
 from distill.errors import SettingError
 
 T = TypeVar("T")
@@ -20,6 +20,8 @@ class RunSettings:
     seed: int = 0
     baseline: bool = True
     resume: str | None = None
+    preflight: bool | Literal["only"] = True
+    show: Literal["layers", "all_layers"] | None = None
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -57,10 +59,10 @@ class NetworkSettings:
     size: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("max_epochs", "size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name}={value}: must be 1 or more")
+        if self.max_epochs < 0:
+            raise ValueError(f"max_epochs={self.max_epochs}: must be 1 or more, or 0 to use the network as it is")
+        if self.size is not None and self.size < 1:
+            raise ValueError(f"size={self.size}: must be 1 or more")
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class TeachingSettings:
 class TrainerSettings:
     """What configs/trainer/ sets beside the arguments of pytorch_lightning.Trainer."""
 
-    progress: bool | typing.Literal["auto"] = "auto"
+    progress: bool | Literal["auto"] = "auto"
     max_epochs: int = 1
 
     def __post_init__(self) -> None:
@@ -98,8 +100,9 @@ def read(config: DictConfig, where: str, cls: type[T]) -> T:
     """The framework's own keys of a node.
 
     Raises:
-        SettingError: a value of a wrong type or out of range.
+        SettingError: a value that is not given, of a wrong type or out of range.
     """
+    check_given(config, where)
     values: Any = OmegaConf.to_container(config, resolve=True)
     chosen = {name: values[name] for name in _names(cls) if name in values}
     hints = typing.get_type_hints(cls)

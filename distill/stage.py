@@ -93,12 +93,19 @@ class Stage:
             method,
             optimizer=build.optimizer(self.config.optimizer),
             schedule=build.schedule(self.config.scheduler),
-            example=self._data().example(),
-            labels=self.source.train.targets,
+            example=self.data().example(),
+            labels=self._labels(),
             seed=self.config.seed,
         )
 
-    def _data(self) -> ImageDataModule:
+    def _labels(self) -> torch.Tensor:
+        """(S,) the class of every training sample by its index; -1 for those that the stage may not see."""
+        labels = torch.full_like(self.source.train.targets, -1)
+        labels[self.samples] = self.source.train.targets[self.samples]
+        return labels
+
+    def data(self) -> ImageDataModule:
+        """The batches that it sees."""
         data = self.config.data
         replay = read(self.config.teaching, "teaching", TeachingSettings).epochs
         return ImageDataModule(
@@ -120,7 +127,7 @@ class Stage:
         start = time.perf_counter()
         last = self.checkpoints / "last.ckpt"
         log.info(f"{self.name}: {len(self.samples)} images, {self.max_epochs} epochs")
-        trainer.fit(module, datamodule=self._data(), ckpt_path=last if last.is_file() else None, weights_only=True)
+        trainer.fit(module, datamodule=self.data(), ckpt_path=last if last.is_file() else None, weights_only=True)
         seconds = time.perf_counter() - start
         record = Record(seconds, trainer.global_step, throughput.images_per_second, module.history)
         if trainer.is_global_zero:

@@ -1,15 +1,13 @@
 """How the engine meets autograd: gradients in the dtype of the inputs, second derivatives, retained graphs."""
 
 from dataclasses import replace
+from functools import cache
+from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
-
-try:
-    from distill.losses import triton_kernels
-except ImportError:
-    triton_kernels = None  # type: ignore[assignment]
 
 from distill.losses.engine import (
     Job,
@@ -24,10 +22,21 @@ from distill.losses.engine import (
 )
 
 
+@cache
+def kernels() -> ModuleType | None:
+    """The Triton kernels, or None where Triton cannot be imported."""
+    try:
+        return import_module("distill.losses.triton_kernels")
+    except ImportError:
+        return None
+
+
 def by_best_means(job: Job, student: Tensor, teacher: Tensor, class_dim: int) -> Tensor:
     """A job on logits as one number: by the Triton kernels on a GPU where they serve, else in chunks. Shape ()."""
-    if student.is_cuda and triton_kernels is not None and triton_kernels.serves(job, student, teacher, class_dim):
-        return triton_kernels.KernelSum.apply(student, teacher, job, class_dim)  # type: ignore[no-any-return]
+    if student.is_cuda:
+        triton = kernels()
+        if triton is not None and triton.serves(job, student, teacher, class_dim):
+            return triton.KernelSum.apply(student, teacher, job, class_dim)  # type: ignore[no-any-return]
     return WeightedSum.apply(student, teacher, job, class_dim)  # type: ignore[no-any-return]
 
 

@@ -214,8 +214,9 @@ def _normalised(a: Arguments, weights: Tensor | None) -> tuple[float, Tensor | N
     if a.reduction == "positionmean" and weights is not None:
         total = weights.sum()
         return 1.0, weights / torch.where(total > 0, total, 1)
-    sizes = {"mean": a.student.shape, "batchmean": a.student.shape[:1], "positionmean": a.positions}
-    return 1 / max(1, sizes[a.reduction].numel()), weights
+    if a.reduction == "batchmean":
+        return 1 / max(1, a.student.shape[0]), weights
+    return 1 / max(1, (a.student.shape if a.reduction == "mean" else a.positions).numel()), weights
 
 
 def _terms(a: Arguments, job: Job, *, by_row: bool) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a store keeps of logits where it keeps the likeliest classes only: enough for exact tails at chosen temperatures.
+"""What a store keeps of logits where it keeps the likeliest classes only: with exact tails at chosen temperatures.
 
 A `SparseTeacher` is one temperature's view of it.
 """

@@ -10,6 +10,7 @@ from distill.methods.ctkd import CTKD
 from distill.methods.cwd import CWD
 from distill.methods.dist import DIST
 from distill.methods.dkd import DKD
+from distill.methods.dml import DML
 from distill.methods.fitnet import FitNet
 from distill.methods.fsp import FSP
 from distill.methods.ft import FT
@@ -35,6 +36,7 @@ from distill.methods.sp import SP
 from distill.methods.srrl import SRRL
 from distill.methods.supervised import Supervised
 from distill.methods.symmetric import Symmetric
+from distill.methods.tf_kd import TfKD
 from distill.methods.tvd import TVD
 from distill.methods.vid import VID
 from distill.methods.wsld import WSLD
@@ -48,6 +50,7 @@ __all__ = [
     "CWD",
     "DIST",
     "DKD",
+    "DML",
     "FSP",
     "FT",
     "ICKD",
@@ -81,4 +84,5 @@ __all__ = [
     "Supervised",
     "Symmetric",
     "Taps",
+    "TfKD",
 ]

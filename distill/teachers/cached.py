@@ -4,18 +4,22 @@ import logging
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from distill.data.augment.color import to_float
 from distill.errors import SettingError
-from distill.methods import Composite, Method
+from distill.methods import Method
 from distill.models.network import Network
 from distill.teachers import fingerprint
 from distill.teachers.base import Teacher
+from distill.teachers.comparison import disagreeing
 from distill.teachers.lesson import Lesson, SplitName
-from distill.teachers.record import DType, Layout
+from distill.teachers.record import DType, Layout, in_bytes
+from distill.teachers.requirements import check_method
 from distill.teachers.store import Manifest, Numbers, Plane, Store
 from distill.types import Batch, Outputs
 
@@ -52,7 +56,7 @@ class CachedTeacher(Teacher):
         self,
         network: Network,
         lesson: Lesson,
-        dir: str = "teacher_cache",  # noqa: A002  # as users set it
+        dir: str = "teacher_cache",
         top_k: int | None = None,
         temperatures: Sequence[float] = (1, 2, 3, 4, 5, 6, 8, 10),
         dtype: DType = "float32",
@@ -90,19 +94,8 @@ class CachedTeacher(Teacher):
         Raises:
             SettingError: the method needs what is not kept, or all answers take more than `max_gb`.
         """
-        layout = self.layouts["train"]
-        for member in method.members if isinstance(method, Composite) else [method]:
-            name = type(member).__name__
-            if member.taps.teacher and not self.features:
-                raise SettingError(
-                    f"teaching.features=false: {name} needs layers of the teacher ({', '.join(member.taps.teacher)}); "
-                    "keep them with teaching.features=true, or use teaching=live"
-                )
-            if layout.top_k is not None:
-                _check_sparse(member, name, layout)
-        source = self.lesson.source
-        skips = getattr(source.train, "skip", False)
-        if skips and self.lesson.augment.mixes:
+        check_method(method, self.layouts["train"], self.features)
+        if getattr(self.lesson.source.train, "skip", False) and self.lesson.augment.mixes:
             raise SettingError(
                 "data.on_error=skip: with mixup or cutmix, what takes the place of a broken image has no name of its "
                 "own; use data.on_error=stop, or teaching=live"
@@ -115,7 +108,8 @@ class CachedTeacher(Teacher):
         Raises:
             SettingError: features are not kept.
         """
-        if not self.features:
+        patterns = tuple(patterns)
+        if patterns and not self.features:
             raise SettingError(
                 f"teaching.features=false: layers of the teacher are asked for ({', '.join(patterns)}); "
                 "keep them with teaching.features=true, or use teaching=live"
@@ -152,18 +146,28 @@ class CachedTeacher(Teacher):
             self._keep(plane, rows[~there], {name: values[~there] for name, values in kept.items()})
         return layout.decode(kept, batch.images.device)
 
-    def missing(self, split: SplitName, epoch: int) -> Numbers:
-        """Indices of the samples whose answers are not there, in order."""
+    def share(self, split: SplitName, process: int, processes: int) -> Numbers:
+        """Indices of the samples of a split that this run may ask about: one process's part of them."""
         wanted = self.lesson.samples.numpy() if split == "train" else np.arange(self.lesson.sizes["val"])
-        missing: Numbers = wanted[~self._plane(split, epoch).written()[wanted]]
-        return missing
+        part: Numbers = wanted[process::processes]
+        return part
+
+    def answered(self, split: SplitName, epoch: int) -> npt.NDArray[np.bool_]:
+        """By index, whether there is an answer."""
+        return self._plane(split, epoch).written()
+
+    def missing_answers(self) -> int:
+        """How many answers this run may ask for that are not there."""
+        assert self.store is not None
+        share = {split: self.share(split, 0, 1) for split in self.layouts}
+        return sum(int((~self.store.plane(*place).written()[share[place[0]]]).sum()) for place in self._places())
 
     def _ask(self, batch: Batch) -> Outputs:
         self.passes += 1
         outputs: Outputs = self.network(batch.images)
         return outputs
 
-    def _keep(self, plane: Plane, rows: Numbers, answers: dict[str, np.ndarray]) -> None:
+    def _keep(self, plane: Plane, rows: Numbers, answers: dict[str, npt.NDArray[Any]]) -> None:
         if not self._keeping:
             return
         try:
@@ -192,6 +196,7 @@ class CachedTeacher(Teacher):
 
     # ------------------------------------------------------------------------------------------ opening
 
+    @torch.no_grad()
     def open(self) -> None:
         """Find or make the cache; say how large it is and how long filling it takes; compare a few of its answers.
 
@@ -206,9 +211,8 @@ class CachedTeacher(Teacher):
             self.layouts["train"] = Layout(train.classes, train.dtype, train.top_k, train.temperatures, shapes)
         self._check_size()
         about = fingerprint.asked(self.network, self.lesson, self.layouts["train"])
-        fields = {split: layout.fields for split, layout in self.layouts.items()}
-        rows = {split: size for split, size in self.lesson.sizes.items()}
-        self.store = Store(self.root, Manifest(fingerprint.key(about), about, {**fields}, {**rows}))
+        fields = {str(split): layout.fields for split, layout in self.layouts.items()}
+        self.store = Store(self.root, Manifest(fingerprint.key(about), about, fields, self.lesson.sizes))
         try:
             self.store.open()
         except OSError as error:
@@ -220,7 +224,7 @@ class CachedTeacher(Teacher):
     @property
     def wanted_bytes(self) -> int:
         """What all answers of this run take."""
-        lesson, (train, val) = self.lesson, (self.layouts[split].row_bytes for split in ("train", "val"))  # type: ignore[index]
+        lesson, (train, val) = self.lesson, (self.layouts[split].row_bytes for split in ("train", "val"))
         return len(lesson.samples) * lesson.distinct_epochs * train + lesson.sizes["val"] * val
 
     def describe(self) -> str:
@@ -237,14 +241,13 @@ class CachedTeacher(Teacher):
     def _check_size(self) -> None:
         if self.wanted_bytes > self.max_gb * GB:
             raise SettingError(
-                f"teaching.max_gb={self.max_gb:g}: the teacher's answers take {self.describe()}; allow more, or keep less "
-                "with teaching.top_k, teaching.dtype=float16 or teaching.epochs"
+                f"teaching.max_gb={self.max_gb:g}: the teacher's answers take {self.describe()}; allow more, or "
+                "keep less with teaching.top_k, teaching.dtype=float16 or teaching.epochs"
             )
 
     def _announce(self) -> None:
         assert self.store is not None
-        epochs = self.lesson.distinct_epochs
-        missing = sum(len(self.missing("train", epoch)) for epoch in range(epochs)) + len(self.missing("val", 0))
+        epochs, missing = self.lesson.distinct_epochs, self.missing_answers()
         total = len(self.lesson.samples) * epochs + self.lesson.sizes["val"]
         told = f"teacher's answers: {self.describe()}, in {self.store.directory}"
         if missing:
@@ -263,80 +266,32 @@ class CachedTeacher(Teacher):
         return (time.perf_counter() - start) / len(images)
 
     def _compare(self) -> None:
-        """Work some answers out again."""
+        """Work a few answers of one split and epoch out again."""
         assert self.store is not None
-        planes = [(split, epoch) for split, epoch in self._places() if self.validate]
         chances = np.random.default_rng()
-        if not planes:
+        places = [place for place in self._places() if self.store.plane(*place).written().any()]
+        if not (places and self.validate):
             return
-        split, epoch = planes[chances.integers(len(planes))]
-        plane, layout = self._plane(split, epoch), self.layouts[split]
-        there = plane.written().nonzero()[0]
-        rows = chances.permutation(there)[: self.validate]
-        kept, whole = plane.read(rows)
-        rows, kept = rows[whole], {name: values[whole] for name, values in kept.items()}
-        wrong, place = 0, 0
-        for batch in self.lesson.batches(split, epoch, torch.from_numpy(rows), self._device):
-            chosen = slice(place, place := place + len(batch.images))
-            fresh = layout.encode(self.network(batch.images))
-            wrong += differing({name: values[chosen] for name, values in kept.items()}, fresh, layout, self.lesson)
+        split, epoch = places[chances.integers(len(places))]
+        plane = self._plane(split, epoch)
+        rows = np.sort(chances.permutation(plane.written().nonzero()[0])[: self.validate])
+        images = self.lesson.batches(split, epoch, torch.from_numpy(rows), self._device)
+        precise = self.lesson.precision.startswith("32")
+        wrong = disagreeing(plane, rows, self.network, images, self.layouts[split], precise)
         if wrong:
+            key = self.store.directory.name
             raise SettingError(
-                f"teaching.dir={self.root}: {wrong} of {len(rows)} answers in {self.store.directory.name} are not what "
-                f"the teacher says now; delete them with `python scripts/cache_teacher.py prune "
-                f"{self.store.directory.name} --dir {self.root}`"
+                f"teaching.dir={self.root}: {wrong} of {len(rows)} answers in {key} are not what the teacher says now; "
+                f"delete them with `python scripts/cache_teacher.py prune {key} --dir {self.root}`"
             )
 
     def _places(self) -> list[tuple[SplitName, int]]:
-        """Splits and epochs of which there are answers."""
-        assert self.store is not None
-        epochs: list[tuple[SplitName, int]] = [("train", epoch) for epoch in range(self.lesson.distinct_epochs)]
-        return [place for place in (*epochs, ("val", 0)) if self.store.plane(*place).written().any()]  # type: ignore[misc]
+        """All splits and epochs that this run may ask about."""
+        return [*(("train", epoch) for epoch in range(self.lesson.distinct_epochs)), ("val", 0)]
 
     @property
     def _device(self) -> torch.device:
         return next((p.device for p in self.network.parameters()), torch.device("cpu"))
-
-
-def differing(kept: dict[str, np.ndarray], fresh: dict[str, np.ndarray], layout: Layout, lesson: Lesson) -> int:
-    """How many samples' kept answers are not those of now, beyond what rounding and another batch or device explain."""
-    few_bits = layout.dtype != "float32" or not lesson.precision.startswith("32")
-    tolerance = 0.05 if few_bits else 1e-3
-    device = torch.device("cpu")
-    said = [layout.decode(rows, device) for rows in (kept, fresh)]
-    values = [o.logits if o.top_k is None else o.top_k.values for o in said]
-    bad = (values[0] - values[1]).abs().amax(1) > tolerance * values[1].abs().amax(1).clamp_min(1)
-    for name, _ in layout.features:
-        theirs, ours = (o.features[name].flatten(1) for o in said)
-        bad |= (theirs - ours).abs().amax(1) > tolerance * ours.abs().amax(1).clamp_min(1e-3)
-    return int(bad.sum())
-
-
-def in_bytes(count: float) -> str:
-    """'19.3 MB'."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000 or unit == "GB":
-            break
-        count /= 1000
-    return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
-
-
-def _check_sparse(method: Method, name: str, layout: Layout) -> None:
-    kept = f"teaching.top_k={layout.top_k}: "
-    if not method.accepts_top_k:
-        raise SettingError(f"{kept}{name} needs all logits; leave teaching.top_k=null")
-    if method.standardize_logits:
-        raise SettingError(f"{kept}logits cannot be standardised without all of them; leave teaching.top_k=null")
-    if "temperature" in method.schedules:
-        raise SettingError(f"{kept}the temperature of {name} follows a schedule, and the others' mass is known at "
-                           "a few only; leave teaching.top_k=null")  # fmt: skip
-    temperature = float(getattr(method, "temperature", 1.0))
-    if temperature not in layout.temperatures:
-        known = ", ".join(f"{t:g}" for t in layout.temperatures)
-        raise SettingError(
-            f"teaching.temperatures=[{known}]: the temperature of {name} is {temperature:g}, where the mass of the "
-            "classes that are not kept is not known; add it"
-        )
 
 
 def _first_process() -> bool:

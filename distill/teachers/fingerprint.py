@@ -49,11 +49,11 @@ def key(about: dict[str, Any]) -> str:
 
 
 def weights(network: Network) -> str:
-    """Of every parameter and buffer, those that no checkpoint holds too: statistics, an exported program's constants."""
+    """Of every parameter and buffer, also of those that no checkpoint holds, such as mean and standard deviation."""
     hasher = hashlib.sha256()
     for name, tensor in sorted([*network.named_parameters(), *network.named_buffers()]):
         hasher.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        hasher.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        hasher.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return hasher.hexdigest()[:16]
 
 
@@ -74,7 +74,7 @@ def split(images: Split | Stream) -> str:
     hasher.update(images.targets.numpy().tobytes())
     if isinstance(images, Split):
         hasher.update(f"{tuple(images.images.shape)}".encode())
-        hasher.update(images.images.contiguous().view(-1).numpy())
+        hasher.update(images.images.contiguous().view(-1).numpy().data)
         return hasher.hexdigest()[:16]
     hasher.update(f"{images.resize} {images.skip} {getattr(images.source, 'version', '')}".encode())
     for index in np.linspace(0, len(images) - 1, SAMPLED).astype(int).tolist():

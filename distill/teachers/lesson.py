@@ -61,7 +61,7 @@ class Lesson:
         return epoch % self.replay if self.replay else epoch
 
     @property
-    def sizes(self) -> dict[SplitName, int]:
+    def sizes(self) -> dict[str, int]:
         """Samples in each split, of which the student may see fewer."""
         return {"train": len(self.source.train), "val": len(self.source.val)}
 

@@ -123,3 +123,11 @@ def checksums(rows: Rows) -> npt.NDArray[np.uint32]:
         before = sums or [0] * len(array)
         sums = [zlib.crc32(data[i * size : (i + 1) * size], before[i]) for i in range(len(array))]
     return np.array([value or 1 for value in sums], dtype=np.uint32)
+
+
+def in_bytes(count: float) -> str:
+    """'19.3 MB'."""
+    if count < 1000:
+        return f"{count:.0f} B"
+    unit = next((unit for unit in ("kB", "MB") if (count := count / 1000) < 1000), None)
+    return f"{count:.1f} {unit}" if unit else f"{count / 1000:.1f} GB"

@@ -4,18 +4,20 @@
     DIR/KEY/train/epoch0003/000.logits.npy       (rows, classes): the first shard of one epoch's answers
     DIR/KEY/train/epoch0003/000.checksums.npy    (rows,) uint32: CRC-32 of each row, 0 where there is none yet
 
-A row is written before its checksum, and counts only where the two agree. So nothing else is needed for what goes wrong:
-a run that is killed or a full disk leaves rows missing, a damaged row is one that is missing, and processes that fill
-the same cache at once write the same rows.
+A row is written before its checksum, and counts only where the two agree. Nothing else is needed for what goes wrong: a
+run that is killed or a full disk leaves rows missing, a damaged row is a missing one, and processes that fill the same
+cache at once write the same rows.
 """
 
+import contextlib
+import errno
 import io
 import json
 import logging
 import mmap
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -67,7 +69,7 @@ class ArrayFile:
             for i, row in enumerate(rows.tolist()):
                 file.seek(len(self._header) + row * size)
                 if file.write(data[i * size : (i + 1) * size]) != size:
-                    raise OSError(28, "No space left on device", str(self.path))
+                    raise OSError(errno.ENOSPC, "No space left on device", str(self.path))
 
     def read_ahead(self) -> None:
         """Have the system read the file while something else is done."""
@@ -97,10 +99,8 @@ class ArrayFile:
             with temporary.open("wb") as file:
                 file.write(self._header)
                 file.truncate(len(self._header) + self.rows * self.field.row_bytes)
-            try:
+            with contextlib.suppress(FileExistsError):
                 os.link(temporary, self.path)
-            except FileExistsError:
-                pass
         finally:
             temporary.unlink(missing_ok=True)
         self.array()
@@ -120,11 +120,11 @@ class Plane:
         self.shard_rows = max(1, SHARD_BYTES // max(1, *(field.row_bytes for field in fields)))
         self.files = [
             {
-                field.name: ArrayFile(directory / f"{number:03d}.{field.name}.npy", field, min(self.shard_rows, rows - start))
+                field.name: ArrayFile(directory / f"{n:03d}.{field.name}.npy", field, size)
                 for field in (*fields, CHECKSUMS)
             }
-            for number, start in enumerate(range(0, rows, self.shard_rows))
-        ]  # fmt: skip
+            for n, size in enumerate(self._sizes())
+        ]
         self._names = [field.name for field in fields]
         self._trusted = np.zeros(rows, dtype=bool)
         self._warned = False
@@ -178,6 +178,10 @@ class Plane:
             for file in files.values():
                 file.read_ahead()
 
+    def _sizes(self) -> list[int]:
+        """Rows in each shard."""
+        return [min(self.shard_rows, self.rows - start) for start in range(0, self.rows, self.shard_rows)]
+
     def _by_shard(self, rows: Numbers) -> Iterator[tuple[int, Numbers]]:
         """Shards, and which of the rows lie in each."""
         shards = rows // self.shard_rows
@@ -188,10 +192,9 @@ class Plane:
         files = self.files[shard]
         arrays = {name: file.array() for name, file in files.items()}
         if any(array is None for array in arrays.values()):
-            empty = {
-                name: np.zeros((len(rows), *files[name].field.shape), files[name].field.dtype) for name in self._names
-            }
-            return empty, np.zeros(len(rows), dtype=bool)  # fmt: skip
+            fields = [files[name].field for name in self._names]
+            empty = {field.name: np.zeros((len(rows), *field.shape), field.dtype) for field in fields}
+            return empty, np.zeros(len(rows), dtype=bool)
         # Copies, past numpy's subclass of memory maps, which is slow at small things.
         found = {name: np.asarray(arrays[name])[rows] for name in self._names}
         trusted = self._trusted[shard * self.shard_rows :]
@@ -218,8 +221,8 @@ class Manifest:
 
     key: str
     asked: dict[str, Any]
-    fields: dict[str, tuple[Field, ...]]
-    rows: dict[str, int]
+    fields: Mapping[str, tuple[Field, ...]]
+    rows: Mapping[str, int]
 
 
 class Store:
