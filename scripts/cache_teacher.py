@@ -1,4 +1,4 @@
-"""`python scripts/cache_teacher.py [OVERRIDES]`: fill a teacher's cache ahead of training; or list|verify|prune caches."""
+"""`python scripts/cache_teacher.py [OVERRIDES]`: fill a teacher's cache ahead of training. Also list, verify, prune."""
 
 from distill.cli import cache_teacher
 

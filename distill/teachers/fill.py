@@ -35,8 +35,8 @@ Asked = tuple[SplitName, int, Batch]
 def fill_cache(config: DictConfig, directory: Path) -> None:
     """Have the teacher of a run answer all that the run would ask, in as many processes as the trainer asks for.
 
-    A teacher without a checkpoint is trained first, as the run would train it, and saved to the directory. What is there
-    already is not asked again.
+    A teacher without a checkpoint is trained first, as the run would train it, and saved to the directory. What was
+    answered before is not asked again.
 
     Raises:
         SettingError: a setting cannot work, or the disk is full.
@@ -55,7 +55,9 @@ def fill_cache(config: DictConfig, directory: Path) -> None:
 
 def fill_as_one_of_many(directory: Path) -> None:
     """One process of several, for the run whose config.yaml lies in `directory`."""
-    if os.environ["RANK"] != "0":
+    if os.environ["RANK"] == "0":
+        log_to(directory / "cache_teacher.log")
+    else:
         logging.disable()
         warnings.simplefilter("ignore")
     fill(prepare(load_config(directory, "run"), directory))
@@ -138,8 +140,8 @@ class Filling(pl.LightningModule):
             self._bar.add_task("answers", total=self._total)
             self._bar.start()
 
-    def predict_step(self, asked: Asked, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """One batch."""
+    def predict_step(self, asked: Asked, batch_idx: int, dataloader_idx: int = 0) -> int:
+        """One batch; gives its size."""
         split, epoch, batch = asked
         self.teacher.attend(split, epoch)
         self.teacher(batch)
@@ -152,6 +154,7 @@ class Filling(pl.LightningModule):
             1, self._total
         ):
             print(f"answers   {min(1.0, self._done / max(1, self._total)):.0%}", flush=True)
+        return len(batch.images)
 
     def on_predict_end(self) -> None:
         """Close the bar."""
