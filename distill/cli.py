@@ -42,6 +42,13 @@ def _export(config: DictConfig) -> None:
     one_line_errors(lambda: export_run(config))
 
 
+@hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="cache_teacher")
+def _cache_teacher(config: DictConfig) -> None:
+    from distill.teachers.fill import fill_cache
+
+    one_line_errors(lambda: fill_cache(config, Path(HydraConfig.get().runtime.output_dir)))
+
+
 def train() -> None:
     """`python train.py`, `distill-train`."""
     if any(argument.startswith("show=") for argument in sys.argv[1:]):
@@ -57,6 +64,15 @@ def evaluate() -> None:
 def export() -> None:
     """`python scripts/export.py run=DIR format=onnx`, `distill-export`."""
     one_line_errors(_export)
+
+
+def cache_teacher() -> None:
+    """`python scripts/cache_teacher.py [OVERRIDES]`, or `list`, `verify`, `prune`; `distill-cache-teacher`."""
+    if sys.argv[1:2] and sys.argv[1] in ("list", "verify", "prune"):
+        from distill.teachers.commands import main
+
+        sys.exit(one_line_errors(lambda: main(sys.argv[1:])))
+    one_line_errors(_cache_teacher)
 
 
 def compare() -> None:

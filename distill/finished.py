@@ -43,7 +43,7 @@ def load_run(directory: Path) -> FinishedRun:
     answering = teacher
     for name in (*run.assistants, "student"):
         method = build.method(config.method)
-        taught_by = build.teacher(config.teaching, answering) if method.needs_teacher else None
+        taught_by = run.teacher(answering) if method.needs_teacher else None
         answering = _deployed(run, name, taught_by, method)
     return FinishedRun(run, networks | {"student": answering})
 

@@ -28,8 +28,9 @@ from distill.models import cost
 from distill.models.network import Network
 from distill.report import Results, StageResult, write_report
 from distill.seeding import seed_torch
-from distill.settings import DataSettings, RunSettings, TrainerSettings, read
+from distill.settings import DataSettings, RunSettings, TeachingSettings, TrainerSettings, read
 from distill.stage import Record, Stage
+from distill.teachers import Lesson, Teacher
 
 log = logging.getLogger("distill")
 
@@ -77,6 +78,23 @@ class Run:
             return build.option("model", self.config.chain[int(role.removeprefix("assistant")) - 1], "chain")
         return self.config["student" if role.startswith("generation") else role]  # type: ignore[no-any-return]
 
+    def teacher(self, network: Network) -> Teacher:
+        """Where the answers of the teacher's network come from."""
+        config = self.config
+        data = read(config.data, "data", DataSettings)
+        lesson = Lesson(
+            source=self.source,
+            samples=self.samples,
+            augment=build.augment(config.data),
+            seed=config.seed if data.augment_seed is None else data.augment_seed,
+            epochs=config.trainer.max_epochs,
+            replay=read(config.teaching, "teaching", TeachingSettings).epochs,
+            batch_size=data.batch_size,
+            precision=str(config.trainer.get("precision", "32-true")),
+            workers=data.workers or 0,
+        )
+        return build.teacher(config.teaching, network, lesson)
+
     def stage(self, name: str) -> Stage:
         """The stage of this name."""
         everything = torch.arange(len(self.source.train))
@@ -112,7 +130,7 @@ def run(config: DictConfig, directory: Path) -> float | None:
     processes = processes_to_start(trainer)
     write_text(directory / "config.yaml", HEADING + OmegaConf.to_yaml(config, resolve=True))
     networks = preflight.check_networks(prepared)
-    build.teacher(config.teaching, prepared.network("teacher"))
+    prepared.teacher(prepared.network("teacher")).check(build.method(config.method))
     if settings.preflight:
         preflight.examine(prepared, networks, trainer)
     if settings.preflight == "only":
@@ -196,7 +214,7 @@ def distill(prepared: Run, name: str, answering: Network) -> tuple[Network, Reco
     network = prepared.network(name)
     seed_torch(config.seed, "method", "weights")
     method = build.method(config.method)
-    teacher = build.teacher(config.teaching, answering) if method.needs_teacher else None
+    teacher = prepared.teacher(answering) if method.needs_teacher else None
     return prepared.stage(name).train(network, teacher, method)
 
 
