@@ -30,9 +30,9 @@ def test_each_is_taught_by_the_one_before(tmp_path: Path, monkeypatch: pytest.Mo
     taught: list[tuple[str, str]] = []
     build_teacher = pipeline.build.teacher
 
-    def spy(config: DictConfig, network: pipeline.Network) -> object:
+    def spy(config: DictConfig, network: pipeline.Network, lesson: object) -> object:
         taught.append((network.name, str(int(sum(p.double().sum().item() for p in network.parameters()) * 1e6))))
-        return build_teacher(config, network)
+        return build_teacher(config, network, lesson)
 
     config = composed("chain=[mlp]", "generations=2", "method=simkd", "method.simkd.teacher_layers=[embedding]",
                       "method.simkd.student_layers=[embedding]")  # fmt: skip
