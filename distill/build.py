@@ -28,8 +28,16 @@ from distill.models.network import Network
 from distill.models.preprocessing import preprocessing_of
 from distill.module import OptimizerFactory
 from distill.schedules import Schedule
-from distill.settings import DataSettings, MethodSettings, NetworkSettings, TrainerSettings, read, without
-from distill.teachers import Teacher
+from distill.settings import (
+    DataSettings,
+    MethodSettings,
+    NetworkSettings,
+    TeachingSettings,
+    TrainerSettings,
+    read,
+    without,
+)
+from distill.teachers import Lesson, Teacher
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +123,8 @@ def network(config: DictConfig, where: str, data: ImageSource, statistics: Stati
     try:
         if own.checkpoint is not None:
             log.info(load_weights(backbone, own.checkpoint).summary())
-        return Network(backbone, name=own.name, mean=mean, std=std, size=own.size or pretrained.size)
+        trained = pretrained.trained or own.checkpoint is not None or own.max_epochs == 0
+        return Network(backbone, name=own.name, mean=mean, std=std, size=own.size or pretrained.size, trained=trained)
     except CheckpointError as error:
         raise SettingError(f"{where}.checkpoint: {error}") from error
     except SettingError as error:
@@ -175,9 +184,10 @@ def schedule(config: DictConfig) -> Schedule:
     return cast(Schedule, instantiate(config, "scheduler", Callable))  # type: ignore[arg-type]
 
 
-def teacher(config: DictConfig, answering: Network) -> Teacher:
-    """Where the teacher's answers come from, for a network that answers."""
-    return instantiate(config, "teaching", Teacher, network=answering)
+def teacher(config: DictConfig, answering: Network, lesson: Lesson) -> Teacher:
+    """Where the teacher's answers come from, for a network that answers and what it is shown."""
+    node = without(config, TeachingSettings)
+    return instantiate(node, "teaching", Teacher, network=answering, lesson=lesson)
 
 
 def callbacks(config: DictConfig, checkpoints: Path) -> list[pl.Callback]:

@@ -27,8 +27,7 @@ def check_node(config: DictConfig, where: str, target: Any, given: Collection[st
     Raises:
         SettingError: the first key that is unknown, missing or of a wrong type.
     """
-    for name in sorted(OmegaConf.missing_keys(config)):
-        raise SettingError(f"{join(where, name)} is not set: give {join(where, name)}=VALUE")
+    check_given(config, where)
     values: Any = OmegaConf.to_container(config, resolve=True)
     parameters = parameters_of(target)
     named = {name for name, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
@@ -45,10 +44,19 @@ def check_node(config: DictConfig, where: str, target: Any, given: Collection[st
         raise SettingError(f"{join(where, missing[0])} is not set: give {join(where, missing[0])}=VALUE")
 
 
+def check_given(config: DictConfig, where: str) -> None:
+    """Raise SettingError for the first value that is left to the user and not given."""
+    for name in sorted(OmegaConf.missing_keys(config)):
+        raise SettingError(f"{join(where, name)} is not set: give {join(where, name)}=VALUE")
+
+
 def check_value(where: str, value: Any, hint: Any) -> None:
     """Raise SettingError unless the value is of the hinted type."""
+    accepted = {hint, *typing.get_args(hint)}
     try:
         check_type(value, hint)
+        if isinstance(value, bool) and accepted & {int, float} and bool not in accepted:
+            raise TypeCheckError("Python counts True among the numbers; nobody who writes it means one")
     except TypeCheckError:
         raise SettingError(f"{where}={value!r}: must be {_described(hint)}") from None
 

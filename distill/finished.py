@@ -35,7 +35,7 @@ def load_run(directory: Path) -> FinishedRun:
         raise SettingError(f"run={directory}: not finished; go on with `python train.py resume={directory}`")
     run = prepare(config, directory)
     teacher = run.network("teacher")
-    if config.teacher.checkpoint is None:
+    if not teacher.trained:
         load_weights(teacher.backbone, directory / "teacher.safetensors")
     networks = {"teacher": teacher}
     if config.baseline:
@@ -43,7 +43,7 @@ def load_run(directory: Path) -> FinishedRun:
     answering = teacher
     for name in (*run.assistants, "student"):
         method = build.method(config.method)
-        taught_by = build.teacher(config.teaching, answering) if method.needs_teacher else None
+        taught_by = run.teacher(answering) if method.needs_teacher else None
         answering = _deployed(run, name, taught_by, method)
     return FinishedRun(run, networks | {"student": answering})
 

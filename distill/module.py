@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import pytorch_lightning as pl
 import torch
@@ -125,7 +125,7 @@ class DistillModule(pl.LightningModule):
     def training_step(self, loaded: Sequence[Tensor], batch_idx: int) -> Tensor:
         """The total loss of one batch; its terms and measurements go to the running means."""
         batch = Batch(*loaded)
-        answers = self.teacher(batch) if self.teacher is not None else None
+        answers = self._ask("train", self.current_epoch, batch)
         outputs: Outputs = self.student(batch.images)
         terms: dict[str, Tensor] = self.method(outputs, answers, batch)
         loss = torch.stack(list(terms.values())).sum()
@@ -146,7 +146,7 @@ class DistillModule(pl.LightningModule):
     def validation_step(self, loaded: Sequence[Tensor], batch_idx: int) -> None:
         """Accuracy on the validation split; agreement and KL with the teacher where there is one."""
         batch = Batch(*loaded)
-        answers = self.teacher(batch) if self.teacher is not None else None
+        answers = self._ask("val", 0, batch)
         outputs: Outputs = self.deployed(batch.images)
         values = _measure(outputs, answers, batch)
         values.pop("teacher_entropy", None)
@@ -155,17 +155,27 @@ class DistillModule(pl.LightningModule):
             values["kl"] = kl_divergence(outputs.logits, answers.logits)
         for name, value in values.items():
             if name not in self._validation:
-                self._validation[name] = MeanMetric().to(self.device)
+                # NaN becomes NaN: kept, where the default leaves it out and 'disable' forgets the weights.
+                self._validation[name] = MeanMetric(nan_strategy=float("nan")).to(self.device)
             self._validation[name].update(value, weight=len(batch.images))
+
+    def _ask(self, split: Literal["train", "val"], epoch: int, batch: Batch) -> Outputs | None:
+        if self.teacher is None:
+            return None
+        self.teacher.attend(split, epoch)
+        answers: Outputs = self.teacher(batch)
+        return answers
 
     # ---------------------------------------------------------------------------------------------- logging
 
-    def on_train_epoch_start(self) -> None:
-        """What random layers draw is a function of the epoch alone, so that a restart draws the same."""
-        seed_torch(self.seed, "epoch", self.current_epoch, self.global_rank)
-
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Weights and temperatures that follow a schedule move with the share of steps done."""
+        """Weights and temperatures that follow a schedule move with the share of steps done.
+
+        What random layers draw is a function of the epoch alone, so that a restart draws the same. Seeded here and not
+        when the epoch starts: a DataLoader draws too as it begins, and after a restart it begins sooner.
+        """
+        if batch_idx == 0:
+            seed_torch(self.seed, "epoch", self.current_epoch, self.global_rank)
         self.method.set_progress(self.global_step / self._total_steps)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -265,9 +275,10 @@ def _measure(outputs: Outputs, answers: Outputs | None, batch: Batch) -> dict[st
         targets = batch.targets if batch.targets.dtype == torch.long else batch.targets.argmax(1)
         values = {"accuracy": (chosen == targets).float().mean()}
         if answers is not None:
-            log_p = answers.logits.float().log_softmax(1)
-            values["agreement"] = (chosen == answers.logits.argmax(1)).float().mean()
-            values["teacher_entropy"] = -(log_p.exp() * log_p).sum(1).mean()
+            values["agreement"] = (chosen == answers.likeliest()).float().mean()
+            if answers.top_k is None:
+                log_p = answers.logits.float().log_softmax(1)
+                values["teacher_entropy"] = -(log_p.exp() * log_p).sum(1).mean()
     return values
 
 

@@ -3,11 +3,11 @@
 import dataclasses
 import typing
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 
-from distill.checking import check_value, join, located
+from distill.checking import check_given, check_value, join, located
 from distill.errors import SettingError
 
 T = TypeVar("T")
@@ -20,6 +20,8 @@ class RunSettings:
     seed: int = 0
     baseline: bool = True
     resume: str | None = None
+    preflight: bool | Literal["only"] = True
+    show: Literal["layers", "all_layers"] | None = None
     chain: list[str] = dataclasses.field(default_factory=list)
     generations: int = 1
 
@@ -37,6 +39,7 @@ class DataSettings:
     batch_size: int
     student_fraction: float
     augment: dict[str, Any]
+    augment_seed: int | None = None
     workers: int | None = None
     mean: list[float] | None = None
     std: list[float] | None = None
@@ -60,10 +63,10 @@ class NetworkSettings:
     size: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("max_epochs", "size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name}={value}: must be 1 or more")
+        if self.max_epochs < 0:
+            raise ValueError(f"max_epochs={self.max_epochs}: must be 1 or more, or 0 to use the network as it is")
+        if self.size is not None and self.size < 1:
+            raise ValueError(f"size={self.size}: must be 1 or more")
 
 
 @dataclass(frozen=True)
@@ -75,10 +78,21 @@ class MethodSettings:
 
 
 @dataclass(frozen=True)
+class TeachingSettings:
+    """What every way of teaching takes, beside what its own file in configs/teaching/ sets."""
+
+    epochs: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.epochs is not None and self.epochs < 1:
+            raise ValueError(f"epochs={self.epochs}: must be 1 or more, or null for images that are new in each epoch")
+
+
+@dataclass(frozen=True)
 class TrainerSettings:
     """What configs/trainer/ sets beside the arguments of pytorch_lightning.Trainer."""
 
-    progress: bool | typing.Literal["auto"] = "auto"
+    progress: bool | Literal["auto"] = "auto"
     max_epochs: int = 1
 
     def __post_init__(self) -> None:
@@ -90,8 +104,9 @@ def read(config: DictConfig, where: str, cls: type[T]) -> T:
     """The framework's own keys of a node.
 
     Raises:
-        SettingError: a value of a wrong type or out of range.
+        SettingError: a value that is not given, of a wrong type or out of range.
     """
+    check_given(config, where)
     values: Any = OmegaConf.to_container(config, resolve=True)
     chosen = {name: values[name] for name in _names(cls) if name in values}
     hints = typing.get_type_hints(cls)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from distill.losses.arguments import Arguments, Options, check_logits, check_open_interval, check_temperature
-from distill.losses.autograd import Terms, WeightedSum
+from distill.losses.autograd import Terms, by_best_means
 from distill.losses.compiled import compiled_sum
 from distill.losses.engine import Job, as_rows, terms, working_dtype
 from distill.losses.formulas import (
@@ -148,7 +148,7 @@ def _measure(formula: Formula, student: Tensor, teacher: Teacher, options: Optio
     if a.teacher_is == "logits" and not (_learned(temperature) or _learned(weights)):
         if torch.compiler.is_compiling():
             return compiled_sum(job, a.student, a.teacher, a.class_dim)
-        return WeightedSum.apply(a.student, a.teacher, job, a.class_dim)  # type: ignore[no-any-return]
+        return by_best_means(job, a.student, a.teacher, a.class_dim)
     rows = _terms(a, job, by_row=True)
     return (rows if weights is None else rows * weights).sum() * scale
 
@@ -214,8 +214,9 @@ def _normalised(a: Arguments, weights: Tensor | None) -> tuple[float, Tensor | N
     if a.reduction == "positionmean" and weights is not None:
         total = weights.sum()
         return 1.0, weights / torch.where(total > 0, total, 1)
-    sizes = {"mean": a.student.shape, "batchmean": a.student.shape[:1], "positionmean": a.positions}
-    return 1 / max(1, sizes[a.reduction].numel()), weights
+    if a.reduction == "batchmean":
+        return 1 / max(1, a.student.shape[0]), weights
+    return 1 / max(1, (a.student.shape if a.reduction == "mean" else a.positions).numel()), weights
 
 
 def _terms(a: Arguments, job: Job, *, by_row: bool) -> Tensor:

@@ -98,9 +98,7 @@ class _Chunked(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():
-            raise RuntimeError(
-                "linear_divergence is differentiable once; for create_graph=True use the dense divergence"
-            )
+            raise RuntimeError("linear_divergence is differentiable once; create_graph=True needs the dense way")
         made = ctx.saved_tensors
         return (*(None if g is None else (g * grad).to(d) for g, d in zip(made, ctx.dtypes, strict=True)), None)
 

@@ -64,13 +64,15 @@ def reliability_diagrams(results: Results) -> Figure:
     """How often each network is right when it says how sure it is; below, how often it says so."""
     figure = Figure(figsize=(3.4 * len(results.stages), 4.2), layout="constrained")
     panels = figure.subplots(2, len(results.stages), squeeze=False, sharex=True, height_ratios=[3, 1], sharey="row")
-    edges = (torch.arange(CALIBRATION_BINS) + 0.5) / CALIBRATION_BINS
+    centres = ((torch.arange(CALIBRATION_BINS) + 0.5) / CALIBRATION_BINS).tolist()
     for (stage, result), upper, lower in zip(results.stages.items(), panels[0], panels[1], strict=True):
         accuracy, _, count = reliability(result.logits, results.targets)
         upper.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle=":")
-        upper.bar(edges, accuracy.nan_to_num(0), width=0.9 / CALIBRATION_BINS, color=COLOURS[stage])
+        upper.bar(centres, accuracy.nan_to_num(0).tolist(), width=0.9 / CALIBRATION_BINS, color=COLOURS[stage])
         upper.set_title(f"{stage}\ncalibration error {result.scores.ece:.3f}", **TITLE)
-        lower.bar(edges, count / count.sum(), width=0.9 / CALIBRATION_BINS, color=COLOURS[stage], alpha=0.5)
+        lower.bar(
+            centres, (count / count.sum()).tolist(), width=0.9 / CALIBRATION_BINS, color=COLOURS[stage], alpha=0.5
+        )
         lower.set_xlabel("confidence")
         for axes in (upper, lower):
             _plain(axes)

@@ -1,11 +1,12 @@
 """Where the teacher's answers come from."""
 
 from collections.abc import Iterable
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import nn
 
+from distill.methods import Method
 from distill.models.network import Network
 from distill.types import Batch, Outputs
 
@@ -48,6 +49,11 @@ class Teacher(nn.Module):
 
     def remember(self, memory: dict[str, Any]) -> None:
         """As `memory` gave it."""
+    def check(self, method: Method) -> None:
+        """Before anything is trained: SettingError if the method needs answers that are not to be had here."""
+
+    def attend(self, split: Literal["train", "val"], epoch: int) -> None:
+        """What is asked next is of this split, as `epoch` shows it. For those who remember their answers."""
 
     def train(self, mode: bool = True) -> Self:
         """Stays in evaluation mode, whatever Lightning asks for."""

@@ -1,0 +1,71 @@
+"""Each mistake gives one line that says what to change."""
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from distill.cli import CONFIGS, one_line_errors
+from distill.errors import SettingError, explain, suggestion
+
+
+def test_a_close_name_is_suggested_else_all_are_listed() -> None:
+    assert suggestion("temprature", ["weight", "temperature"]) == "; did you mean temperature?"
+    assert suggestion("zzz", ["weight", "alpha"]) == "; known: alpha, weight"
+    assert suggestion("zzz", []) == "; known: none"
+    # What all names share is no likeness.
+    known = ["method.kd.temperature", "method.kd.weight"]
+    assert suggestion("method.kd.wieght", known) == "; did you mean method.kd.weight?"
+    assert suggestion("method.kd.alpha", known) == "; known: method.kd.temperature, method.kd.weight"
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("method.kd.temprature=2", "method.kd.temprature is not a setting; did you mean method.kd.temperature?"),
+        ("sead=2", "sead is not a setting; did you mean seed?"),
+        ("trainer.max_epoch=2", "trainer.max_epoch is not a setting; did you mean trainer.max_epochs?"),
+        ("method=kdd", "method=kdd: there is no configs/method/kdd.yaml; did you mean kd?"),
+        ("model@student=cnn5", "model=cnn5: there is no configs/model/cnn5.yaml; did you mean cnn4?"),
+        ("logger=wandb", "logger=wandb: there is no configs/logger/wandb.yaml; known: none, tensorboard"),
+        ("trainer=ddpp", "trainer=ddpp: there is no configs/trainer/ddpp.yaml; did you mean ddp?"),
+        ("seed=[1", "seed=[1: cannot be read; write NAME=VALUE, and quotes around values with special characters"),
+        ("seed", "seed: cannot be read; write NAME=VALUE, and quotes around values with special characters"),
+    ],
+)
+def test_hydras_errors_are_one_line(override: str, line: str) -> None:
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        with pytest.raises((HydraException, OmegaConfBaseException)) as caught:
+            compose("train", [override])
+        assert explain(caught.value) == line
+
+
+def test_a_value_that_must_be_given() -> None:
+    config = OmegaConf.create({"data": {"path": "???"}})
+    with pytest.raises(MissingMandatoryValue) as caught:
+        _ = config.data.path
+    assert explain(caught.value) == "data.path is not set: give data.path=VALUE"
+
+
+def test_our_own_errors_are_said_as_they_are() -> None:
+    assert explain(SettingError("seed=-1: must be zero or more")) == "seed=-1: must be zero or more"
+
+
+def test_a_mistake_ends_with_status_2_and_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def fail() -> None:
+        raise SettingError("seed=-1: must be zero or more")
+
+    with pytest.raises(SystemExit) as caught:
+        one_line_errors(fail)
+    assert caught.value.code == 2
+    assert capsys.readouterr() == ("", "error: seed=-1: must be zero or more\n")
+
+
+def test_a_fault_of_ours_keeps_its_traceback() -> None:
+    def fail() -> None:
+        raise KeyError("ours")
+
+    with pytest.raises(KeyError):
+        one_line_errors(fail)
+    assert one_line_errors(lambda: 3) == 3

@@ -1,0 +1,33 @@
+"""A reader never sees half a file."""
+
+from pathlib import Path
+
+import pytest
+
+from distill.files import write_atomically, write_text
+
+
+def test_it_makes_directories_and_leaves_nothing_beside(tmp_path: Path) -> None:
+    file = tmp_path / "a" / "b" / "page.html"
+    write_text(file, "naïve → ✓")
+    assert file.read_text(encoding="utf-8") == "naïve → ✓"
+    write_text(file, "again")
+    assert [path.name for path in file.parent.iterdir()] == ["page.html"]
+    assert file.read_text() == "again"
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    file = tmp_path / "summary.json"
+    write_text(file, "old")
+
+    def fail(path: Path) -> None:
+        assert path.parent == file.parent  # a rename must not cross file systems
+        assert path.suffix == ".json"
+        path.write_text("half of the n")
+        assert file.read_text() == "old"
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(file, fail)
+    assert file.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["summary.json"]
