@@ -13,14 +13,12 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from distill.errors import SettingError, explain
+from distill.files import CONFIGS
 
-_PACKAGE = Path(__file__).parent
 T = TypeVar("T")
 
 DEBUGGING = os.environ.get("HYDRA_FULL_ERROR") == "1"
 os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors on instead of printing them its own way
-
-CONFIGS = next(path for path in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if path.is_dir())
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="train")
@@ -44,6 +42,13 @@ def _export(config: DictConfig) -> None:
     one_line_errors(lambda: export_run(config))
 
 
+@hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="cache_teacher")
+def _cache_teacher(config: DictConfig) -> None:
+    from distill.teachers.fill import fill_cache
+
+    one_line_errors(lambda: fill_cache(config, Path(HydraConfig.get().runtime.output_dir)))
+
+
 def train() -> None:
     """`python train.py`, `distill-train`."""
     if any(argument.startswith("show=") for argument in sys.argv[1:]):
@@ -61,6 +66,15 @@ def export() -> None:
     one_line_errors(_export)
 
 
+def cache_teacher() -> None:
+    """`python scripts/cache_teacher.py [OVERRIDES]`, or `list`, `verify`, `prune`; `distill-cache-teacher`."""
+    if sys.argv[1:2] and sys.argv[1] in ("list", "verify", "prune"):
+        from distill.teachers.commands import main
+
+        sys.exit(one_line_errors(lambda: main(sys.argv[1:])))
+    one_line_errors(_cache_teacher)
+
+
 def compare() -> None:
     """`python scripts/compare.py DIR DIR ...`, `distill-compare`."""
     from distill.report.compare import main
@@ -71,11 +85,12 @@ def compare() -> None:
 def one_line_errors(command: Callable[[], T]) -> T:
     """A user's mistake ends in one line and exit status 2; HYDRA_FULL_ERROR=1 shows the traceback instead.
 
-    Around the commands for what Hydra finds, and around the work itself so that Hydra adds no lines of its own.
+    So does a loss that is not finite, which is a setting's fault too. Around the commands for what Hydra finds, and
+    around the work itself so that Hydra adds no lines of its own.
     """
     try:
         return command()
-    except (SettingError, HydraException, OmegaConfBaseException) as error:
+    except (SettingError, FloatingPointError, HydraException, OmegaConfBaseException) as error:
         if DEBUGGING:
             raise
         print(f"error: {explain(error, CONFIGS)}", file=sys.stderr)

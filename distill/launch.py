@@ -1,6 +1,7 @@
 """One process a device, on this machine: starts them, and says which one failed."""
 
 import logging
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ def launch(worker: Callable[[Path], None], directory: Path, processes: int) -> N
         min_nodes=1,
         max_nodes=1,
         nproc_per_node=processes,
+        run_id=uuid.uuid4().hex,
         rdzv_backend="c10d",
         rdzv_endpoint="127.0.0.1:0",
         local_addr="127.0.0.1",

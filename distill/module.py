@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import pytorch_lightning as pl
 import torch
@@ -31,8 +31,8 @@ ADAMW: OptimizerFactory = partial(torch.optim.AdamW, lr=1e-3)
 class DistillModule(pl.LightningModule):
     """Trains `student` to imitate `teacher` as `method` says; without a teacher, on labels alone.
 
-    The teacher is frozen, in evaluation mode, and no submodule of this module: it is in no optimizer, no checkpoint,
-    and no gradient reduction between processes.
+    The teacher is frozen, in evaluation mode, and no submodule of this module: it is in no optimizer, no gradient
+    reduction between processes, and, unless it moves (a moving average), no checkpoint.
 
     Args:
         student: maps (N, C, H, W) images to (N, classes) logits; trained, as are the method's projections.
@@ -85,6 +85,7 @@ class DistillModule(pl.LightningModule):
         self._validation: dict[str, MeanMetric] = {}
         self.method.accompany(self.student)
         if self.teacher is not None:
+            self.teacher.begin(self.student)
             self._connect(self.teacher, example, labels)
 
     def _connect(self, teacher: Teacher, example: Tensor | None, labels: Tensor | None) -> None:
@@ -124,7 +125,7 @@ class DistillModule(pl.LightningModule):
     def training_step(self, loaded: Sequence[Tensor], batch_idx: int) -> Tensor:
         """The total loss of one batch; its terms and measurements go to the running means."""
         batch = Batch(*loaded)
-        answers = self.teacher(batch) if self.teacher is not None else None
+        answers = self._ask("train", self.current_epoch, batch)
         outputs: Outputs = self.student(batch.images)
         terms: dict[str, Tensor] = self.method(outputs, answers, batch)
         loss = torch.stack(list(terms.values())).sum()
@@ -145,7 +146,7 @@ class DistillModule(pl.LightningModule):
     def validation_step(self, loaded: Sequence[Tensor], batch_idx: int) -> None:
         """Accuracy on the validation split; agreement and KL with the teacher where there is one."""
         batch = Batch(*loaded)
-        answers = self.teacher(batch) if self.teacher is not None else None
+        answers = self._ask("val", 0, batch)
         outputs: Outputs = self.deployed(batch.images)
         values = _measure(outputs, answers, batch)
         values.pop("teacher_entropy", None)
@@ -157,6 +158,13 @@ class DistillModule(pl.LightningModule):
                 # NaN becomes NaN: kept, where the default leaves it out and 'disable' forgets the weights.
                 self._validation[name] = MeanMetric(nan_strategy=float("nan")).to(self.device)
             self._validation[name].update(value, weight=len(batch.images))
+
+    def _ask(self, split: Literal["train", "val"], epoch: int, batch: Batch) -> Outputs | None:
+        if self.teacher is None:
+            return None
+        self.teacher.attend(split, epoch)
+        answers: Outputs = self.teacher(batch)
+        return answers
 
     # ---------------------------------------------------------------------------------------------- logging
 
@@ -171,7 +179,9 @@ class DistillModule(pl.LightningModule):
         self.method.set_progress(self.global_step / self._total_steps)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Log the terms of the last steps, every `log_every_n_steps`."""
+        """Let the teacher follow; log the terms of the last steps, every `log_every_n_steps`."""
+        if self.teacher is not None:
+            self.teacher.step(self.global_step)
         every: int = getattr(self.trainer, "log_every_n_steps", 0)
         if self.logger is not None and every and self.global_step % every == 0:
             means = {f"step/{name}": value for name, value in self._running.recent().items()}
@@ -194,12 +204,16 @@ class DistillModule(pl.LightningModule):
         self.history.append({"epoch": self.current_epoch + 1, **logged, **values})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The history goes along, so that a resumed run's curves are whole."""
+        """The history goes along, so that a resumed run's curves are whole; and a teacher that moves."""
         checkpoint["history"] = self.history
+        if self.teacher is not None and (memory := self.teacher.memory()):
+            checkpoint["teacher"] = memory
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """As `on_save_checkpoint` left it."""
         self.history = checkpoint["history"]
+        if self.teacher is not None and "teacher" in checkpoint:
+            self.teacher.remember(checkpoint["teacher"])
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation split's means, over all processes."""
@@ -261,9 +275,10 @@ def _measure(outputs: Outputs, answers: Outputs | None, batch: Batch) -> dict[st
         targets = batch.targets if batch.targets.dtype == torch.long else batch.targets.argmax(1)
         values = {"accuracy": (chosen == targets).float().mean()}
         if answers is not None:
-            log_p = answers.logits.float().log_softmax(1)
-            values["agreement"] = (chosen == answers.logits.argmax(1)).float().mean()
-            values["teacher_entropy"] = -(log_p.exp() * log_p).sum(1).mean()
+            values["agreement"] = (chosen == answers.likeliest()).float().mean()
+            if answers.top_k is None:
+                log_p = answers.logits.float().log_softmax(1)
+                values["teacher_entropy"] = -(log_p.exp() * log_p).sum(1).mean()
     return values
 
 

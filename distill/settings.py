@@ -22,10 +22,14 @@ class RunSettings:
     resume: str | None = None
     preflight: bool | Literal["only"] = True
     show: Literal["layers", "all_layers"] | None = None
+    chain: list[str] = dataclasses.field(default_factory=list)
+    generations: int = 1
 
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise ValueError(f"seed={self.seed}: must be zero or more")
+        if self.generations < 1:
+            raise ValueError(f"generations={self.generations}: must be 1 or more")
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class DataSettings:
     batch_size: int
     student_fraction: float
     augment: dict[str, Any]
+    augment_seed: int | None = None
     workers: int | None = None
     mean: list[float] | None = None
     std: list[float] | None = None
@@ -70,6 +75,17 @@ class MethodSettings:
 
     standardize_logits: bool = False
     schedules: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TeachingSettings:
+    """What every way of teaching takes, beside what its own file in configs/teaching/ sets."""
+
+    epochs: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.epochs is not None and self.epochs < 1:
+            raise ValueError(f"epochs={self.epochs}: must be 1 or more, or null for images that are new in each epoch")
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from distill.methods import Method
 from distill.models.network import Network
 from distill.module import DistillModule
 from distill.seeding import seed_torch
+from distill.settings import TeachingSettings, read
 from distill.teachers import Teacher
 
 log = logging.getLogger(__name__)
@@ -106,11 +107,14 @@ class Stage:
     def data(self) -> ImageDataModule:
         """The batches that it sees."""
         data = self.config.data
+        replay = read(self.config.teaching, "teaching", TeachingSettings).epochs
         return ImageDataModule(
             self.source,
             batch_size=data.batch_size,
             augment=build.augment(data),
             seed=self.config.seed,
+            augment_seed=data.get("augment_seed"),
+            replay=None if self.name == "teacher" else replay,
             samples=self.samples,
             workers=data.workers,
         )

@@ -5,10 +5,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from distill.data.augment import Augment
-from distill.data.order import Draw, EvaluationOrder, TrainingOrder
+from distill.data.order import Draw, EvaluationOrder, ListedOrder, TrainingOrder
 from distill.data.readers import ATTEMPTS, Decoded, MemoryReader, StreamReader
 from distill.data.source import Split
 from distill.data.stream import Stream
@@ -28,6 +29,7 @@ class Batches:
         seed: of the augmentation.
         device: where batches come into being.
         workers: processes that read a stream; 0 reads it in this one.
+        pool: (S,) int64, the samples that others are mixed with and replaced by; None: those of a training order.
 
     Raises:
         SettingError: while iterating, at an image that cannot be read, unless the stream skips those.
@@ -36,13 +38,14 @@ class Batches:
     def __init__(
         self,
         split: Split | Stream,
-        order: TrainingOrder | EvaluationOrder,
+        order: TrainingOrder | EvaluationOrder | ListedOrder,
         *,
         num_classes: int,
         augment: Augment | None = None,
         seed: int = 0,
         device: torch.device | None = None,
         workers: int = 0,
+        pool: Tensor | None = None,
     ) -> None:
         self.split = split
         self.order = order
@@ -52,7 +55,8 @@ class Batches:
         self.seed = seed
         self.device = device or torch.device("cpu")
         self.targets = split.targets.to(self.device)
-        pool = order.samples if isinstance(order, TrainingOrder) else torch.empty(0, dtype=torch.long)
+        if pool is None:
+            pool = order.samples if isinstance(order, TrainingOrder) else torch.empty(0, dtype=torch.long)
         if isinstance(split, Split):
             self.reader: MemoryReader | StreamReader = MemoryReader(
                 split.images.to(self.device), self.augment, seed, pool

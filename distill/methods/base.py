@@ -73,12 +73,15 @@ class Method(nn.Module):
     Attributes:
         taps: the layers whose outputs `imitate` finds in `features`, in this order.
         schedules: by attribute (`weight`, `temperature`, ...): a factor on its value over the run.
+        accepts_top_k: whether `imitate` asks `teacher.at(self.temperature)` instead of `teacher.logits`, and so can do
+            with the likeliest classes.
         standardize_logits: show `imitate` z-scored logits (2403.01427); the labels' cross-entropy sees them raw.
         needs_teacher: False for a method that works without one; its `forward` may then be given None.
     """
 
     taps: Taps = Taps()
     standardize_logits: bool = False
+    accepts_top_k: bool = False
     needs_teacher: bool = True
 
     def __init__(self, *, weight: float, label_weight: float) -> None:
@@ -147,7 +150,7 @@ class Method(nn.Module):
     def seen(self, outputs: Outputs) -> Outputs:
         """What `imitate` is shown of a network's outputs: precise features, and logits standardised if so set."""
         logits = standardize(outputs.logits) if self.standardize_logits else outputs.logits
-        return Outputs(logits, {name: precise(feature) for name, feature in outputs.features.items()})
+        return replace(outputs, logits=logits, features={n: precise(f) for n, f in outputs.features.items()})
 
 
 class Composite(Method):
@@ -232,8 +235,8 @@ def classes_of(batch: Batch) -> Tensor:
 
 def _frozen(outputs: Outputs) -> Outputs:
     features = {name: feature.detach() for name, feature in outputs.features.items()}
-    return Outputs(outputs.logits.detach(), features)
+    return replace(outputs, logits=outputs.logits.detach(), features=features)
 
 
 def _select(outputs: Outputs, names: tuple[str, ...]) -> Outputs:
-    return Outputs(outputs.logits, {name: outputs.features[name] for name in names})
+    return replace(outputs, features={name: outputs.features[name] for name in names})
