@@ -58,7 +58,9 @@ def test_both_networks_see_the_same_augmented_image_each_in_its_own_way(tmp_path
     batch: Batch = next(iter(stage.data().train_dataloader()))
     for part in (teacher.backbone, student.backbone):
         recorded(part).clear()
-    module.training_step(batch, 0)
+    trainer = build.trainer(run.config.trainer, logger=False, max_epochs=1, enable_checkpointing=False,
+                            limit_train_batches=1, limit_val_batches=0)  # fmt: skip
+    trainer.fit(module, datamodule=stage.data())
 
     plain = torch.from_numpy(pixels).permute(0, 3, 1, 2)[batch.indices].float() / 255
     assert not torch.allclose(batch.images, plain, atol=0.05)  # augmented indeed
