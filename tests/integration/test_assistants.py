@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from safetensors.torch import load_file
 
-from distill import pipeline
+from distill import pipeline, preflight
 from distill.errors import SettingError
 from distill.finished import load_run
 
@@ -30,9 +30,9 @@ def test_each_is_taught_by_the_one_before(tmp_path: Path, monkeypatch: pytest.Mo
     taught: list[str] = []
     build_teacher = pipeline.build.teacher
 
-    def spy(config: DictConfig, network: pipeline.Network) -> object:
+    def spy(config: DictConfig, network: pipeline.Network, lesson: object) -> object:
         taught.append(network.name)
-        return build_teacher(config, network)
+        return build_teacher(config, network, lesson)
 
     # SimKD, because what it deploys is not the network that was built.
     config = composed("chain=[resnet8]", "generations=2", "method=simkd")
@@ -58,6 +58,6 @@ def test_each_is_taught_by_the_one_before(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_mistakes_are_named(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="chain: 'resnet5' is no file of configs/model/; did you mean resnet56"):
-        pipeline.prepare(composed("chain=[resnet5]"), tmp_path)
+        preflight.check_networks(pipeline.prepare(composed("chain=[resnet5]"), tmp_path))
     with pytest.raises(SettingError, match="generations=0: must be 1 or more"):
         pipeline.prepare(composed("generations=0"), tmp_path)
