@@ -8,6 +8,8 @@ validation and export included, is the mean of the two.
 Shapes: logits of both heads (N, C), of the teacher (N, C).
 """
 
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -26,7 +28,7 @@ class DeiT(Method):
 
     def __init__(
         self,
-        student_layers: tuple[str, str] = ("head", "head_dist"),
+        student_layers: Sequence[str] = ("head", "head_dist"),
         weight: float = 0.5,
         label_weight: float = 0.5,
     ) -> None:

@@ -49,6 +49,7 @@ class Teacher(nn.Module):
 
     def remember(self, memory: dict[str, Any]) -> None:
         """As `memory` gave it."""
+
     def check(self, method: Method) -> None:
         """Before anything is trained: SettingError if the method needs answers that are not to be had here."""
 
