@@ -21,14 +21,23 @@ from distill.checking import check_node, located, parameters_of
 from distill.checkpoint import CheckpointError, load_weights
 from distill.data.augment import Augment
 from distill.data.source import ImageSource
-from distill.errors import SettingError
+from distill.errors import SettingError, suggestion
+from distill.files import CONFIGS
 from distill.methods import Composite, Method
 from distill.models.network import Network
 from distill.models.preprocessing import preprocessing_of
 from distill.module import OptimizerFactory
 from distill.schedules import Schedule
-from distill.settings import DataSettings, MethodSettings, NetworkSettings, TrainerSettings, read, without
-from distill.teachers import Teacher
+from distill.settings import (
+    DataSettings,
+    MethodSettings,
+    NetworkSettings,
+    TeachingSettings,
+    TrainerSettings,
+    read,
+    without,
+)
+from distill.teachers import Lesson, Teacher
 
 log = logging.getLogger(__name__)
 
@@ -114,11 +123,25 @@ def network(config: DictConfig, where: str, data: ImageSource, statistics: Stati
     try:
         if own.checkpoint is not None:
             log.info(load_weights(backbone, own.checkpoint).summary())
-        return Network(backbone, name=own.name, mean=mean, std=std, size=own.size or pretrained.size)
+        trained = pretrained.trained or own.checkpoint is not None or own.max_epochs == 0
+        return Network(backbone, name=own.name, mean=mean, std=std, size=own.size or pretrained.size, trained=trained)
     except CheckpointError as error:
         raise SettingError(f"{where}.checkpoint: {error}") from error
     except SettingError as error:
         raise SettingError(located(where, error)) from error
+
+
+def option(group: str, name: str, where: str) -> DictConfig:
+    """What configs/GROUP/NAME.yaml sets, for what the command line names in a list rather than chooses.
+
+    Raises:
+        SettingError: there is no such file.
+    """
+    file = CONFIGS / group / f"{name}.yaml"
+    if not file.is_file():
+        known = [other.stem for other in file.parent.glob("*.yaml")]
+        raise SettingError(f"{where}: {name!r} is no file of configs/{group}/{suggestion(name, known)}")
+    return cast(DictConfig, OmegaConf.load(file))
 
 
 def method(config: DictConfig) -> Method:
@@ -161,9 +184,10 @@ def schedule(config: DictConfig) -> Schedule:
     return cast(Schedule, instantiate(config, "scheduler", Callable))  # type: ignore[arg-type]
 
 
-def teacher(config: DictConfig, answering: Network) -> Teacher:
-    """Where the teacher's answers come from, for a network that answers."""
-    return instantiate(config, "teaching", Teacher, network=answering)
+def teacher(config: DictConfig, answering: Network, lesson: Lesson) -> Teacher:
+    """Where the teacher's answers come from, for a network that answers and what it is shown."""
+    node = without(config, TeachingSettings)
+    return instantiate(node, "teaching", Teacher, network=answering, lesson=lesson)
 
 
 def callbacks(config: DictConfig, checkpoints: Path) -> list[pl.Callback]:

@@ -76,7 +76,7 @@ class StageProgress(pl.Callback):
             return
         self._progress = Progress(
             TextColumn("[bold]{task.description:<9}"),
-            BarColumn(),
+            BarColumn(bar_width=14),
             TextColumn("epoch"),
             MofNCompleteColumn(),
             TimeRemainingColumn(elapsed_when_finished=True),
@@ -98,7 +98,7 @@ class StageProgress(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Show the epoch's figures."""
         epoch, epochs = trainer.current_epoch + 1, trainer.max_epochs or 1
-        note = _figures(trainer.callback_metrics)
+        note = _figures(trainer.callback_metrics, narrow=self._progress is not None)
         if self._progress is not None:
             self._progress.update(self._task, completed=epoch, note=note)
         elif trainer.is_global_zero and (epoch % self._every == 0 or epoch == epochs):
@@ -115,10 +115,8 @@ class StageProgress(pl.Callback):
         self.on_train_end(trainer, pl_module)
 
 
-def _figures(metrics: dict[str, Tensor]) -> str:
-    shown = (
-        ("val/accuracy", "accuracy {:.1%}"),
-        ("val/agreement", "agreement {:.1%}"),
-        ("train/images_per_second", "{:,.0f} images/s"),
-    )
+def _figures(metrics: dict[str, Tensor], *, narrow: bool) -> str:
+    shown = [("val/accuracy", "accuracy {:.1%}"), ("val/agreement", "agreement {:.1%}")]
+    if not narrow:
+        shown.append(("train/images_per_second", "{:,.0f} images/s"))
     return "  ".join(form.format(float(metrics[name])) for name, form in shown if name in metrics)

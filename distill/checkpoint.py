@@ -140,7 +140,8 @@ def _existing(path: Path) -> Path:
     if not path.is_file():
         beside = [p.name for p in path.parent.iterdir() if p.is_file()] if path.parent.is_dir() else []
         close = difflib.get_close_matches(path.name, beside, n=1)
-        hint = f"; did you mean {path.with_name(close[0])}?" if close else "; give a .safetensors, .pt or .ckpt file"
+        elsewhere = "nothing of a like name beside it" if path.parent.is_dir() else "its folder does not exist either"
+        hint = f"; did you mean {close[0]}?" if close else f"; {elsewhere}"
         raise CheckpointError(f"{path}: no such file{hint}")
     return path
 

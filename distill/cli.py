@@ -13,18 +13,16 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from distill.errors import SettingError, explain
+from distill.files import CONFIGS
 
-_PACKAGE = Path(__file__).parent
 T = TypeVar("T")
 
 DEBUGGING = os.environ.get("HYDRA_FULL_ERROR") == "1"
 os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors on instead of printing them its own way
 
-CONFIGS = next(path for path in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if path.is_dir())
-
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="train")
-def _train(config: DictConfig) -> float:
+def _train(config: DictConfig) -> float | None:
     from distill.pipeline import run
 
     return one_line_errors(lambda: run(config, Path(HydraConfig.get().runtime.output_dir)))
@@ -44,8 +42,17 @@ def _export(config: DictConfig) -> None:
     one_line_errors(lambda: export_run(config))
 
 
+@hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="cache_teacher")
+def _cache_teacher(config: DictConfig) -> None:
+    from distill.teachers.fill import fill_cache
+
+    one_line_errors(lambda: fill_cache(config, Path(HydraConfig.get().runtime.output_dir)))
+
+
 def train() -> None:
     """`python train.py`, `distill-train`."""
+    if any(argument.startswith("show=") for argument in sys.argv[1:]):
+        sys.argv += ["hydra.run.dir=.", "hydra.output_subdir=null"]  # or Hydra makes a directory for the run
     one_line_errors(_train)
 
 
@@ -57,6 +64,15 @@ def evaluate() -> None:
 def export() -> None:
     """`python scripts/export.py run=DIR format=onnx`, `distill-export`."""
     one_line_errors(_export)
+
+
+def cache_teacher() -> None:
+    """`python scripts/cache_teacher.py [OVERRIDES]`, or `list`, `verify`, `prune`; `distill-cache-teacher`."""
+    if sys.argv[1:2] and sys.argv[1] in ("list", "verify", "prune"):
+        from distill.teachers.commands import main
+
+        sys.exit(one_line_errors(lambda: main(sys.argv[1:])))
+    one_line_errors(_cache_teacher)
 
 
 def compare() -> None:
@@ -77,5 +93,5 @@ def one_line_errors(command: Callable[[], T]) -> T:
     except (SettingError, FloatingPointError, HydraException, OmegaConfBaseException) as error:
         if DEBUGGING:
             raise
-        print(f"error: {explain(error)}", file=sys.stderr)
+        print(f"error: {explain(error, CONFIGS)}", file=sys.stderr)
         sys.exit(2)

@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class SettingError(ValueError):
@@ -19,8 +20,13 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {path}{close[0]}?" if close else f"; known: {', '.join(known) or 'none'}"
 
 
-def explain(error: BaseException) -> str:
-    """One line that says what to change, from our own errors and from Hydra's and OmegaConf's."""
+def explain(error: BaseException, configs: Path) -> str:
+    """One line that says what to change, from our own errors and from Hydra's and OmegaConf's.
+
+    Args:
+        error: one of them.
+        configs: the directory of configs, for what there is to choose from.
+    """
     if isinstance(error, SettingError):
         return str(error)
     cause = error.__cause__ or error
@@ -33,7 +39,8 @@ def explain(error: BaseException) -> str:
     unknown_option = re.search(r"Could not (?:find|load) '([^']+)/([^'/]+)'", str(error))
     if unknown_option:
         group, option = unknown_option.groups()
-        return f"{group}={option}: there is no configs/{group}/{option}.yaml{suggestion(option, _options(group))}"
+        known = [file.stem for file in (configs / group).glob("*.yaml")]
+        return f"{group}={option}: there is no configs/{group}/{option}.yaml{suggestion(option, known)}"
     if isinstance(override := getattr(error, "override", None), str):
         return f"{override}: cannot be read; write NAME=VALUE, and quotes around values with special characters"
     lines = [line.strip() for line in str(error).splitlines() if line.strip() and "hydra.cc" not in line]
@@ -43,9 +50,3 @@ def explain(error: BaseException) -> str:
 def _siblings(cause: BaseException) -> list[str]:
     parent = getattr(cause, "parent_node", None)
     return [] if parent is None else [str(name) for name in parent]
-
-
-def _options(group: str) -> list[str]:
-    from distill.cli import CONFIGS
-
-    return [file.stem for file in (CONFIGS / group).glob("*.yaml")]

@@ -35,17 +35,21 @@ def load_run(directory: Path) -> FinishedRun:
         raise SettingError(f"run={directory}: not finished; go on with `python train.py resume={directory}`")
     run = prepare(config, directory)
     teacher = run.network("teacher")
-    if config.teacher.checkpoint is None:
+    if not teacher.trained:
         load_weights(teacher.backbone, directory / "teacher.safetensors")
     networks = {"teacher": teacher}
     if config.baseline:
         networks["baseline"] = _deployed(run, "baseline", None, Supervised())
-    answering = build.teacher(config.teaching, teacher)
-    networks["student"] = _deployed(run, "student", answering, build.method(config.method))
-    return FinishedRun(run, networks)
+    answering = teacher
+    for name in (*run.assistants, "student"):
+        method = build.method(config.method)
+        taught_by = run.teacher(answering) if method.needs_teacher else None
+        answering = _deployed(run, name, taught_by, method)
+    return FinishedRun(run, networks | {"student": answering})
 
 
 def _deployed(run: Run, stage: str, teacher: Teacher | None, method: Method) -> Network:
-    network = run.stage(stage).module(run.network("student"), teacher, method).deployed
+    role = "student" if stage == "baseline" else stage
+    network = run.stage(stage).module(run.network(role), teacher, method).deployed
     load_weights(network.backbone, run.stage(stage).weights)
     return network

@@ -1,20 +1,16 @@
 """One process a device, on this machine: starts them, and says which one failed."""
 
 import logging
-import os
-import time
 import uuid
-import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from omegaconf import DictConfig, OmegaConf
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from distill.errors import SettingError
-from distill.log import log_to
 
 log = logging.getLogger("distill")
 
@@ -32,8 +28,12 @@ def processes_to_start(trainer: pl.Trainer) -> int:
     return trainer.num_devices
 
 
-def launch(directory: Path, processes: int) -> None:
-    """Run the stages in `processes` processes, from the config.yaml that lies in the run directory."""
+def launch(worker: Callable[[Path], None], directory: Path, processes: int) -> None:
+    """Call `worker(directory)` in so many processes, each with the environment variables of torchrun.
+
+    Raises:
+        SettingError: one of them failed; all are ended.
+    """
     settings = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -49,7 +49,7 @@ def launch(directory: Path, processes: int) -> None:
     for name in ("torch.distributed.elastic", "torch.multiprocessing"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
-        elastic_launch(settings, _worker)(str(directory))
+        elastic_launch(settings, worker)(directory)
     except ChildFailedError as error:
         rank, failure = min(error.failures.items(), key=lambda item: item[1].timestamp)
         message: Any = failure.message
@@ -57,17 +57,3 @@ def launch(directory: Path, processes: int) -> None:
             log.info(message.get("extraInfo", {}).get("py_callstack", ""))
             message = message.get("message", "")
         raise SettingError(f"process {rank} of {processes} failed: {message.removeprefix('SettingError: ')}") from error
-
-
-def _worker(directory: str) -> None:
-    from distill.pipeline import prepare, run_stages
-
-    started = time.perf_counter()
-    config = OmegaConf.load(Path(directory) / "config.yaml")
-    assert isinstance(config, DictConfig)
-    if os.environ["RANK"] == "0":
-        log_to(Path(directory) / "train.log")
-    else:
-        logging.disable()
-        warnings.simplefilter("ignore")
-    run_stages(prepare(config, Path(directory)), started)

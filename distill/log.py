@@ -30,6 +30,7 @@ def log_to(file: Path) -> None:
     everything.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s  %(message)s"))
     terminal = logging.StreamHandler(sys.stderr)
     terminal.setLevel(logging.WARNING)
+    terminal.addFilter(Once())
     terminal.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
     for name in OURS:
         logger = logging.getLogger(name)
@@ -41,3 +42,18 @@ def log_to(file: Path) -> None:
     logging.captureWarnings(True)
     for message in BESIDE_THE_POINT:
         warnings.filterwarnings("ignore", message=message)
+
+
+class Once(logging.Filter):
+    """Lets each message through once: networks are built for a look at them first, and warn again when they train."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether it is new."""
+        message = record.getMessage()
+        new = message not in self._said
+        self._said.add(message)
+        return new

@@ -2,17 +2,19 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
+from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MeanMetric
 
+from distill.idle import idle_parameters
 from distill.losses import kl_divergence
 from distill.methods import KD, Composite, Example, Method, Supervised, Taps
 from distill.models import taps
@@ -29,18 +31,18 @@ ADAMW: OptimizerFactory = partial(torch.optim.AdamW, lr=1e-3)
 class DistillModule(pl.LightningModule):
     """Trains `student` to imitate `teacher` as `method` says; without a teacher, on labels alone.
 
-    The teacher is frozen, in evaluation mode, and no submodule of this module: it is in no optimizer, no checkpoint,
-    and no gradient reduction between processes.
+    The teacher is frozen, in evaluation mode, and no submodule of this module: it is in no optimizer, no gradient
+    reduction between processes, and, unless it moves (a moving average), no checkpoint.
 
     Args:
         student: maps (N, C, H, W) images to (N, classes) logits; trained, as are the method's projections.
         teacher: a network, or a `Teacher`; None to train on labels alone.
-        method: what to imitate; needs a teacher unless it is `Supervised`, the default without one.
+        method: what to imitate; many need a teacher; `Supervised` is the default without one.
         optimizer: called with the parameters to train: `functools.partial(torch.optim.SGD, lr=0.1)`.
         schedule: factor on the learning rate as a function of the share of steps done.
         example: (N, C, H, W) images, needed only by methods that size projections or choose layers by themselves.
-        labels: (S,) int64, the true class of every training sample by its index; needed only with `example`, by methods
-            with a memory of all samples.
+        labels: (S,) int64, the true class of every training sample by its index, -1 for those that aren't trained on;
+            needed only with `example`, by methods with a memory of all samples.
         seed: what random layers (dropout) draw from, anew each epoch: a resumed run repeats the uninterrupted one.
 
     Attributes:
@@ -66,7 +68,7 @@ class DistillModule(pl.LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if teacher is None and not isinstance(method, Supervised | None):
+        if teacher is None and method is not None and method.needs_teacher:
             raise ValueError(f"method {type(method).__name__} imitates a teacher, and teacher=None was given")
         self.student = student if isinstance(student, Network) else Network(student)
         # Past nn.Module's registration on purpose: see the class docstring.
@@ -78,9 +80,12 @@ class DistillModule(pl.LightningModule):
         self.seed = seed
         self.history: list[dict[str, float]] = []
         self._total_steps = 1
+        self._idle: list[nn.Parameter] | None = None
         self._running = RunningMeans()
         self._validation: dict[str, MeanMetric] = {}
+        self.method.accompany(self.student)
         if self.teacher is not None:
+            self.teacher.begin(self.student)
             self._connect(self.teacher, example, labels)
 
     def _connect(self, teacher: Teacher, example: Tensor | None, labels: Tensor | None) -> None:
@@ -97,7 +102,7 @@ class DistillModule(pl.LightningModule):
         if example is None:
             return
         labels = torch.zeros(len(example), dtype=torch.long) if labels is None else labels
-        batch = Batch(example, labels[: len(example)], torch.arange(len(example)))
+        batch = Batch(example, labels[: len(example)].clamp(min=0), torch.arange(len(example)))
         was_training = self.student.training
         with torch.no_grad():
             student = self.student.eval()(batch.images)
@@ -120,17 +125,28 @@ class DistillModule(pl.LightningModule):
     def training_step(self, loaded: Sequence[Tensor], batch_idx: int) -> Tensor:
         """The total loss of one batch; its terms and measurements go to the running means."""
         batch = Batch(*loaded)
-        answers = self.teacher(batch) if self.teacher is not None else None
+        answers = self._ask("train", self.current_epoch, batch)
         outputs: Outputs = self.student(batch.images)
         terms: dict[str, Tensor] = self.method(outputs, answers, batch)
         loss = torch.stack(list(terms.values())).sum()
         self._running.add({"loss": loss, **terms, **_measure(outputs, answers, batch)})
-        return loss
+        return self._reaching_all(loss)
+
+    def _reaching_all(self, loss: Tensor) -> Tensor:
+        """The loss, with a zero gradient for what no term reaches (SimKD leaves the student's classifier alone).
+
+        Processes wait for each other's gradient of every parameter. Lightning's ddp_find_unused_parameters_true would
+        search the graph in each step; what a method leaves alone is the same in all steps, and found in the first.
+        """
+        if self._idle is None:
+            parallel = isinstance(self.trainer.strategy, DDPStrategy)
+            self._idle = idle_parameters(loss, self.parameters()) if parallel else []
+        return loss + sum(0 * parameter.sum() for parameter in self._idle) if self._idle else loss
 
     def validation_step(self, loaded: Sequence[Tensor], batch_idx: int) -> None:
         """Accuracy on the validation split; agreement and KL with the teacher where there is one."""
         batch = Batch(*loaded)
-        answers = self.teacher(batch) if self.teacher is not None else None
+        answers = self._ask("val", 0, batch)
         outputs: Outputs = self.deployed(batch.images)
         values = _measure(outputs, answers, batch)
         values.pop("teacher_entropy", None)
@@ -142,6 +158,13 @@ class DistillModule(pl.LightningModule):
                 # NaN becomes NaN: kept, where the default leaves it out and 'disable' forgets the weights.
                 self._validation[name] = MeanMetric(nan_strategy=float("nan")).to(self.device)
             self._validation[name].update(value, weight=len(batch.images))
+
+    def _ask(self, split: Literal["train", "val"], epoch: int, batch: Batch) -> Outputs | None:
+        if self.teacher is None:
+            return None
+        self.teacher.attend(split, epoch)
+        answers: Outputs = self.teacher(batch)
+        return answers
 
     # ---------------------------------------------------------------------------------------------- logging
 
@@ -156,7 +179,9 @@ class DistillModule(pl.LightningModule):
         self.method.set_progress(self.global_step / self._total_steps)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Log the terms of the last steps, every `log_every_n_steps`."""
+        """Let the teacher follow; log the terms of the last steps, every `log_every_n_steps`."""
+        if self.teacher is not None:
+            self.teacher.step(self.global_step)
         every: int = getattr(self.trainer, "log_every_n_steps", 0)
         if self.logger is not None and every and self.global_step % every == 0:
             means = {f"step/{name}": value for name, value in self._running.recent().items()}
@@ -180,12 +205,16 @@ class DistillModule(pl.LightningModule):
         self.history.append({"epoch": self.current_epoch + 1, **logged})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The history goes along, so that a resumed run's curves are whole."""
+        """The history goes along, so that a resumed run's curves are whole; and a teacher that moves."""
         checkpoint["history"] = self.history
+        if self.teacher is not None and (memory := self.teacher.memory()):
+            checkpoint["teacher"] = memory
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """As `on_save_checkpoint` left it."""
         self.history = checkpoint["history"]
+        if self.teacher is not None and "teacher" in checkpoint:
+            self.teacher.remember(checkpoint["teacher"])
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation split's means, over all processes."""
@@ -247,9 +276,10 @@ def _measure(outputs: Outputs, answers: Outputs | None, batch: Batch) -> dict[st
         targets = batch.targets if batch.targets.dtype == torch.long else batch.targets.argmax(1)
         values = {"accuracy": (chosen == targets).float().mean()}
         if answers is not None:
-            log_p = answers.logits.float().log_softmax(1)
-            values["agreement"] = (chosen == answers.logits.argmax(1)).float().mean()
-            values["teacher_entropy"] = -(log_p.exp() * log_p).sum(1).mean()
+            values["agreement"] = (chosen == answers.likeliest()).float().mean()
+            if answers.top_k is None:
+                log_p = answers.logits.float().log_softmax(1)
+                values["teacher_entropy"] = -(log_p.exp() * log_p).sum(1).mean()
     return values
 
 

@@ -2,8 +2,10 @@
 
 import json
 import logging
+import os
 import platform
 import time
+import warnings
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -26,8 +28,9 @@ from distill.models import cost
 from distill.models.network import Network
 from distill.report import Results, StageResult, write_report
 from distill.seeding import seed_torch
-from distill.settings import DataSettings, RunSettings, TrainerSettings, read
+from distill.settings import DataSettings, RunSettings, TeachingSettings, TrainerSettings, read
 from distill.stage import Record, Stage
+from distill.teachers import Lesson, Teacher
 
 log = logging.getLogger("distill")
 
@@ -59,10 +62,38 @@ class Run:
     samples: torch.Tensor
     statistics: tuple[list[float], list[float]]
 
+    @property
+    def assistants(self) -> list[str]:
+        """The stages between teacher and student, each taught by the one before."""
+        chain = [f"assistant{i}" for i in range(1, len(self.config.chain) + 1)]
+        return chain + [f"generation{i}" for i in range(1, self.config.generations)]
+
     def network(self, role: str) -> Network:
-        """The 'teacher' or the 'student', untrained; its first weights depend on the seed and the role alone."""
+        """The 'teacher', the 'student' or an assistant, untrained; its first weights depend on seed and role alone."""
         seed_torch(self.config.seed, role, "weights")
-        return build.network(self.config[role], role, self.source, self.statistics)
+        return build.network(self._architecture(role), role, self.source, self.statistics)
+
+    def _architecture(self, role: str) -> DictConfig:
+        if role.startswith("assistant"):
+            return build.option("model", self.config.chain[int(role.removeprefix("assistant")) - 1], "chain")
+        return self.config["student" if role.startswith("generation") else role]  # type: ignore[no-any-return]
+
+    def teacher(self, network: Network) -> Teacher:
+        """Where the answers of the teacher's network come from."""
+        config = self.config
+        data = read(config.data, "data", DataSettings)
+        lesson = Lesson(
+            source=self.source,
+            samples=self.samples,
+            augment=build.augment(config.data),
+            seed=config.seed if data.augment_seed is None else data.augment_seed,
+            epochs=config.trainer.max_epochs,
+            replay=read(config.teaching, "teaching", TeachingSettings).epochs,
+            batch_size=data.batch_size,
+            precision=str(config.trainer.get("precision", "32-true")),
+            workers=data.workers or 0,
+        )
+        return build.teacher(config.teaching, network, lesson)
 
     def stage(self, name: str) -> Stage:
         """The stage of this name."""
@@ -72,7 +103,7 @@ class Run:
         return Stage(name, self.config, self.directory, self.source, samples, epochs)
 
 
-def run(config: DictConfig, directory: Path) -> float:
+def run(config: DictConfig, directory: Path) -> float | None:
     """The main job, in as many processes as the trainer asks for.
 
     Args:
@@ -80,45 +111,76 @@ def run(config: DictConfig, directory: Path) -> float:
         directory: where everything is written; with `resume`, that run's directory counts instead.
 
     Returns:
-        The student's accuracy on the validation split, for sweepers.
+        The student's accuracy on the validation split, for sweepers; None where nothing was to be trained.
 
     Raises:
         SettingError: before anything is trained, if a setting cannot work.
     """
     started = time.perf_counter()
     if config.get("resume") is not None:
-        directory, trainer = Path(config.resume), config.trainer
-        config = load_config(directory, "resume")
-        # Where a run goes on is free; how long it is, is its own.
-        config.trainer = {**trainer, "max_epochs": config.trainer.max_epochs}
+        directory = Path(config.resume)
+        config = _resumed(config, directory)
+    settings = read(config, "", RunSettings)
+    if settings.show is not None:
+        preflight.show_layers(load(config, directory), settings.show)
+        return None
     log_to(directory / "train.log")
     prepared = prepare(config, directory)
-    processes = processes_to_start(build.trainer(config.trainer, logger=False))
+    trainer = build.trainer(config.trainer, logger=False)
+    processes = processes_to_start(trainer)
     write_text(directory / "config.yaml", HEADING + OmegaConf.to_yaml(config, resolve=True))
+    networks = preflight.check_networks(prepared)
+    prepared.teacher(prepared.network("teacher")).check(build.method(config.method))
+    if settings.preflight:
+        preflight.examine(prepared, networks, trainer)
+    if settings.preflight == "only":
+        return None
+    del networks  # or they would take up memory throughout
     if processes:
-        launch(directory, processes)
+        launch(run_as_one_of_many, directory, processes)
     else:
         run_stages(prepared, started)
     summary = json.loads((directory / "summary.json").read_text())
     return float(summary["student"]["accuracy"])
 
 
+def run_as_one_of_many(directory: Path) -> None:
+    """The stages of the run whose config.yaml lies in `directory`, in one process of several; the first one writes."""
+    started = time.perf_counter()
+    if os.environ["RANK"] == "0":
+        log_to(directory / "train.log")
+    else:
+        logging.disable()
+        warnings.simplefilter("ignore")
+    run_stages(prepare(load_config(directory, "run"), directory), started)
+
+
+def _resumed(given: DictConfig, directory: Path) -> DictConfig:
+    """A run's own configuration; where it goes on and what is looked at first is free, how long it is isn't."""
+    config = load_config(directory, "resume")
+    config.trainer = {**given.trainer, "max_epochs": config.trainer.max_epochs}
+    config.preflight, config.show = given.preflight, given.show
+    return config
+
+
 def prepare(config: DictConfig, directory: Path) -> Run:
-    """Build and check every part once; nothing is kept but the data."""
-    settings = read(config, "", RunSettings)
-    data = read(config.data, "data", DataSettings)
+    """Build and check every part but the networks once; nothing is kept but the data."""
     read(config.trainer, "trainer", TrainerSettings)
     build.method(config.method)
     build.optimizer(config.optimizer)
     build.schedule(config.scheduler)
     build.augment(config.data)
+    return load(config, directory)
+
+
+def load(config: DictConfig, directory: Path) -> Run:
+    """The data, and what is known of it, without a look at how networks will be trained."""
+    settings = read(config, "", RunSettings)
+    data = read(config.data, "data", DataSettings)
     source = build.source(config.data)
     statistics = (data.mean, data.std) if data.mean and data.std else source.statistics()
     samples = student_samples(source.train.targets, data.student_fraction, settings.seed)
-    prepared = Run(config, directory, source, samples, statistics)
-    for role in ("teacher", "student"):
-        preflight.check_network(prepared.network(role), role, source)
-    return prepared
+    return Run(config, directory, source, samples, statistics)
 
 
 def run_stages(prepared: Run, started: float) -> None:
@@ -131,19 +193,29 @@ def run_stages(prepared: Run, started: float) -> None:
     )
     records: dict[str, Record] = {}
     teacher = prepared.network("teacher")
-    if config.teacher.checkpoint is None:
+    if not teacher.trained:
         teacher, records["teacher"] = prepared.stage("teacher").train(teacher, None, Supervised())
     networks = {"teacher": teacher}
     if config.baseline:
         stage = prepared.stage("baseline")
         networks["baseline"], records["baseline"] = stage.train(prepared.network("student"), None, Supervised())
-    student = prepared.network("student")
-    seed_torch(config.seed, "method", "weights")
-    stage, answering = prepared.stage("student"), build.teacher(config.teaching, teacher)
-    networks["student"], records["student"] = stage.train(student, answering, build.method(config.method))
+    answering = teacher
+    for name in prepared.assistants:
+        answering, _ = distill(prepared, name, answering)
+    networks["student"], records["student"] = distill(prepared, "student", answering)
     if int(torch.distributed.get_rank() if torch.distributed.is_initialized() else 0) == 0:
         results = evaluate(prepared, networks, records, started)
         write_report(results, config, directory)
+
+
+def distill(prepared: Run, name: str, answering: Network) -> tuple[Network, Record]:
+    """The stage of the student, or of an assistant, taught by a network that answers."""
+    config = prepared.config
+    network = prepared.network(name)
+    seed_torch(config.seed, "method", "weights")
+    method = build.method(config.method)
+    teacher = prepared.teacher(answering) if method.needs_teacher else None
+    return prepared.stage(name).train(network, teacher, method)
 
 
 def evaluate(prepared: Run, networks: dict[str, Network], records: dict[str, Record], started: float) -> Results:

@@ -3,7 +3,7 @@
 import dataclasses
 import typing
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -20,10 +20,16 @@ class RunSettings:
     seed: int = 0
     baseline: bool = True
     resume: str | None = None
+    preflight: bool | Literal["only"] = True
+    show: Literal["layers", "all_layers"] | None = None
+    chain: list[str] = dataclasses.field(default_factory=list)
+    generations: int = 1
 
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise ValueError(f"seed={self.seed}: must be zero or more")
+        if self.generations < 1:
+            raise ValueError(f"generations={self.generations}: must be 1 or more")
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,7 @@ class DataSettings:
     batch_size: int
     student_fraction: float
     augment: dict[str, Any]
+    augment_seed: int | None = None
     workers: int | None = None
     mean: list[float] | None = None
     std: list[float] | None = None
@@ -56,10 +63,10 @@ class NetworkSettings:
     size: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("max_epochs", "size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name}={value}: must be 1 or more")
+        if self.max_epochs < 0:
+            raise ValueError(f"max_epochs={self.max_epochs}: must be 1 or more, or 0 to use the network as it is")
+        if self.size is not None and self.size < 1:
+            raise ValueError(f"size={self.size}: must be 1 or more")
 
 
 @dataclass(frozen=True)
@@ -71,10 +78,21 @@ class MethodSettings:
 
 
 @dataclass(frozen=True)
+class TeachingSettings:
+    """What every way of teaching takes, beside what its own file in configs/teaching/ sets."""
+
+    epochs: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.epochs is not None and self.epochs < 1:
+            raise ValueError(f"epochs={self.epochs}: must be 1 or more, or null for images that are new in each epoch")
+
+
+@dataclass(frozen=True)
 class TrainerSettings:
     """What configs/trainer/ sets beside the arguments of pytorch_lightning.Trainer."""
 
-    progress: bool | typing.Literal["auto"] = "auto"
+    progress: bool | Literal["auto"] = "auto"
     max_epochs: int = 1
 
     def __post_init__(self) -> None:

@@ -6,6 +6,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from distill.losses.sparse import SparseTeacher
+from distill.losses.top_k import TopK
+
 
 class Batch(NamedTuple):
     """Samples of one step.
@@ -24,9 +27,19 @@ class Batch(NamedTuple):
 class Outputs:
     """What a network says of a batch.
 
-    logits: (N, C) or (N, C, *positions), any float dtype.
+    logits: (N, C) or (N, C, *positions), any float dtype; (N, 0) where `top_k` is all that is known.
     features: tensors by tap name; empty where no method asked for any.
+    top_k: the likeliest classes, of a teacher whose other logits were not kept.
     """
 
     logits: Tensor
     features: Mapping[str, Tensor] = field(default_factory=dict)
+    top_k: TopK | None = None
+
+    def at(self, temperature: float) -> Tensor | SparseTeacher:
+        """What a divergence at this temperature takes: the logits, or what was kept of them."""
+        return self.logits if self.top_k is None else self.top_k.at(temperature)
+
+    def likeliest(self) -> Tensor:
+        """The class that is named for each sample: (N) or (N, *positions) int64."""
+        return self.logits.argmax(1) if self.top_k is None else self.top_k.indices[:, 0].long()

@@ -1,22 +1,20 @@
 """Splits to batches: read, moved to the device, augmented there."""
 
-import logging
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from distill.data.augment import Augment
-from distill.data.order import Draw, EvaluationOrder, TrainingOrder
+from distill.data.order import Draw, EvaluationOrder, ListedOrder, TrainingOrder
 from distill.data.readers import ATTEMPTS, Decoded, MemoryReader, StreamReader
 from distill.data.source import Split
-from distill.data.stream import Stream, UnreadableError
+from distill.data.stream import Stream
 from distill.errors import SettingError
 from distill.types import Batch
-
-log = logging.getLogger(__name__)
 
 
 class Batches:
@@ -31,7 +29,7 @@ class Batches:
         seed: of the augmentation.
         device: where batches come into being.
         workers: processes that read a stream; 0 reads it in this one.
-        unreadable: reason by name of the images that could not be read; added to.
+        pool: (S,) int64, the samples that others are mixed with and replaced by; None: those of a training order.
 
     Raises:
         SettingError: while iterating, at an image that cannot be read, unless the stream skips those.
@@ -40,25 +38,25 @@ class Batches:
     def __init__(
         self,
         split: Split | Stream,
-        order: TrainingOrder | EvaluationOrder,
+        order: TrainingOrder | EvaluationOrder | ListedOrder,
         *,
         num_classes: int,
         augment: Augment | None = None,
         seed: int = 0,
         device: torch.device | None = None,
         workers: int = 0,
-        unreadable: dict[str, str] | None = None,
+        pool: Tensor | None = None,
     ) -> None:
+        self.split = split
         self.order = order
-        self.batch_sampler = order  # where Lightning looks for what has a `set_epoch`
+        self.batch_sampler = order  # where Lightning looks for a `sampler` that has a `set_epoch`
         self.num_classes = num_classes
         self.augment = augment or Augment()
         self.seed = seed
         self.device = device or torch.device("cpu")
-        self.unreadable = {} if unreadable is None else unreadable
-        self.skip = isinstance(split, Stream) and split.skip
         self.targets = split.targets.to(self.device)
-        pool = order.samples if isinstance(order, TrainingOrder) else torch.empty(0, dtype=torch.long)
+        if pool is None:
+            pool = order.samples if isinstance(order, TrainingOrder) else torch.empty(0, dtype=torch.long)
         if isinstance(split, Split):
             self.reader: MemoryReader | StreamReader = MemoryReader(
                 split.images.to(self.device), self.augment, seed, pool
@@ -106,17 +104,14 @@ class Batches:
         return Batch(*mixed, indices)
 
     def _report(self, decoded: Decoded) -> None:
-        """Stop at an image that could not be read, or say once that it is left out."""
-        for name, reason in decoded.failures:
-            if not self.skip:
-                raise UnreadableError(name, reason).as_setting_error()
-            if name not in self.unreadable:
-                self.unreadable[name] = reason
-                log.warning("%s cannot be read (%s) and is left out", name, reason)
+        """Stop at an image that could not be read, or have it noted."""
+        if isinstance(self.split, Stream):
+            for failure in decoded.failures:
+                self.split.leave_out(failure)
         if decoded.missing and isinstance(self.order, TrainingOrder):
             raise SettingError(
-                f"data.on_error=skip: {ATTEMPTS + 1} images in a row could not be read, the last {name}; "
-                "must be used where but a few are broken"
+                f"data.on_error=skip: {ATTEMPTS + 1} images in a row could not be read, the last "
+                f"{decoded.failures[-1].name}; must be used where but a few are broken"
             )
 
 

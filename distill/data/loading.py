@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 MEMORY_LIMIT = 2 * 2**30  # bytes of decoded images, both splits together, that `in_memory=auto` accepts
 OWN_SIZE_LIMIT = 256  # pixels of the longer side up to which images of one size keep it
 DEFAULT_SIZE = 224
+CHUNK = 256
 
 InMemory = bool | Literal["auto"]
 OnError = Literal["stop", "skip"]
@@ -113,16 +114,16 @@ def tensor_of(image: Image.Image, channels: int) -> Tensor:
 def _shape(source: Readable, handling: Handling) -> tuple[int, int, int]:
     """Channels, height and width that the images shall have."""
     sample = np.linspace(0, len(source.targets) - 1, 16).astype(int).tolist() if len(source.targets) else []
-    shapes, failure = [], None
+    shapes = []
     for index in dict.fromkeys(sample):
         try:
             shapes.append(tuple(source.read(index).shape))
-        except Exception as error:  # as in Stream.read, which gives the message at the right time
-            failure = failure or UnreadableError.of(source.name(index), error)
-    if failure is not None and (handling.on_error == "stop" or not shapes):
-        raise failure.as_setting_error()
+        except Exception as error:  # as in Stream.read, which says it at the right time where images may be skipped
+            failure = UnreadableError.of(source.name(index), error)
+            if handling.on_error == "stop":
+                raise failure.as_setting_error() from None
     if not shapes:
-        raise SettingError("data: there are no training images")
+        raise SettingError(f"data: not one of {len(sample)} training images that were tried can be read")
     channels, height, width = shapes[0]
     if handling.image_size is None and len(set(shapes)) == 1 and max(height, width) <= OWN_SIZE_LIMIT:
         return channels, height, width
@@ -130,36 +131,36 @@ def _shape(source: Readable, handling: Handling) -> tuple[int, int, int]:
     return channels, size, size
 
 
+class _OtherSizeError(Exception):
+    """An image is not of the size that its stream gives out."""
+
+
 def _decode(stream: Stream, as_they_are: bool, threads: int | None) -> Split | None:
     """A stream's images in memory, or None where `as_they_are` and one of them is not of the size already."""
     images = torch.empty(len(stream), *stream.shape, dtype=torch.uint8)
-    kept: list[int] = []
-    failures: list[UnreadableError] = []
+    kept = torch.ones(len(stream), dtype=torch.bool)
 
-    def decode(index: int) -> bool | UnreadableError:
+    def decode(index: int) -> UnreadableError | None:
         try:
             image = stream.read(index)
-            if as_they_are and image.shape != stream.shape:
-                return False
-            images[index] = stream.fit(image)
         except UnreadableError as error:
             return error
-        return True
+        if as_they_are and image.shape != stream.shape:
+            raise _OtherSizeError
+        images[index] = stream.fit(image)
+        return None
 
-    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        for chunk in torch.arange(len(stream)).split(256):
-            for index, result in zip(chunk.tolist(), pool.map(decode, chunk.tolist()), strict=True):
-                if result is False:
-                    return None
-                if result is True:
-                    kept.append(index)
-                    continue
-                assert isinstance(result, UnreadableError)
-                if not stream.skip:
-                    raise result.as_setting_error()
-                log.warning("%s cannot be read (%s) and is left out", result.name, result.reason)
-                failures.append(result)
-    if not failures:
+    try:
+        with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+            for start in range(0, len(stream), CHUNK):  # so that little is begun in vain
+                chunk = range(start, min(start + CHUNK, len(stream)))
+                for index, failure in zip(chunk, pool.map(decode, chunk), strict=True):
+                    if failure is not None:
+                        stream.leave_out(failure)
+                        kept[index] = False
+    except _OtherSizeError:
+        return None
+    if kept.all():
         return Split(images, stream.targets)
-    log.warning("%d of %d images could not be read and were left out", len(failures), len(stream))
+    log.warning("%d of %d images could not be read and were left out", len(kept) - int(kept.sum()), len(stream))
     return Split(images[kept], stream.targets[kept])

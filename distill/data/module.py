@@ -28,7 +28,9 @@ class ImageDataModule(pl.LightningDataModule):
         source: the images.
         batch_size: samples per step and process.
         augment: what to do to training images.
-        seed: of order, augmentation and the student's share.
+        seed: of the order, and of augmentation.
+        augment_seed: of augmentation alone, where it is not to be that of the order.
+        replay: after so many epochs, samples look again as they did in the first; None: never.
         samples: (S,) indices of the training samples to use; None for all.
         workers: processes that decode images which stream from files, for each training process; 0 for none, None for
             as many as there are cores, at most 8. Images in memory need none.
@@ -44,6 +46,8 @@ class ImageDataModule(pl.LightningDataModule):
         batch_size: int = 64,
         augment: Augment | None = None,
         seed: int = 0,
+        augment_seed: int | None = None,
+        replay: int | None = None,
         samples: Tensor | None = None,
         workers: int | None = None,
     ) -> None:
@@ -56,14 +60,14 @@ class ImageDataModule(pl.LightningDataModule):
         self.batch_size = batch_size
         self.augment = augment
         self.seed = seed
+        self.augment_seed = seed if augment_seed is None else augment_seed
+        self.replay = replay
         self.samples = torch.arange(len(source.train)) if samples is None else samples
         self.workers = workers
-        self.unreadable: dict[str, str] = {}
-        """Reason by name of the images that were skipped so far, in this process."""
 
     def train_dataloader(self) -> Batches:
         """Shuffled, augmented batches of this process."""
-        order = TrainingOrder(self.samples, self.batch_size, self.seed, *self._process())
+        order = TrainingOrder(self.samples, self.batch_size, self.seed, *self._process(), self.replay)
         return self._batches(self.source.train, order, self.augment)
 
     def val_dataloader(self) -> Batches:
@@ -81,9 +85,10 @@ class ImageDataModule(pl.LightningDataModule):
 
     def teardown(self, stage: str) -> None:
         """Say how many images were left out."""
-        if self.unreadable:
-            first = ", ".join(list(self.unreadable)[:3])
-            log.warning("%d images could not be read and were left out, e.g. %s", len(self.unreadable), first)
+        splits = (self.source.train, self.source.val)
+        names = [name for split in splits if isinstance(split, Stream) for name in split.unreadable]
+        if names:
+            log.warning("%d images could not be read and were left out, e.g. %s", len(names), ", ".join(names[:3]))
 
     def _batches(
         self, split: Split | Stream, order: TrainingOrder | EvaluationOrder, augment: Augment | None
@@ -93,10 +98,9 @@ class ImageDataModule(pl.LightningDataModule):
             order,
             num_classes=self.source.num_classes,
             augment=augment,
-            seed=self.seed,
+            seed=self.augment_seed,
             device=self.trainer.strategy.root_device if self.trainer is not None else None,
             workers=self._workers(),
-            unreadable=self.unreadable,
         )
 
     def _process(self) -> tuple[int, int]:

@@ -28,12 +28,21 @@ class TrainingOrder:
         batch_size: samples per step of each process; a set smaller than one step of all makes one smaller step.
         seed: of the shuffling.
         process, processes: which of how many this is.
+        replay: shuffled anew each epoch, samples look as they did so many epochs ago; None: always anew.
 
     Raises:
         ValueError: fewer samples than processes.
     """
 
-    def __init__(self, samples: Tensor, batch_size: int, seed: int, process: int = 0, processes: int = 1) -> None:
+    def __init__(
+        self,
+        samples: Tensor,
+        batch_size: int,
+        seed: int,
+        process: int = 0,
+        processes: int = 1,
+        replay: int | None = None,
+    ) -> None:
         if len(samples) < processes:
             raise ValueError(f"processes={processes}: must be at most the number of samples, {len(samples)}")
         self.samples = samples
@@ -41,6 +50,7 @@ class TrainingOrder:
         self.seed = seed
         self.process = process
         self.processes = processes
+        self.replay = replay
         self.epoch = 0
         self.sampler = self  # where Lightning looks for `set_epoch`
 
@@ -54,9 +64,10 @@ class TrainingOrder:
     def __iter__(self) -> Iterator[Draw]:
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", self.epoch))
         shuffled = self.samples[torch.randperm(len(self.samples), generator=generator)]
+        shown = self.epoch % self.replay if self.replay else self.epoch
         for step in range(len(self)):
             start = (step * self.processes + self.process) * self.batch_size
-            yield Draw(self.epoch, shuffled[start : start + self.batch_size])
+            yield Draw(shown, shuffled[start : start + self.batch_size])
 
 
 class EvaluationOrder:
@@ -78,6 +89,29 @@ class EvaluationOrder:
     def __iter__(self) -> Iterator[Draw]:
         for start in range(0, len(self.indices), self.batch_size):
             yield Draw(0, self.indices[start : start + self.batch_size])
+
+
+class ListedOrder:
+    """Given samples, once, as they look in an epoch.
+
+    Args:
+        indices: (n,) int64 samples.
+        batch_size: samples per step.
+        epoch: in which they are shown.
+    """
+
+    def __init__(self, indices: Tensor, batch_size: int, epoch: int) -> None:
+        self.indices = indices
+        self.batch_size = batch_size
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-len(self.indices) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Draw]:
+        for chunk in self.indices.split(self.batch_size):
+            if len(chunk):
+                yield Draw(self.epoch, chunk)
 
 
 def share_of_each_class(targets: Tensor, fraction: float, seed: int) -> Tensor:

@@ -24,14 +24,14 @@ class Decoded(NamedTuple):
 
     images: (n, C, H, W) uint8.
     indices: (n,) int64; not the draw's where an image could not be read and another took its place.
-    failures: name and reason of each image that could not be read.
+    failures: what could not be read.
     missing: samples of the draw for which nothing could be read.
     """
 
     epoch: int
     indices: Tensor
     images: Tensor
-    failures: list[tuple[str, str]]
+    failures: list[UnreadableError]
     missing: int = 0
 
 
@@ -80,7 +80,7 @@ class StreamReader(Dataset[Decoded]):
                 try:
                     images.append(self._view(index, draw.epoch))
                 except UnreadableError as error:
-                    failures.append((error.name, error.reason))
+                    failures.append(error)
                 else:
                     indices.append(index)
                     break

@@ -1,6 +1,7 @@
 """Images that are read and decoded when they are asked for."""
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -11,6 +12,8 @@ from distill.data.augment.geometry import crop_window
 from distill.data.random import uniform
 from distill.errors import SettingError
 from distill.seeding import derive_seed
+
+log = logging.getLogger(__name__)
 
 
 class Readable(Protocol):
@@ -38,18 +41,18 @@ class UnreadableError(Exception):
         self.name = name
         self.reason = reason
 
-    @classmethod
-    def of(cls, name: str, error: Exception) -> "UnreadableError":
-        """Of whatever a decoder raised, in one line."""
-        text = str(error).strip().split("\n")[0]
-        return cls(name, f"{type(error).__name__}: {text}" if text else type(error).__name__)
-
     def as_setting_error(self) -> SettingError:
         """The message for a user who did not choose to skip such images."""
         return SettingError(
             f"data: {self.name} cannot be read ({self.reason}); mend it or take it away, "
             "or leave such images out with data.on_error=skip"
         )
+
+    @classmethod
+    def of(cls, name: str, error: Exception) -> "UnreadableError":
+        """Of whatever a decoder raised, in one line."""
+        text = str(error).strip().split("\n")[0]
+        return cls(name, f"{type(error).__name__}: {text}" if text else type(error).__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +63,14 @@ class Stream:
     shape: channels, height and width of the images that come out.
     resize: an image is scaled until its shorter side has so many pixels, and its middle is cut out.
     skip: whether an image that cannot be read is left out, instead of ending the run.
+    unreadable: reason by name of the images that were left out so far, in this process.
     """
 
     source: Readable
     shape: tuple[int, int, int]
     resize: int
     skip: bool = False
+    unreadable: dict[str, str] = field(default_factory=dict, compare=False)
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -76,21 +81,32 @@ class Stream:
         return self.source.targets
 
     def show(self, indices: Tensor) -> Tensor:
-        """(n, C, H, W) uint8: the images at (n,) indices, unaugmented; fewer where one was skipped.
+        """(n, C, H, W) uint8: the images at (n,) indices, unaugmented; for one that is left out, the next in its place.
 
         Raises:
-            SettingError: an image cannot be read, and those aren't to be skipped; or none could be read.
+            SettingError: an image cannot be read, and those aren't to be skipped; or none can be read.
         """
-        images = []
-        for index in indices.tolist():
+        return torch.stack([self._view_or_next(index) for index in indices.tolist()])
+
+    def leave_out(self, failure: UnreadableError) -> None:
+        """Note that an image cannot be read, and say so the first time.
+
+        Raises:
+            SettingError: those aren't to be skipped.
+        """
+        if not self.skip:
+            raise failure.as_setting_error() from None
+        if failure.name not in self.unreadable:
+            self.unreadable[failure.name] = failure.reason
+            log.warning("%s cannot be read (%s) and is left out", failure.name, failure.reason)
+
+    def _view_or_next(self, index: int) -> Tensor:
+        for following in range(len(self)):
             try:
-                images.append(self.view(index))
+                return self.view((index + following) % len(self))
             except UnreadableError as error:
-                if not self.skip:
-                    raise error.as_setting_error() from None
-        if not images:
-            raise SettingError(f"data: none of {len(indices)} images could be read, e.g. {self.source.name(0)}")
-        return torch.stack(images)
+                self.leave_out(error)
+        raise SettingError(f"data.on_error=skip: not one of {len(self)} images can be read, e.g. {self.source.name(0)}")
 
     def view(self, index: int) -> Tensor:
         """(C, H, W) uint8: an image as validation sees it.

@@ -1,12 +1,43 @@
 """How the engine meets autograd: gradients in the dtype of the inputs, second derivatives, retained graphs."""
 
 from dataclasses import replace
+from functools import cache
+from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from distill.losses.engine import Job, as_rows, differentiate, evaluate, pieces, precise_terms, terms, working_dtype
+from distill.losses.engine import (
+    Job,
+    as_rows,
+    differentiate,
+    evaluate,
+    pieces,
+    precise_terms,
+    terms,
+    weighted_sum,
+    working_dtype,
+)
+
+
+@cache
+def kernels() -> ModuleType | None:
+    """The Triton kernels, or None where Triton cannot be imported."""
+    try:
+        return import_module("distill.losses.triton_kernels")
+    except ImportError:
+        return None
+
+
+def by_best_means(job: Job, student: Tensor, teacher: Tensor, class_dim: int) -> Tensor:
+    """A job on logits as one number: by the Triton kernels on a GPU where they serve, else in chunks. Shape ()."""
+    if student.is_cuda:
+        triton = kernels()
+        if triton is not None and triton.serves(job, student, teacher, class_dim):
+            return triton.KernelSum.apply(student, teacher, job, class_dim)  # type: ignore[no-any-return]
+    return WeightedSum.apply(student, teacher, job, class_dim)  # type: ignore[no-any-return]
 
 
 class WeightedSum(torch.autograd.Function):
@@ -82,12 +113,6 @@ class Terms(torch.autograd.Function):
                 if view is not None and piece is not None:
                     (view[index] if view.dim() else view).add_(piece)
         return (*grads, None, None, None)
-
-
-def weighted_sum(job: Job, student: Tensor, teacher: Tensor) -> Tensor:
-    """A job on rows as plain operations, differentiable any number of times."""
-    rows = terms(job, student, teacher, working_dtype(student, teacher)).sum(-1, keepdim=True)
-    return (rows * job.factor).sum()
 
 
 def _rows(class_dim: int, *tensors: Tensor | None) -> list[Any]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from distill.losses.arguments import Arguments, Options, check_logits, check_open_interval, check_temperature
-from distill.losses.autograd import Terms, WeightedSum
+from distill.losses.autograd import Terms, by_best_means
 from distill.losses.compiled import compiled_sum
 from distill.losses.engine import Job, as_rows, terms, working_dtype
 from distill.losses.formulas import (
@@ -148,7 +148,7 @@ def _measure(formula: Formula, student: Tensor, teacher: Teacher, options: Optio
     if a.teacher_is == "logits" and not (_learned(temperature) or _learned(weights)):
         if torch.compiler.is_compiling():
             return compiled_sum(job, a.student, a.teacher, a.class_dim)
-        return WeightedSum.apply(a.student, a.teacher, job, a.class_dim)  # type: ignore[no-any-return]
+        return by_best_means(job, a.student, a.teacher, a.class_dim)
     rows = _terms(a, job, by_row=True)
     return (rows if weights is None else rows * weights).sum() * scale
 
@@ -162,7 +162,10 @@ def _measure_sparse(formula: Formula, student: Tensor, teacher: SparseTeacher, o
             f"temperature={t} differs from the sparse teacher's {teacher.temperature:g}, and the mass of its tail at "
             "another temperature is not known: build it with SparseTeacher.from_logits(..., temperature=...)"
         )
-    buckets = log_buckets(student, teacher, options.get("class_dim", 1))
+    class_dim, mask, labels = options.get("class_dim", 1), options.get("mask"), options.get("labels")
+    ignored = options.get("ignore_index", -100)
+    keep = Arguments(student, student, class_dim=class_dim, mask=mask, labels=labels, ignore_index=ignored).kept()
+    buckets = log_buckets(student, teacher, class_dim, None if keep is None else ~keep)
     inner: Options = {**options, "temperature": 1.0, "class_dim": -1, "teacher_is": "log_probabilities"}
     inner["validate"] = False
     scale = t * t if options.get("temperature_squared", True) else 1.0
@@ -211,8 +214,9 @@ def _normalised(a: Arguments, weights: Tensor | None) -> tuple[float, Tensor | N
     if a.reduction == "positionmean" and weights is not None:
         total = weights.sum()
         return 1.0, weights / torch.where(total > 0, total, 1)
-    sizes = {"mean": a.student.shape, "batchmean": a.student.shape[:1], "positionmean": a.positions}
-    return 1 / max(1, sizes[a.reduction].numel()), weights
+    if a.reduction == "batchmean":
+        return 1 / max(1, a.student.shape[0]), weights
+    return 1 / max(1, (a.student.shape if a.reduction == "mean" else a.positions).numel()), weights
 
 
 def _terms(a: Arguments, job: Job, *, by_row: bool) -> Tensor:

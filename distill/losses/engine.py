@@ -4,7 +4,6 @@ Rows are positions, classes are last: (rows, classes) or (outer, inner, classes)
 weight) has the same shape with one class. A chunk stays in the cache while it is worked on: that is where the speed is.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -16,7 +15,7 @@ from distill.losses.formulas import MASKED, Formula
 TeacherForm = Literal["logits", "probabilities", "log_probabilities"]
 
 # Elements of a chunk: on a CPU what the caches hold of four such buffers, elsewhere what keeps the device busy.
-CACHED, BUSY = 1 << 17, 1 << 24
+CACHED, BUSY = 1 << 18, 1 << 24
 # Below this mean over rows (in nats) a sum has too few digits left in float32, and is worked out again in float64.
 TINY = 1e-3
 
@@ -62,21 +61,18 @@ def as_rows(x: Tensor, class_dim: int) -> Tensor:
     return x.view(x.shape[0], -1, x.shape[-1]) if x.dim() > 3 else x
 
 
-def pieces(shape: torch.Size, device: torch.device) -> Iterator[tuple[slice, ...]]:
+def pieces(shape: torch.Size, device: torch.device) -> list[tuple[slice, ...]]:
     """Indices that cut rows into chunks; the empty index where one chunk holds them all."""
     size, elements = CACHED if device.type == "cpu" else BUSY, shape.numel()
     if elements <= size:
-        if elements:
-            yield ()
-        return
+        return [()] if elements else []
     rows = max(1, size // shape[-1])
-    outer = rows if len(shape) == 2 else max(1, rows // shape[1])
-    for i in range(0, shape[0], outer):
-        if len(shape) == 2:
-            yield (slice(i, i + outer),)
-        else:
-            for j in range(0, shape[1], rows):
-                yield slice(i, i + outer), slice(j, j + rows)
+    if len(shape) == 2:
+        return [(slice(i, i + rows),) for i in range(0, shape[0], rows)]
+    outer = max(1, rows // shape[1])
+    return [
+        (slice(i, i + outer), slice(j, j + rows)) for i in range(0, shape[0], outer) for j in range(0, shape[1], rows)
+    ]
 
 
 def working_dtype(*tensors: Tensor) -> torch.dtype:
@@ -106,6 +102,12 @@ def log_probabilities(logits: Tensor, job: Job) -> Tensor:
     if logits.numel():
         logits = logits - logits.detach().amax(-1, keepdim=True)
     return (logits / job.temperature).log_softmax(-1)
+
+
+def weighted_sum(job: Job, student: Tensor, teacher: Tensor) -> Tensor:
+    """A job on rows as plain operations, differentiable any number of times."""
+    rows = terms(job, student, teacher, working_dtype(student, teacher)).sum(-1, keepdim=True)
+    return (rows * job.factor).sum()
 
 
 def precise_terms(job: Job, student: Tensor, teacher: Tensor) -> Tensor:
@@ -143,10 +145,13 @@ def evaluate(
             part, s, t = job.at(index), s[index], t[index]
             gs = gs if gs is None else gs[index]
             gt = gt if gt is None else gt[index]
-        if not buffers or buffers[0].shape != s.shape:
+        if not buffers:  # the first chunk is the largest
             first = torch.empty(s.shape, dtype=dtype, device=s.device)
             buffers = first, torch.empty_like(first), torch.empty_like(first)
-        value = _fast(part, s, t, gs, gt, buffers)
+        fitting = buffers
+        if first.shape != s.shape:
+            fitting = tuple(b.view(-1)[: s.numel()].view(s.shape) for b in buffers)
+        value = _fast(part, s, t, gs, gt, fitting)
         added = value.sum().item()
         if not _enough_digits(added, value):
             value = _careful(part, s, t, gs, gt)
@@ -154,7 +159,7 @@ def evaluate(
         total += added if part.weights is None else (value.sum(-1, keepdim=True) * part.weights).sum().item()
     if isinstance(job.scale, Tensor):
         return job.scale * total
-    return torch.full((), total * job.scale, dtype=dtype, device=student.device)
+    return student.new_full((), total * job.scale, dtype=dtype)
 
 
 def _fast(

@@ -12,7 +12,6 @@ from typing import Any, Unpack
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from distill.losses.arguments import Options, check_logits
 from distill.losses.divergence import kl_divergence
@@ -52,7 +51,7 @@ def linear_divergence(
         positions that the mask leaves out. The cross-entropy is at temperature 1.
     options: as in `kl_divergence`, without reduction="none" and class_dim (classes are last); temperature a number.
 
-    Returns shape (), float32 or float64. Differentiable once, which leaves out the second derivative alone.
+    Returns shape (), float32 or float64. Differentiable once.
     Errors: ValueError and TypeError that name the argument.
     """
     _check(hidden, weight, bias, teacher, options)
@@ -97,8 +96,9 @@ class _Chunked(torch.autograd.Function):
         return total
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            raise RuntimeError("linear_divergence is differentiable once; create_graph=True needs the dense way")
         made = ctx.saved_tensors
         return (*(None if g is None else (g * grad).to(d) for g, d in zip(made, ctx.dtypes, strict=True)), None)
 

@@ -82,8 +82,11 @@ class SparseTeacher:
         return SparseTeacher(self.values[index], self.indices[index], self.log_tail[index], self.temperature)
 
 
-def log_buckets(student_logits: Tensor, teacher: SparseTeacher, class_dim: int) -> Tensor:
-    """The student's log-probabilities of the teacher's classes and, last, of all others: (*positions, k + 1)."""
+def log_buckets(student_logits: Tensor, teacher: SparseTeacher, class_dim: int, drop: Tensor | None = None) -> Tensor:
+    """The student's log-probabilities of the teacher's classes and, last, of all others: (*positions, k + 1).
+
+    drop: bool, as many as there are positions: logits there may hold anything.
+    """
     rows = student_logits.movedim(class_dim, -1)
     if rows.shape[:-1] != teacher.log_tail.shape or teacher.values.shape[-1] > rows.shape[-1]:
         raise ValueError(
@@ -92,51 +95,54 @@ def log_buckets(student_logits: Tensor, teacher: SparseTeacher, class_dim: int) 
             f"k={teacher.values.shape[-1]}"
         )
     indices = teacher.indices.to(rows.device)
-    flat = rows.reshape(-1, rows.shape[-1]), indices.reshape(-1, indices.shape[-1])
-    if torch.compiler.is_compiling():
-        out = _log_buckets(*flat, teacher.temperature)
-    else:
-        out = _LogBuckets.apply(*flat, teacher.temperature)
-    return out.view(*indices.shape[:-1], -1)
+    positions, k = indices.shape[:-1], indices.shape[-1]
+    n = positions.numel()
+    drop = None if drop is None else drop.reshape(n, 1)
+    flat = rows.reshape(n, rows.shape[-1]), indices.reshape(n, k), teacher.temperature, drop
+    out = _log_buckets(*flat) if torch.compiler.is_compiling() else _LogBuckets.apply(*flat)
+    return out.view(*positions, k + 1)
 
 
 class _LogBuckets(torch.autograd.Function):
     """log_buckets in chunks: keeps the (rows, k + 1) result and makes the gradient from it, exactly, in backward."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, indices: Tensor, temperature: float) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, indices: Tensor, temperature: float, drop: Tensor | None) -> Tensor:
         ctx.temperature = temperature
         out = logits.new_empty((len(indices), indices.shape[-1] + 1), dtype=working_dtype(logits))
         for index in pieces(logits.shape, logits.device):
-            out[index] = _log_buckets(logits[index], indices[index], temperature)
-        ctx.save_for_backward(logits, indices, out)
+            out[index] = _log_buckets(logits[index], indices[index], temperature, None if drop is None else drop[index])
+        ctx.save_for_backward(logits, indices, out, drop)
         return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        logits, indices, out = ctx.saved_tensors
+        logits, indices, out, drop = ctx.saved_tensors
         if torch.is_grad_enabled():
-            again = _log_buckets(logits, indices, ctx.temperature)
-            return torch.autograd.grad(again, logits, grad, create_graph=True)[0], None, None
+            again = _log_buckets(logits, indices, ctx.temperature, drop)
+            return torch.autograd.grad(again, logits, grad, create_graph=True)[0], None, None, None
         made = torch.empty_like(logits)
         for index in pieces(logits.shape, logits.device):
-            g, buckets, q = grad[index], out[index], _scaled(logits[index], ctx.temperature).softmax(-1)
+            g, buckets, left_out = grad[index], out[index], None if drop is None else drop[index]
+            q = _scaled(logits[index], ctx.temperature, left_out).softmax(-1)
             total = g.sum(-1, keepdim=True)
             share = (g[:, -1:] * (-buckets[:, -1:]).exp()).masked_fill(buckets[:, -1:] <= MASKED, 0)
             q *= share - total
             kept = g[:, :-1] - total * buckets[:, :-1].exp()
             made[index] = q.scatter_(-1, indices[index].long(), kept).div_(ctx.temperature)
-        return made, None, None
+        return made, None, None, None
 
 
-def _scaled(logits: Tensor, temperature: float) -> Tensor:
+def _scaled(logits: Tensor, temperature: float, drop: Tensor | None) -> Tensor:
+    if drop is not None:
+        logits = logits.masked_fill(drop, 0)
     logits = logits.to(working_dtype(logits)).clamp_min(MASKED)
     return (logits - logits.detach().amax(-1, keepdim=True)) / temperature
 
 
-def _log_buckets(logits: Tensor, indices: Tensor, temperature: float) -> Tensor:
+def _log_buckets(logits: Tensor, indices: Tensor, temperature: float, drop: Tensor | None = None) -> Tensor:
     """In plain operations. The tail is the sum of what is in it: one minus the rest would leave no digits."""
-    lq = _scaled(logits, temperature).log_softmax(-1)
+    lq = _scaled(logits, temperature, drop).log_softmax(-1)
     indices = indices.long()
     if indices.shape[-1] == logits.shape[-1]:
         tail = torch.full_like(lq[..., :1], MASKED)

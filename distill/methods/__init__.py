@@ -8,8 +8,10 @@ from distill.methods.cc import CC
 from distill.methods.crd import CRD
 from distill.methods.ctkd import CTKD
 from distill.methods.cwd import CWD
+from distill.methods.deit import DeiT
 from distill.methods.dist import DIST
 from distill.methods.dkd import DKD
+from distill.methods.dml import DML
 from distill.methods.fitnet import FitNet
 from distill.methods.fsp import FSP
 from distill.methods.ft import FT
@@ -35,6 +37,7 @@ from distill.methods.sp import SP
 from distill.methods.srrl import SRRL
 from distill.methods.supervised import Supervised
 from distill.methods.symmetric import Symmetric
+from distill.methods.tf_kd import TfKD
 from distill.methods.tvd import TVD
 from distill.methods.vid import VID
 from distill.methods.wsld import WSLD
@@ -48,6 +51,7 @@ __all__ = [
     "CWD",
     "DIST",
     "DKD",
+    "DML",
     "FSP",
     "FT",
     "ICKD",
@@ -68,6 +72,7 @@ __all__ = [
     "WSLD",
     "AlphaBeta",
     "Composite",
+    "DeiT",
     "Example",
     "FitNet",
     "HardLabel",
@@ -81,4 +86,5 @@ __all__ = [
     "Supervised",
     "Symmetric",
     "Taps",
+    "TfKD",
 ]

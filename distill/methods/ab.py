@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from distill.methods.base import Example, Method, Taps, positive
-from distill.methods.projection import connector, pairs, through
+from distill.methods.projection import connector, matched_maps, through
 from distill.types import Batch, Outputs
 
 
@@ -43,12 +43,12 @@ class AB(Method):
 
     def prepare(self, example: Example) -> None:
         """Create the connectors."""
-        layers = pairs(self, example.student, example.teacher)
+        layers = matched_maps(self, example.student, example.teacher)
         self.connectors = nn.ModuleList(connector(s, t, relu=False) for s, t in layers)
 
     def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `ab`."""
-        layers = zip(self.connectors, pairs(self, student, teacher), strict=True)
+        layers = zip(self.connectors, matched_maps(self, student, teacher), strict=True)
         return {"ab": boundary_distance([(through(connect, s), t) for connect, (s, t) in layers], self.margin)}
 
 

@@ -27,6 +27,8 @@ class AlphaBeta(Method):
         reduction: as `distill.losses.kl_divergence`.
     """
 
+    accepts_top_k = True
+
     def __init__(
         self,
         alpha: float = 0.8,
@@ -50,7 +52,7 @@ class AlphaBeta(Method):
         """The term `alpha_beta`."""
         divergence = alpha_beta_divergence(
             student.logits,
-            teacher.logits,
+            teacher.at(self.temperature),
             alpha=self.alpha,
             beta=self.beta,
             temperature=self.temperature,

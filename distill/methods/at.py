@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from distill.methods.base import Method, Taps, positive
-from distill.methods.projection import pairs
+from distill.methods.projection import matched_maps
 from distill.types import Batch, Outputs
 
 
@@ -41,7 +41,7 @@ class AT(Method):
 
     def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `at`."""
-        layers = pairs(self, student, teacher, positions=True)
+        layers = matched_maps(self, student, teacher, positions=True)
         maps = [(attention(s, self.power), attention(t, self.power)) for s, t in layers]
         return {"at": torch.stack([F.mse_loss(s, t) for s, t in maps]).sum()}
 

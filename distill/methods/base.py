@@ -35,13 +35,24 @@ class Taps:
             *((layers,) if isinstance(layers, str) else tuple(layers) for layers in (student_layers, teacher_layers))
         )
 
+    def check_paired(self) -> None:
+        """Raise ValueError unless there is a layer of each network, and as many of both."""
+        if not self.student:
+            raise ValueError("student_layers=[]: name at least one layer")
+        if len(self.student) != len(self.teacher):
+            raise ValueError(
+                f"student_layers={list(self.student)}: {len(self.student)} layers, but "
+                f"teacher_layers={list(self.teacher)}: {len(self.teacher)}; "
+                "they are paired by position, so name as many of each"
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class Example:
     """What a method may know before training starts.
 
     student, teacher: both networks' outputs for one example batch, features included.
-    labels: (S,) int64, the true class of every training sample, by its index.
+    labels: (S,) int64, the true class of every training sample, by its index; -1 for those that aren't trained on.
     classifier: a frozen copy of the teacher's last linear layer, (N, D) embeddings to (N, C) logits; None where no
         live network teaches.
     """
@@ -62,11 +73,16 @@ class Method(nn.Module):
     Attributes:
         taps: the layers whose outputs `imitate` finds in `features`, in this order.
         schedules: by attribute (`weight`, `temperature`, ...): a factor on its value over the run.
+        accepts_top_k: whether `imitate` asks `teacher.at(self.temperature)` instead of `teacher.logits`, and so can do
+            with the likeliest classes.
         standardize_logits: show `imitate` z-scored logits (2403.01427); the labels' cross-entropy sees them raw.
+        needs_teacher: False for a method that works without one; its `forward` may then be given None.
     """
 
     taps: Taps = Taps()
     standardize_logits: bool = False
+    accepts_top_k: bool = False
+    needs_teacher: bool = True
 
     def __init__(self, *, weight: float, label_weight: float) -> None:
         super().__init__()
@@ -77,6 +93,12 @@ class Method(nn.Module):
 
     def prepare(self, example: Example) -> None:
         """Create what depends on shapes or on the data. Called once, before training; most methods need nothing."""
+
+    def accompany(self, student: nn.Module) -> None:
+        """Create what is made after the student itself. Called once, before training, with or without a teacher.
+
+        student: maps (N, C, H, W) images to `Outputs`.
+        """
 
     def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """Named scalar terms, before the factor `weight`.
@@ -89,7 +111,7 @@ class Method(nn.Module):
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """Named scalar terms, already weighted; the module adds them up and logs each."""
         with torch.autocast(student.logits.device.type, enabled=False):
-            imitation = self.weighted(self._seen(student), _frozen(self._seen(teacher)), batch)
+            imitation = self.weighted(self.seen(student), _frozen(self.seen(teacher)), batch)
         return self.label_terms(student, batch) | imitation
 
     def weighted(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
@@ -102,19 +124,13 @@ class Method(nn.Module):
         Raises:
             ValueError: the taps name no layers, or different numbers of them.
         """
-        mine, theirs = self.taps.student, self.taps.teacher
-        if not mine:
-            raise ValueError("student_layers=[]: name at least one layer")
-        if len(mine) != len(theirs):
-            raise ValueError(
-                f"student_layers={list(mine)}: {len(mine)} layers, but teacher_layers={list(theirs)}: {len(theirs)}; "
-                "they are paired by position, so name as many of each"
-            )
-        return [(student.features[s], teacher.features[t]) for s, t in zip(mine, theirs, strict=True)]
+        self.taps.check_paired()
+        names = zip(self.taps.student, self.taps.teacher, strict=True)
+        return [(student.features[s], teacher.features[t]) for s, t in names]
 
     def label_terms(self, student: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The weighted cross-entropy with the true labels, at least float32 whatever comes in; nothing at weight 0."""
-        if self.label_weight == 0:
+        if self.label_weight == 0 and "label_weight" not in self.schedules:
             return {}
         return {"ce": self.label_weight * F.cross_entropy(precise(student.logits), batch.targets)}
 
@@ -131,9 +147,10 @@ class Method(nn.Module):
             base = self._base_values.setdefault(name, value)
             setattr(self, name, base * schedule(progress))
 
-    def _seen(self, outputs: Outputs) -> Outputs:
+    def seen(self, outputs: Outputs) -> Outputs:
+        """What `imitate` is shown of a network's outputs: precise features, and logits standardised if so set."""
         logits = standardize(outputs.logits) if self.standardize_logits else outputs.logits
-        return Outputs(logits, {name: precise(feature) for name, feature in outputs.features.items()})
+        return replace(outputs, logits=logits, features={n: precise(f) for n, f in outputs.features.items()})
 
 
 class Composite(Method):
@@ -146,11 +163,17 @@ class Composite(Method):
     def __init__(self, methods: Mapping[str, Method]) -> None:
         super().__init__(weight=1.0, label_weight=0.0)
         self.methods = nn.ModuleDict(methods)
+        self.needs_teacher = any(method.needs_teacher for method in methods.values())
 
     @property
     def members(self) -> list[Method]:
         """The methods, in order."""
         return [method for method in self.methods.values() if isinstance(method, Method)]
+
+    def accompany(self, student: nn.Module) -> None:
+        """Let each method create what goes with the student."""
+        for method in self.members:
+            method.accompany(student)
 
     def prepare(self, example: Example) -> None:
         """Prepare each method with the features that it asked for."""
@@ -161,12 +184,12 @@ class Composite(Method):
             )
             method.prepare(replace(example, student=student, teacher=teacher))
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> dict[str, Tensor]:
         """All members' terms."""
         total: dict[str, Tensor] = {}
         for method in self.members:
-            seen = _select(student, method.taps.student), _select(teacher, method.taps.teacher)
-            for name, term in method(*seen, batch).items():
+            answers = None if teacher is None else _select(teacher, method.taps.teacher)
+            for name, term in method(_select(student, method.taps.student), answers, batch).items():
                 total[name] = total[name] + term if name in total else term
         return total
 
@@ -212,8 +235,8 @@ def classes_of(batch: Batch) -> Tensor:
 
 def _frozen(outputs: Outputs) -> Outputs:
     features = {name: feature.detach() for name, feature in outputs.features.items()}
-    return Outputs(outputs.logits.detach(), features)
+    return replace(outputs, logits=outputs.logits.detach(), features=features)
 
 
 def _select(outputs: Outputs, names: tuple[str, ...]) -> Outputs:
-    return Outputs(outputs.logits, {name: outputs.features[name] for name in names})
+    return replace(outputs, features={name: outputs.features[name] for name in names})

@@ -12,7 +12,8 @@ class OtherClasses(nn.Module):
     """Draws samples with another label.
 
     Args:
-        labels: (S,) int64, the class of every sample, by its index; two classes or more.
+        labels: (S,) int64, the class of every sample, by its index; -1 for those that are never drawn. Two classes or
+            more.
     """
 
     order: Tensor
@@ -22,13 +23,15 @@ class OtherClasses(nn.Module):
 
     def __init__(self, labels: Tensor) -> None:
         super().__init__()
-        count = labels.bincount()
-        if len(labels) == 0 or int(count.max()) == len(labels):
+        drawn = (labels >= 0).nonzero().squeeze(1)
+        count = labels[drawn].bincount()
+        if len(drawn) == 0 or int(count.max()) == len(drawn):
             raise ValueError(
-                f"labels: all {len(labels)} training samples are of one class; contrasting needs two or more"
+                f"labels: all {len(drawn)} training samples are of one class; contrasting needs two or more"
             )
         # Sorted by class, the samples of one class are a block that a draw can step over.
-        derived = {"labels": labels, "order": labels.argsort(), "count": count, "start": count.cumsum(0) - count}
+        order = drawn[labels[drawn].argsort()]
+        derived = {"labels": labels, "order": order, "count": count, "start": count.cumsum(0) - count}
         for name, tensor in derived.items():
             self.register_buffer(name, tensor, persistent=False)
 
@@ -36,7 +39,7 @@ class OtherClasses(nn.Module):
         """For samples (N,), the indices (N, number) of samples of other classes, uniformly, with replacement."""
         label = self.labels[indices].unsqueeze(1)
         own = self.count[label]
-        place = torch.randint(2**53, (len(indices), number), device=indices.device) % (len(self.labels) - own)
+        place = torch.randint(2**53, (len(indices), number), device=indices.device) % (len(self.order) - own)
         return self.order[place + own * (place >= self.start[label])]
 
 

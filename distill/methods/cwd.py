@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from distill.losses import kl_divergence
 from distill.methods.base import Example, Method, Taps, positive
-from distill.methods.projection import pairs, projector, through
+from distill.methods.projection import matched_maps, projector, through
 from distill.types import Batch, Outputs
 
 
@@ -41,12 +41,12 @@ class CWD(Method):
 
     def prepare(self, example: Example) -> None:
         """Create the projections where channels differ."""
-        layers = pairs(self, example.student, example.teacher, positions=True)
+        layers = matched_maps(self, example.student, example.teacher, positions=True)
         self.projectors = nn.ModuleList(projector(s, t) for s, t in layers)
 
     def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `cwd`."""
-        layers = zip(self.projectors, pairs(self, student, teacher, positions=True), strict=True)
+        layers = zip(self.projectors, matched_maps(self, student, teacher, positions=True), strict=True)
         channels = [(_channels(through(project, s)), _channels(t)) for project, (s, t) in layers]
         return {"cwd": torch.stack([kl_divergence(s, t, temperature=self.temperature) for s, t in channels]).sum()}
 

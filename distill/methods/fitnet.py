@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill.methods.base import Example, Method, Taps
-from distill.methods.projection import connector, not_negative_anywhere, pairs, through
+from distill.methods.projection import connector, matched_maps, not_negative_anywhere, through
 from distill.types import Batch, Outputs
 
 
@@ -40,11 +40,11 @@ class FitNet(Method):
 
     def prepare(self, example: Example) -> None:
         """Create the regressors."""
-        layers = pairs(self, example.student, example.teacher)
+        layers = matched_maps(self, example.student, example.teacher)
         self.regressors = nn.ModuleList(connector(s, t, relu=not_negative_anywhere(t)) for s, t in layers)
 
     def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `fitnet`."""
-        layers = zip(self.regressors, pairs(self, student, teacher), strict=True)
+        layers = zip(self.regressors, matched_maps(self, student, teacher), strict=True)
         hints = [F.mse_loss(through(regressor, s), t) for regressor, (s, t) in layers]
         return {"fitnet": torch.stack(hints).mean()}

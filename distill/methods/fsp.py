@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill.methods.base import Example, Method, Taps
-from distill.methods.projection import matched, pairs, projector, through
+from distill.methods.projection import matched, matched_maps, projector, through
 from distill.types import Batch, Outputs
 
 
@@ -40,14 +40,14 @@ class FSP(Method):
 
     def prepare(self, example: Example) -> None:
         """Create the projections where channels differ."""
-        layers = pairs(self, example.student, example.teacher)
+        layers = matched_maps(self, example.student, example.teacher)
         if len(layers) < 2:
             raise ValueError(f"FSP: student_layers={list(self.taps.student)}: name two layers or more")
         self.projectors = nn.ModuleList(projector(s, t) for s, t in layers)
 
     def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `fsp`."""
-        layers = pairs(self, student, teacher)
+        layers = matched_maps(self, student, teacher)
         flows = _flows([through(project, s) for project, (s, _) in zip(self.projectors, layers, strict=True)])
         aims = _flows([t for _, t in layers])
         return {"fsp": torch.stack([F.mse_loss(s, t) for s, t in zip(flows, aims, strict=True)]).sum()}

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from distill.methods.at import attention
 from distill.methods.base import Example, Method, Taps, positive
-from distill.methods.projection import pairs, through
+from distill.methods.projection import matched_maps, through
 from distill.types import Batch, Outputs
 
 
@@ -49,7 +49,7 @@ class FT(Method):
 
     def prepare(self, example: Example) -> None:
         """Create translators and paraphrasers."""
-        layers = pairs(self, example.student, example.teacher, positions=True)
+        layers = matched_maps(self, example.student, example.teacher, positions=True)
         channels = [(s.shape[1], t.shape[1], max(1, int(self.ratio * t.shape[1]))) for s, t in layers]
         self.translators = nn.ModuleList(_convolutions(s, s, k, k, norm=True) for s, _, k in channels)
         self.paraphrasers = nn.ModuleList(_convolutions(t, t, k, k) for _, t, k in channels)
@@ -57,7 +57,7 @@ class FT(Method):
 
     def weighted(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The terms `ft` and, outside the weight, `reconstruction`, which trains the paraphraser alone."""
-        layers = pairs(self, student, teacher, positions=True)
+        layers = matched_maps(self, student, teacher, positions=True)
         distances, reconstructions = [], []
         networks = zip(self.translators, self.paraphrasers, self.decoders, strict=True)
         for (s, t), (translate, paraphrase, decode) in zip(layers, networks, strict=True):

@@ -26,6 +26,8 @@ class JSD(Method):
         reduction: as `distill.losses.kl_divergence`.
     """
 
+    accepts_top_k = True
+
     def __init__(
         self,
         beta: float = 0.5,
@@ -46,6 +48,10 @@ class JSD(Method):
     def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `jsd`."""
         divergence = js_divergence(
-            student.logits, teacher.logits, beta=self.beta, temperature=self.temperature, reduction=self.reduction
+            student.logits,
+            teacher.at(self.temperature),
+            beta=self.beta,
+            temperature=self.temperature,
+            reduction=self.reduction,
         )
         return {"jsd": divergence}

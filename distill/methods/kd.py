@@ -23,6 +23,8 @@ class KD(Method):
         log_target: take the teacher's log_softmax rather than its softmax.
     """
 
+    accepts_top_k = True
+
     def __init__(
         self,
         temperature: float = 4.0,
@@ -40,7 +42,7 @@ class KD(Method):
         """The term `kd`."""
         divergence = kl_divergence(
             student.logits,
-            teacher.logits,
+            teacher.at(self.temperature),
             temperature=self.temperature,
             reduction=self.reduction,
             log_target=self.log_target,

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from distill.losses.singular import singular_vectors
 from distill.methods.base import Example, Method, Taps
-from distill.methods.projection import pairs, projector, through
+from distill.methods.projection import matched_maps, projector, through
 from distill.types import Batch, Outputs
 
 SPARE = 3  # vectors that the student offers beyond the rank
@@ -49,7 +49,7 @@ class KDSVD(Method):
 
     def prepare(self, example: Example) -> None:
         """Create the projections where channels differ."""
-        layers = pairs(self, example.student, example.teacher)
+        layers = matched_maps(self, example.student, example.teacher)
         if len(layers) < 2:
             raise ValueError(f"KDSVD: student_layers={list(self.taps.student)}: name two layers or more")
         self.projectors = nn.ModuleList(projector(s, t) for s, t in layers)
@@ -57,7 +57,7 @@ class KDSVD(Method):
     def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `kdsvd`."""
         ours, theirs = [], []
-        for project, (s, t) in zip(self.projectors, pairs(self, student, teacher), strict=True):
+        for project, (s, t) in zip(self.projectors, matched_maps(self, student, teacher), strict=True):
             vectors, values = singular_vectors(t, self.rank)
             values = F.normalize(values, dim=1)[:, None]
             aligned = _aligned(singular_vectors(through(project, s), self.rank + SPARE)[0], vectors)

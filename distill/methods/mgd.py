@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from distill.methods.base import Example, Method, Taps
-from distill.methods.projection import pairs, projector, through
+from distill.methods.projection import matched_maps, projector, through
 from distill.types import Batch, Outputs
 
 Mask = Literal["channels", "positions"]
@@ -51,13 +51,13 @@ class MGD(Method):
 
     def prepare(self, example: Example) -> None:
         """Create the projections where channels differ, and the generators."""
-        layers = pairs(self, example.student, example.teacher)
+        layers = matched_maps(self, example.student, example.teacher)
         self.projectors = nn.ModuleList(projector(s, t) for s, t in layers)
         self.generators = nn.ModuleList(_generator(t.shape[1]) for _, t in layers)
 
     def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `mgd`."""
-        layers = zip(self.projectors, self.generators, pairs(self, student, teacher), strict=True)
+        layers = zip(self.projectors, self.generators, matched_maps(self, student, teacher), strict=True)
         losses = []
         for project, generate, (s, t) in layers:
             s = through(project, s)

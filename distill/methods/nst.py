@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from distill.methods.base import Method, Taps
-from distill.methods.projection import pairs
+from distill.methods.projection import matched_maps
 from distill.types import Batch, Outputs
 
 
@@ -38,7 +38,7 @@ class NST(Method):
 
     def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `nst`."""
-        layers = pairs(self, student, teacher, positions=True)
+        layers = matched_maps(self, student, teacher, positions=True)
         return {"nst": torch.stack([_discrepancy(s, t) for s, t in layers]).sum()}
 
 

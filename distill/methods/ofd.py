@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from distill.losses.logits import precise
 from distill.methods.base import Example, Method, Taps
-from distill.methods.projection import connector, pairs, through
+from distill.methods.projection import connector, matched_maps, through
 from distill.types import Batch, Outputs
 
 
@@ -45,14 +45,14 @@ class OFD(Method):
 
     def prepare(self, example: Example) -> None:
         """Create the connectors, and measure the first margins."""
-        layers = pairs(self, example.student, example.teacher)
+        layers = matched_maps(self, example.student, example.teacher)
         self.connectors = nn.ModuleList(connector(s, t, relu=False) for s, t in layers)
         for i, (_, t) in enumerate(layers):
             self.register_buffer(f"margin{i}", _mean_below_zero(precise(t), torch.zeros(t.shape[1], device=t.device)))
 
     def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `ofd`; in training the margins move towards the batch's."""
-        layers = pairs(self, student, teacher)
+        layers = matched_maps(self, student, teacher)
         total = []
         for i, (connect, (s, t)) in enumerate(zip(self.connectors, layers, strict=True)):
             margin = self.get_buffer(f"margin{i}")

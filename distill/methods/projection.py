@@ -16,7 +16,7 @@ from distill.types import Outputs
 EXTRA_TOKENS = 5  # a class token and four registers are the most that a vision transformer puts before its grid
 
 
-def tapped(method: Method, student: Outputs, teacher: Outputs) -> tuple[list[Tensor], list[Tensor]]:
+def maps(method: Method, student: Outputs, teacher: Outputs) -> tuple[list[Tensor], list[Tensor]]:
     """The method's tapped features as maps, in the order of its taps.
 
     Raises:
@@ -28,17 +28,17 @@ def tapped(method: Method, student: Outputs, teacher: Outputs) -> tuple[list[Ten
     return ours, theirs
 
 
-def paired(method: Method, student: Outputs, teacher: Outputs) -> list[tuple[Tensor, Tensor]]:
+def paired_maps(method: Method, student: Outputs, teacher: Outputs) -> list[tuple[Tensor, Tensor]]:
     """The tapped maps side by side, each in its own size.
 
     Raises:
         ValueError: the networks have different numbers of layers tapped, or none.
     """
-    method.pairs(student, teacher)  # for its checks
-    return list(zip(*tapped(method, student, teacher), strict=True))
+    method.taps.check_paired()
+    return list(zip(*maps(method, student, teacher), strict=True))
 
 
-def pairs(
+def matched_maps(
     method: Method, student: Outputs, teacher: Outputs, *, positions: bool = False
 ) -> list[tuple[Tensor, Tensor]]:
     """The tapped maps side by side, (N, C_student, H, W) and (N, C_teacher, H, W), the larger averaged down.
@@ -48,7 +48,7 @@ def pairs(
     Raises:
         ValueError: the networks have different numbers of layers tapped, or a feature doesn't suit the method.
     """
-    layers = [matched(s, t) for s, t in paired(method, student, teacher)]
+    layers = [matched(s, t) for s, t in paired_maps(method, student, teacher)]
     if positions and any(s.shape[2] * s.shape[3] == 1 for s, _ in layers):
         shapes = [
             tuple(outputs.features[layer].shape)
@@ -68,7 +68,7 @@ def single(method: Method, student: Outputs, teacher: Outputs) -> tuple[Tensor, 
     Raises:
         ValueError: a network has none or several layers tapped.
     """
-    ours, theirs = tapped(method, student, teacher)
+    ours, theirs = maps(method, student, teacher)
     if len(ours) != 1 or len(theirs) != 1:
         raise ValueError(f"{_layers_of(method)}: name one layer of each")
     return ours[0], theirs[0]

@@ -22,6 +22,8 @@ class ReverseKD(Method):
         reduction: as `distill.losses.kl_divergence`.
     """
 
+    accepts_top_k = True
+
     def __init__(
         self,
         temperature: float = 4.0,
@@ -36,6 +38,6 @@ class ReverseKD(Method):
     def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `reverse_kd`."""
         divergence = reverse_kl_divergence(
-            student.logits, teacher.logits, temperature=self.temperature, reduction=self.reduction
+            student.logits, teacher.at(self.temperature), temperature=self.temperature, reduction=self.reduction
         )
         return {"reverse_kd": divergence}

@@ -12,11 +12,11 @@ out.
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill.methods.base import Example, Method, Taps
-from distill.methods.projection import paired, through
+from distill.methods.fusion import Fusion, pyramid_distance
+from distill.methods.projection import paired_maps
 from distill.schedules import Cosine
 from distill.types import Batch, Outputs
 
@@ -51,46 +51,16 @@ class ReviewKD(Method):
 
     def prepare(self, example: Example) -> None:
         """Create the fusions, the deepest layer's first."""
-        layers = paired(self, example.student, example.teacher)[::-1]
+        layers = paired_maps(self, example.student, example.teacher)[::-1]
         middle = min(self.max_channels, layers[0][0].shape[1])
         self.fusions = nn.ModuleList(
-            _Fusion(s.shape[1], middle, t.shape[1], fuses=i > 0) for i, (s, t) in enumerate(layers)
+            Fusion(s.shape[1], middle, t.shape[1], fuses=i > 0) for i, (s, t) in enumerate(layers)
         )
 
     def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `reviewkd`."""
         deeper, losses = None, []
-        for fuse, (s, t) in zip(self.fusions, paired(self, student, teacher)[::-1], strict=True):
+        for fuse, (s, t) in zip(self.fusions, paired_maps(self, student, teacher)[::-1], strict=True):
             fused, deeper = fuse(s, deeper, t.shape[2:])
             losses.append(pyramid_distance(fused, t))
         return {"reviewkd": torch.stack(losses).sum()}
-
-
-class _Fusion(nn.Module):
-    def __init__(self, inputs: int, middle: int, outputs: int, *, fuses: bool) -> None:
-        super().__init__()
-        self.enter = nn.Sequential(nn.Conv2d(inputs, middle, 1, bias=False), nn.BatchNorm2d(middle))
-        self.attend = nn.Sequential(nn.Conv2d(2 * middle, 2, 1), nn.Sigmoid()) if fuses else None
-        self.leave = nn.Sequential(nn.Conv2d(middle, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs))
-
-    def forward(self, x: Tensor, deeper: Tensor | None, size: Sequence[int]) -> tuple[Tensor, Tensor]:
-        x = through(self.enter, x)
-        if self.attend is not None and deeper is not None:
-            deeper = F.interpolate(deeper, x.shape[2:], mode="nearest")
-            share = through(self.attend, torch.cat([x, deeper], 1))
-            x = x * share[:, :1] + deeper * share[:, 1:]
-        if x.shape[2:] != size:
-            x = F.interpolate(x, tuple(size), mode="nearest")
-        return through(self.leave, x), x
-
-
-def pyramid_distance(student: Tensor, teacher: Tensor) -> Tensor:
-    """HCL of two maps of one shape (N, C, H, W), a scalar."""
-    loss, total, weight = F.mse_loss(student, teacher), 1.0, 1.0
-    for side in (4, 2, 1):
-        if side < student.shape[2]:
-            weight /= 2
-            total += weight
-            s, t = (F.adaptive_avg_pool2d(feature, side) for feature in (student, teacher))
-            loss = loss + weight * F.mse_loss(s, t)
-    return loss / total

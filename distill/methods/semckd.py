@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill.methods.base import Example, Method, Taps, positive
-from distill.methods.projection import bottleneck, matched, tapped, through
+from distill.methods.projection import bottleneck, maps, matched, through
 from distill.types import Batch, Outputs
 
 
@@ -50,7 +50,7 @@ class SemCKD(Method):
 
     def prepare(self, example: Example) -> None:
         """Create the projections and the attention's networks."""
-        ours, theirs = tapped(self, example.student, example.teacher)
+        ours, theirs = maps(self, example.student, example.teacher)
         self.queries = nn.ModuleList(_embedding(self.group_size) for _ in ours)
         self.keys = nn.ModuleList(_embedding(self.group_size) for _ in theirs)
         channels = [(s.shape[1], t.shape[1]) for s in ours for t in theirs]
@@ -58,7 +58,7 @@ class SemCKD(Method):
 
     def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `semckd`."""
-        ours, theirs = tapped(self, student, teacher)
+        ours, theirs = maps(self, student, teacher)
         distances = []
         for project, (s, t) in zip(self.projectors, [(s, t) for s in ours for t in theirs], strict=True):
             s, t = matched(s, t)

@@ -27,6 +27,8 @@ class Skew(Method):
         reduction: as `distill.losses.kl_divergence`.
     """
 
+    accepts_top_k = True
+
     def __init__(
         self,
         alpha: float = 0.1,
@@ -48,6 +50,10 @@ class Skew(Method):
         """The term `skew`."""
         divergence = skew_reverse_kl_divergence if self.reverse else skew_kl_divergence
         term = divergence(
-            student.logits, teacher.logits, alpha=self.alpha, temperature=self.temperature, reduction=self.reduction
+            student.logits,
+            teacher.at(self.temperature),
+            alpha=self.alpha,
+            temperature=self.temperature,
+            reduction=self.reduction,
         )
         return {"skew": term}

@@ -13,6 +13,8 @@ class Supervised(Method):
         label_weight: of the cross-entropy.
     """
 
+    needs_teacher = False
+
     def __init__(self, label_weight: float = 1.0) -> None:
         super().__init__(weight=0.0, label_weight=label_weight)
 

@@ -24,6 +24,8 @@ class Symmetric(Method):
         reduction: as `distill.losses.kl_divergence`.
     """
 
+    accepts_top_k = True
+
     def __init__(
         self,
         temperature: float = 4.0,
@@ -38,6 +40,6 @@ class Symmetric(Method):
     def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `symmetric`."""
         divergence = symmetric_kl_divergence(
-            student.logits, teacher.logits, temperature=self.temperature, reduction=self.reduction
+            student.logits, teacher.at(self.temperature), temperature=self.temperature, reduction=self.reduction
         )
         return {"symmetric": divergence}

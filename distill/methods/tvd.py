@@ -24,6 +24,8 @@ class TVD(Method):
         reduction: as `distill.losses.kl_divergence`.
     """
 
+    accepts_top_k = True
+
     def __init__(
         self,
         temperature: float = 4.0,
@@ -38,6 +40,6 @@ class TVD(Method):
     def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `tvd`."""
         divergence = total_variation(
-            student.logits, teacher.logits, temperature=self.temperature, reduction=self.reduction
+            student.logits, teacher.at(self.temperature), temperature=self.temperature, reduction=self.reduction
         )
         return {"tvd": divergence}

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from distill.losses.logits import precise
 from distill.methods.base import Example, Method, Taps, positive
-from distill.methods.projection import pairs, through
+from distill.methods.projection import matched_maps, through
 from distill.types import Batch, Outputs
 
 LEAST_VARIANCE = 1e-5
@@ -47,14 +47,14 @@ class VID(Method):
 
     def prepare(self, example: Example) -> None:
         """Create the means' networks and the variances."""
-        layers = pairs(self, example.student, example.teacher)
+        layers = matched_maps(self, example.student, example.teacher)
         scale = math.log(math.expm1(self.variance - LEAST_VARIANCE))
         self.means = nn.ModuleList(_mean(s.shape[1], t.shape[1]) for s, t in layers)
         self.scales = nn.ParameterList(nn.Parameter(torch.full((t.shape[1],), scale)) for _, t in layers)
 
     def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `vid`."""
-        layers = zip(self.means, self.scales, pairs(self, student, teacher), strict=True)
+        layers = zip(self.means, self.scales, matched_maps(self, student, teacher), strict=True)
         losses = []
         for mean, scale, (s, t) in layers:
             variance = (F.softplus(precise(scale)) + LEAST_VARIANCE)[:, None, None]

@@ -36,9 +36,8 @@ def exported(*, path: str, num_classes: int, in_channels: int = 3) -> nn.Module:
     if logits is not None and isinstance(logits[1], int) and logits[1] != num_classes:
         raise SettingError(f"path={path!r}: knows {logits[1]} classes, the data has num_classes={num_classes}")
     module = FrozenProgram(program)
-    if isinstance(height, int) and height == width:
-        attach_preprocessing(module, Preprocessing(size=height))
-    return module
+    size = height if isinstance(height, int) and height == width else None
+    return attach_preprocessing(module, Preprocessing(size=size, trained=True))
 
 
 class FrozenProgram(nn.Module):

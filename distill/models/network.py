@@ -57,6 +57,7 @@ class Network(nn.Module):
         name: what to call it in tables.
         mean, std: per channel, in units of [0, 1] images; None leaves the values as they are.
         size: side length in pixels that the backbone wants; None takes images as they come.
+        trained: whether it knows the classes already; as a teacher it is then used as it is.
     """
 
     def __init__(
@@ -67,9 +68,11 @@ class Network(nn.Module):
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         size: int | None = None,
+        trained: bool = False,
     ) -> None:
         super().__init__()
         self.backbone = backbone
+        self.trained = trained
         self.name = name or type(backbone).__name__
         self.prepare = Prepare(mean, std, size)
         self._captured: dict[str, Tensor] = {}

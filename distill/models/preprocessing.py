@@ -13,11 +13,13 @@ class Preprocessing:
     `distill_preprocessing`.
 
     mean, std: subtracted and divided by, one value a channel. size: side of the square input, in pixels.
+    trained: every layer has trained weights, the last one for the classes of the data.
     """
 
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     size: int | None = None
+    trained: bool = False
 
 
 def attach_preprocessing(module: nn.Module, preprocessing: Preprocessing) -> nn.Module:

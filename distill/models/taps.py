@@ -17,8 +17,9 @@ def resolve(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Replace words by the layers that they stand for; paths and patterns stay.
 
-    'stages' is the output of each stage that both networks have, in matching order; 'last_stage' the last of them;
-    'embedding' what goes into the classifier, the last layer of the network.
+    'stages' is the output of each stage that both networks have, in matching order; 'last_stage' the network's last map
+    of the last one's size, what it pools: in pre-activated networks that is behind the stage's own output; 'embedding'
+    what goes into the classifier, the last layer of the network.
 
     Args:
         student_layers, teacher_layers: paths, patterns and words.
@@ -46,12 +47,20 @@ def _replace(words: Sequence[str], stages: list[str], layers: Sequence[Layer], n
                 raise SettingError(
                     f"{network.name}: no stages were found; name layers by their paths instead of {word!r}"
                 )
-            names += stages if word == "stages" else stages[-1:]
+            names += stages if word == "stages" else [_pooled(stages[-1], layers)]
         elif word == "embedding":
             names.append(f"{classifier_path(layers, network)}:input")
         else:
             names.append(word)
     return tuple(names)
+
+
+def _pooled(stage: str, layers: Sequence[Layer]) -> str:
+    """The last layer of the stage's resolution; the stage itself in transformers, which end in more than one way."""
+    resolution = next(layer.resolution for layer in layers if layer.path == stage)
+    if resolution[0] == "sequence":
+        return stage
+    return [layer.path for layer in layers if layer.resolution == resolution and not layer.answers][-1]
 
 
 def classifier_path(layers: Sequence[Layer], network: Network) -> str:
@@ -75,4 +84,4 @@ def classifier(network: Network, images: Tensor) -> nn.Linear | None:
     except SettingError:
         return None
     layer = network.backbone.get_submodule(path)
-    return copy.deepcopy(layer).requires_grad_(False) if isinstance(layer, nn.Linear) else None
+    return copy.deepcopy(layer).train().requires_grad_(False) if isinstance(layer, nn.Linear) else None

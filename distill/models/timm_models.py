@@ -1,6 +1,7 @@
 """Any classifier of timm (https://github.com/huggingface/pytorch-image-models), by its name; needs the extra `timm`."""
 
 import logging
+from dataclasses import replace
 from typing import Any, cast
 
 from torch import nn
@@ -49,7 +50,9 @@ def timm_model(
             "%s: its weights know %s classes, the data has %d: the head starts from random weights",
             name, config.get("num_classes"), num_classes,
         )  # fmt: skip
-    return attach_preprocessing(module, _preprocessing(module, config, in_channels, pretrained=pretrained))
+    expected = _preprocessing(module, config, in_channels, pretrained=pretrained)
+    trained = pretrained and config.get("num_classes") == num_classes
+    return attach_preprocessing(module, replace(expected, trained=trained))
 
 
 def _import_timm() -> Any:

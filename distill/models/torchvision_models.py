@@ -1,6 +1,7 @@
 """Any classifier of torchvision, by its name."""
 
 import logging
+from dataclasses import replace
 from typing import Any
 from urllib.error import URLError
 
@@ -52,7 +53,8 @@ def torchvision_model(
         _fit_head(module, name, len(chosen.meta["categories"]), num_classes)
     if in_channels != 3:
         _fit_channels(module, name, in_channels, pretrained=chosen is not None)
-    return attach_preprocessing(module, _preprocessing(module, chosen, in_channels))
+    trained = chosen is not None and len(chosen.meta["categories"]) == num_classes
+    return attach_preprocessing(module, replace(_preprocessing(module, chosen, in_channels), trained=trained))
 
 
 def _find_weights(name: str, weights: str | None) -> WeightsEnum | None:

@@ -67,11 +67,12 @@ def reliability_diagrams(results: Results) -> Figure:
     centres = ((torch.arange(CALIBRATION_BINS) + 0.5) / CALIBRATION_BINS).tolist()
     for (stage, result), upper, lower in zip(results.stages.items(), panels[0], panels[1], strict=True):
         accuracy, _, count = reliability(result.logits, results.targets)
-        share = (count / count.sum()).tolist()
         upper.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle=":")
         upper.bar(centres, accuracy.nan_to_num(0).tolist(), width=0.9 / CALIBRATION_BINS, color=COLOURS[stage])
         upper.set_title(f"{stage}\ncalibration error {result.scores.ece:.3f}", **TITLE)
-        lower.bar(centres, share, width=0.9 / CALIBRATION_BINS, color=COLOURS[stage], alpha=0.5)
+        lower.bar(
+            centres, (count / count.sum()).tolist(), width=0.9 / CALIBRATION_BINS, color=COLOURS[stage], alpha=0.5
+        )
         lower.set_xlabel("confidence")
         for axes in (upper, lower):
             _plain(axes)

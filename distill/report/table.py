@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from distill.report.results import Results
 
 COLUMNS = ("", "network", "accuracy", "agreement", "calibration error", "parameters", "FLOPs", "latency", "images/s")
+ONLY_ON_THE_PAGE = ("calibration error", "images/s")  # a terminal of 80 columns has no room for them
 
 
 def rows(results: Results) -> list[list[str]]:
@@ -42,11 +44,17 @@ def short(count: float) -> str:
 
 def print_table(results: Results, directory: Path) -> None:
     """Print the table, the verdict, and where the rest lies."""
-    table = Table(title=f"{', '.join(results.method)} on {results.data}, seed {results.seed}", title_justify="left")
-    for place, column in enumerate(COLUMNS):
-        table.add_column(column, justify="left" if place < 2 else "right", style="bold" if place == 0 else "")
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        title=f"{', '.join(results.method)} on {results.data}, seed {results.seed}",
+        title_justify="left",
+    )
+    shown = [place for place, column in enumerate(COLUMNS) if column not in ONLY_ON_THE_PAGE]
+    for place in shown:
+        style = "bold" if place == 0 else ""
+        table.add_column(COLUMNS[place], justify="left" if place < 2 else "right", style=style, no_wrap=True)
     for row in rows(results):
-        table.add_row(*row)
+        table.add_row(*(row[place] for place in shown))
     console = Console()
     if not console.is_terminal:
         console = Console(width=120)

@@ -16,25 +16,31 @@ def log_results(results: Results, config: DictConfig, figures: dict[str, Figure]
     if not directory.is_dir():
         return
     student = results.stages["student"]
-    epochs = len(student.record.history) if student.record else 0
+    steps = student.record.steps if student.record else 0
     with SummaryWriter(str(directory / "student")) as writer:
         text = "\n".join("    " + line for line in OmegaConf.to_yaml(config, resolve=True).splitlines())
         writer.add_text("config", text)
         writer.add_text("verdict", results.verdict())
         for name, figure in figures.items():
-            writer.add_figure(name, figure, global_step=epochs, close=False)
-        final = {f"final/{name}": value for name, value in _final(results).items()}
+            writer.add_figure(name, figure, global_step=steps, close=False)
+        final = _final(results)
         for summary in hparams(_flat(OmegaConf.to_container(config, resolve=True)), final):
             writer._get_file_writer().add_summary(summary)
         for name, value in final.items():
-            writer.add_scalar(name, value, epochs)
+            writer.add_scalar(name, value, steps)
 
 
 def _final(results: Results) -> dict[str, float]:
-    values = {f"{stage}_accuracy": result.scores.accuracy for stage, result in results.stages.items()}
+    """Under the names of the validation curves, whose last points they are where there is a curve."""
     scores = results.stages["student"].scores
-    more = {"agreement": scores.agreement, "kl": scores.kl, "ece": scores.ece, "gain_points": results.gain}
-    return values | {name: float(value) for name, value in more.items() if value is not None}
+    values = {
+        "accuracy": scores.accuracy,
+        "agreement": scores.agreement,
+        "kl": scores.kl,
+        "ece": scores.ece,
+        "gain_points": results.gain,
+    }
+    return {f"val/{name}": float(value) for name, value in values.items() if value is not None}
 
 
 def _flat(config: Any, prefix: str = "") -> dict[str, bool | int | float | str]:

@@ -143,7 +143,7 @@ def test_skipping_into_memory_leaves_them_out_and_counts(root: Path, caplog: pyt
     assert data.train.targets.tolist() == [0] * 5 + [1] * 3
     assert data.val.targets.tolist() == [0, 0, 1]
     whole = image_folder(str(root), image_size=16, in_memory=False, on_error="skip").train
-    assert torch.equal(data.train.show(torch.arange(8)), whole.show(torch.arange(10)))
+    assert torch.equal(data.train.show(torch.arange(8)), whole.show(torch.tensor([0, 1, 3, 4, 5, 6, 7, 8])))
     named = [message for message in caplog.messages if "cannot be read" in message]
     assert [Path(message.split(" ")[0]).name for message in named] == ["002.png", "003.png", "broken.png"]
     assert "2 of 10 images could not be read and were left out" in caplog.messages

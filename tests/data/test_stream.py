@@ -155,15 +155,16 @@ def test_an_image_of_other_channels_is_named() -> None:
 
 
 def test_skipping_in_training_puts_another_sample_in_its_place(caplog: pytest.LogCaptureFixture) -> None:
-    broken, unreadable = (0, 3, 11, 20), {}
-    batches = epoch_of(noise(skip=True, broken=broken), unreadable=unreadable)
+    broken = (0, 3, 11, 20)
+    stream = noise(skip=True, broken=broken)
+    batches = epoch_of(stream)
     assert [len(batch.images) for batch in batches] == [8, 8, 8, 8]
     shown = torch.cat([batch.indices for batch in batches])
     assert not set(shown.tolist()) & set(broken)
     whole, rest = by_index(epoch_of(noise())), by_index(batches)
     assert sum(torch.equal(whole[index], rest[index]) for index in set(whole) & set(rest)) > 20
-    assert set(unreadable) == {f"noise[{index}]" for index in broken}
-    assert unreadable["noise[3]"] == "OSError: no image 3"
+    assert set(stream.unreadable) == {f"noise[{index}]" for index in broken}
+    assert stream.unreadable["noise[3]"] == "OSError: no image 3"
     messages = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert sorted(messages) == sorted(
         f"noise[{i}] cannot be read (OSError: no image {i}) and is left out" for i in broken
@@ -178,6 +179,11 @@ def test_labels_follow_the_sample_that_was_shown() -> None:
         assert torch.equal(batch.targets, batch.indices % 4)
 
 
+def test_skipping_in_a_look_at_images_shows_the_next() -> None:
+    stream = noise(10, skip=True, broken=(1, 8, 9))
+    assert torch.equal(stream.show(torch.tensor([0, 1, 9])), stream.show(torch.tensor([0, 2, 0])))
+
+
 def test_skipping_in_evaluation_leaves_the_sample_out() -> None:
     stream = noise(10, skip=True, broken=(1, 4, 5, 6, 7))
     batches = list(Batches(stream, EvaluationOrder(10, 4), num_classes=4))
@@ -189,7 +195,7 @@ def test_a_set_that_is_broken_throughout_stops_though_skipping() -> None:
     stream = noise(12, skip=True, broken=tuple(range(12)))
     with pytest.raises(SettingError, match=r"data.on_error=skip: 11 images in a row could not be read"):
         epoch_of(stream, batch=4)
-    with pytest.raises(SettingError, match=r"none of 3 images could be read, e.g. noise\[0\]"):
+    with pytest.raises(SettingError, match=r"data.on_error=skip: not one of 12 images can be read, e.g. noise\[0\]"):
         stream.show(torch.arange(3))
 
 

@@ -158,3 +158,11 @@ def test_two_processes_remember_what_one_would(tmp_path: Path) -> None:
     alone(outputs(5), outputs(7), batch_of(1, 4, 7, 9))
     for rank in range(2):
         torch.testing.assert_close(torch.load(tmp_path / f"{rank}.pt"), alone.contrasts[0].student_bank.memory)
+
+
+def test_samples_that_are_not_trained_on_are_never_drawn() -> None:
+    labels = torch.where(torch.arange(len(LABELS)) % 3 == 0, -1, LABELS)  # 1, 2, 4, 5, 7 and 8 are left
+    drawn = OtherClasses(labels).draw(torch.tensor([1, 2, 4]), 200)
+    assert [set(row) for row in drawn.tolist()] == [{2, 4, 7, 8}, {1, 4, 5, 8}, {1, 2, 5, 7}]
+    with pytest.raises(ValueError, match="one class"):
+        OtherClasses(torch.tensor([-1, 2, 2, -1]))

@@ -1,28 +1,11 @@
-"""Feature methods' settings: their defaults, and what is said of bad ones."""
+"""Feature methods' settings: what is said of bad ones."""
 
-import inspect
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from feature_examples import NAMES, batch_of, example, prepared
-from omegaconf import OmegaConf
 
 import distill.methods as methods
-
-CONFIGS = Path(__file__).parents[2] / "configs/method"
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_config_states_the_defaults(name: str) -> None:
-    config = OmegaConf.to_container(OmegaConf.load(CONFIGS / f"{name.lower()}.yaml"))
-    assert isinstance(config, dict)
-    assert list(config) == [name.lower()]
-    settings = config[name.lower()]
-    assert settings.pop("_target_") == f"distill.methods.{name}"
-    parameters = inspect.signature(getattr(methods, name)).parameters
-    defaults = {key: list(p.default) if isinstance(p.default, tuple) else p.default for key, p in parameters.items()}
-    assert settings == defaults
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"SRRL", "SimKD", "SemCKD"}))

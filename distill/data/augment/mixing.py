@@ -3,7 +3,7 @@
 from functools import lru_cache
 
 import torch
-from scipy.special import betaincinv  # type: ignore[import-untyped, unused-ignore]
+from scipy.special import betaincinv
 from torch import Tensor
 
 from distill.data.augment.geometry import box

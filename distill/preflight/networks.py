@@ -1,4 +1,6 @@
-"""What can be known before hours are spent: one batch through everything, and what is wrong said in one line."""
+"""Do both networks take the data, and answer for its classes?"""
+
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -7,6 +9,22 @@ from distill.data.augment.color import to_float
 from distill.errors import SettingError
 from distill.models.network import Network
 from distill.types import Outputs
+
+if TYPE_CHECKING:
+    from distill.pipeline import Run
+
+
+def check_networks(run: "Run") -> dict[str, Network]:
+    """Build the 'teacher', the 'student' and the assistants anew, and check each; they are the caller's to spoil.
+
+    Raises:
+        SettingError: one cannot be built, cannot take the data's images, or answers for other classes.
+    """
+    networks = {}
+    for role in ("teacher", *run.assistants, "student"):
+        networks[role] = run.network(role)
+        check_network(networks[role], role, run.source)
+    return networks
 
 
 def check_network(network: Network, where: str, source: ImageSource) -> None:
@@ -21,9 +39,8 @@ def check_network(network: Network, where: str, source: ImageSource) -> None:
         with torch.no_grad():
             outputs: Outputs = network.eval()(images)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        reason = str(error).splitlines()[0]
         raise SettingError(
-            f"{where}: {network.name} cannot take images of {tuple(images.shape[1:])}: {reason}"
+            f"{where}: {network.name} cannot take images of {tuple(images.shape[1:])}: {first_line(error)}"
         ) from error
     finally:
         network.train(was_training)
@@ -35,3 +52,8 @@ def check_network(network: Network, where: str, source: ImageSource) -> None:
         )
     if not outputs.logits.isfinite().all():
         raise SettingError(f"{where}: {network.name} answers with NaN or infinity; check its weights, mean and std")
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line: its first, or its type where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,0 +1,58 @@
+"""What a store keeps of logits where it keeps the likeliest classes only: with exact tails at chosen temperatures.
+
+A `SparseTeacher` is one temperature's view of it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from distill.losses.sparse import SparseTeacher
+
+
+@dataclass(frozen=True, slots=True)
+class TopK:
+    """The k largest logits of each row, and what all others weigh at each of a few temperatures.
+
+    values: (N, k) logits less the row's largest, in falling order, any float dtype; the first is 0.
+    indices: (N, k) int32 class indices.
+    log_tails: (N, temperatures) log of the sum of exp((logit - largest) / T) over the classes left out; -inf for none.
+    temperatures: those T. At any other, the mass of the tail cannot be known.
+    """
+
+    values: Tensor
+    indices: Tensor
+    log_tails: Tensor
+    temperatures: tuple[float, ...]
+
+    @classmethod
+    def from_logits(cls, logits: Tensor, k: int, temperatures: Sequence[float]) -> "TopK":
+        """Of (N, C) logits, 1 <= k <= C, in at least float32. The tail is the sum of what is in it.
+
+        Raises:
+            ValueError: k out of its range.
+        """
+        if not 1 <= k <= logits.shape[1]:
+            raise ValueError(f"k={k}: must be from 1 to the number of classes, {logits.shape[1]}")
+        logits = logits.detach().to(torch.promote_types(logits.dtype, torch.float32))
+        values, indices = logits.topk(k, dim=1)
+        largest = values[:, :1]
+        rest = (logits - largest).scatter(1, indices, -float("inf"))
+        tails = torch.stack([(rest / t).logsumexp(1) for t in temperatures], 1)
+        return cls(values - largest, indices.to(torch.int32), tails, tuple(temperatures))
+
+    def at(self, temperature: float) -> SparseTeacher:
+        """The distribution at one of the temperatures.
+
+        Raises:
+            ValueError: it is none of them.
+        """
+        if temperature not in self.temperatures:
+            known = ", ".join(f"{t:g}" for t in self.temperatures)
+            raise ValueError(f"temperature={temperature:g}: the mass of the tail is known at {known} only")
+        tail = self.log_tails[:, self.temperatures.index(temperature)].float()
+        values = self.values.float() / temperature
+        total = torch.logaddexp(values.logsumexp(1), tail)
+        return SparseTeacher(values - total.unsqueeze(1), self.indices, tail - total, temperature)

@@ -1,0 +1,237 @@
+"""A rehearsal on networks of its own: what a run will find, said before it starts."""
+
+import gc
+import logging
+import math
+import time
+import traceback
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities import rank_zero_only
+
+from distill import build
+from distill.checking import located
+from distill.checkpoint import load_weights
+from distill.data.order import Draw
+from distill.data.source import Split
+from distill.errors import SettingError
+from distill.methods import Composite, Method, Supervised
+from distill.models import cost, taps
+from distill.models.network import Network
+from distill.module import DistillModule
+from distill.preflight.networks import first_line
+from distill.preflight.step import Memory, Step, measure
+from distill.preflight.teacher import score_sample
+from distill.report.table import short
+from distill.seeding import seed_torch
+from distill.teachers import Teacher
+
+if TYPE_CHECKING:
+    from distill.pipeline import Run
+
+log = logging.getLogger(__name__)
+
+PROBE = 32  # samples of the one batch; a real one's memory is reckoned from it
+LOPSIDED = 100.0  # a term that pulls so many times as hard as another leaves it no say
+
+
+@dataclass(slots=True)
+class Findings:
+    """What was found: lines to read, and what looks wrong."""
+
+    lines: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def say(self, about: str, text: str) -> None:
+        """A line of the account."""
+        self.lines.append(f"{about:<9} {text}")
+
+    @rank_zero_only
+    def show(self) -> None:
+        """Print the account, and send it and the warnings to the log."""
+        for line in self.lines:
+            print(line, flush=True)
+            log.info(line)
+        for warning in self.warnings:
+            log.warning(warning)
+
+
+def examine(run: "Run", networks: dict[str, Network], trainer: pl.Trainer) -> Findings:
+    """Look at the data, score the teacher, take one step apart and reckon the memory; print what was found.
+
+    Nothing of it is felt by the run: random generators are put back, and the networks are not the run's.
+
+    Args:
+        run: settings and data.
+        networks: 'teacher' and 'student' of their own, as `check_networks` gives them; spoilt by this.
+        trainer: says which device and precision.
+
+    Raises:
+        SettingError: a layer to tap doesn't exist, or a training step fails.
+    """
+    started = time.perf_counter()
+    findings, device = Findings(), trainer.strategy.root_device
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        _data(run, findings)
+        knows = _teacher(run, networks["teacher"], device, findings)
+        findings.say("student", _name(networks["student"]))
+        steps = {} if knows else {"teacher": _step(run, "teacher", networks["teacher"], None, Supervised(), trainer)}
+        seed_torch(run.config.seed, "method", "weights")
+        answering, method = run.teacher(networks["teacher"]), build.method(run.config.method)
+        _check_taps(run, networks["student"], answering, method)
+        steps["student"] = _step(run, "student", networks["student"], answering, method, trainer)
+        _terms(run, steps["student"], method, knows, findings)
+        _memory(run, {name: step.memory for name, step in steps.items()}, device, findings)
+    if device.type == "cuda":
+        gc.collect()
+        torch.cuda.empty_cache()
+    log.info(f"preflight took {time.perf_counter() - started:.1f} s")
+    findings.show()
+    return findings
+
+
+def _data(run: "Run", findings: Findings) -> None:
+    source, classes = run.source, run.source.num_classes
+    counts = source.train.targets.bincount(minlength=classes)
+    low, high = int(counts.min()), int(counts.max())
+    each = f"of {low:,}" if low == high else f"of {low:,} to {high:,}"
+    share = "" if len(run.samples) == len(source.train) else f", {len(run.samples):,} of them for the student"
+    findings.say(
+        "data",
+        f"{source.name}: {len(source.train):,} training images in {classes} classes {each}{share}; "
+        f"{len(source.val):,} for validation",
+    )
+    for name, split in (("training", source.train), ("validation", source.val)):
+        empty = (split.targets.bincount(minlength=classes) == 0).nonzero().flatten().tolist()
+        if empty:
+            names = ", ".join(str(source.class_names[index]) for index in empty[:3]) + (", ..." if empty[3:] else "")
+            findings.warnings.append(
+                f"data: {len(empty)} of {classes} classes have no {name} images ({names}): check how labels are made"
+            )
+
+
+def _teacher(run: "Run", network: Network, device: torch.device, findings: Findings) -> bool:
+    """Say what the teacher is worth; whether it knows anything yet."""
+    own = run.stage("teacher")
+    if not network.trained:
+        if not own.weights.is_file():
+            findings.say("teacher", f"{_name(network)}: trained first, for {own.max_epochs} epochs")
+            return False
+        load_weights(network.backbone, own.weights)
+    found = score_sample(network, own.data(), device)
+    score = f"{found.accuracy:.1%} on {found.count} validation images, chance is {found.chance:.1%}"
+    findings.say("teacher", f"{_name(network)}: scores {score}")
+    if not found.convincing:
+        settings = "teacher.mean, teacher.std and teacher.size, the order of the classes, and teacher.checkpoint"
+        findings.warnings.append(f"teacher scores {score}: check {settings}")
+    return True
+
+
+def _check_taps(run: "Run", student: Network, teacher: Teacher, method: Method) -> None:
+    """Find the layers that each method names, so that a wrong name is answered with its setting."""
+    for name, member in _members(run, method).items():
+        for setting, patterns, tapped in (
+            ("student_layers", member.taps.student, student),
+            ("teacher_layers", member.taps.teacher, teacher),
+        ):
+            paths = [pattern for pattern in patterns if pattern not in taps.WORDS]
+            try:
+                tapped.tap(paths)
+            except SettingError as error:
+                raise SettingError(
+                    f"method.{name}.{setting}=[{','.join(patterns)}]: {error} (show=layers lists them)"
+                ) from error
+
+
+def _step(
+    run: "Run", name: str, network: Network, teacher: Teacher | None, method: Method, trainer: pl.Trainer
+) -> Step:
+    """One step of a stage on the first samples that it will see."""
+    stage = run.stage(name)
+    try:
+        module: DistillModule = stage.module(network, teacher, method)
+        loader = stage.data().train_dataloader()
+        epoch, indices = next(iter(loader.order))
+        batch = loader.__getitems__(Draw(epoch, indices[:PROBE]))
+        images = sum(split.images.nbytes for split in (run.source.train, run.source.val) if isinstance(split, Split))
+        return measure(module, batch, len(indices), images, trainer)
+    except ValueError as error:
+        raise SettingError(located(_place(run, name, method, error), error)) from error
+    except (RuntimeError, TypeError, IndexError) as error:
+        place = _place(run, name, method, error)
+        raise SettingError(
+            f"{place}: a training step fails: {first_line(error)} (HYDRA_FULL_ERROR=1 shows where)"
+        ) from error
+
+
+def _place(run: "Run", stage: str, method: Method, error: BaseException) -> str:
+    """The part of the configuration that an error came from: the method that was at work, else the network."""
+    names = {id(member): f"method.{name}" for name, member in _members(run, method).items()}
+    at_work = (id(frame.f_locals.get("self")) for frame, _ in traceback.walk_tb(error.__traceback__))
+    return next((names[part] for part in at_work if part in names), stage)
+
+
+def _terms(run: "Run", step: Step, method: Method, knows: bool, findings: Findings) -> None:
+    """How much each term has to say at the student. An untrained teacher's gradients would tell nothing of it."""
+    settings = {term: _setting(run, method, term) for term in step.pulls}
+    wild = [term for term, pull in step.pulls.items() if pull != pull or pull == float("inf")]
+    for term in wild:
+        advice = f"lower {settings[term]}, or use trainer.precision=32-true"
+        findings.warnings.append(f"the gradient of {term} is not finite: {advice}")
+    for term in step.idle:
+        findings.warnings.append(f"{term} has no gradient and teaches nothing: check {settings[term]}")
+    pulls = {term: pull for term, pull in step.pulls.items() if pull > 0 and term not in wild}
+    if not knows:
+        findings.say("gradients", f"of {', '.join(step.pulls)}: their shares show once the teacher is trained")
+        return
+    total = sum(pulls.values())
+    shares = [f"{term} {pull / total:.1%}" for term, pull in pulls.items()]
+    findings.say("gradients", f"at the student: {', '.join(shares) or 'none'}")
+    strong, weak = max(pulls, key=pulls.__getitem__, default=""), min(pulls, key=pulls.__getitem__, default="")
+    if pulls and pulls[strong] > LOPSIDED * pulls[weak]:
+        findings.warnings.append(
+            f"{strong} pulls {pulls[strong] / pulls[weak]:,.0f} times as hard at the student as {weak}: "
+            f"lower {settings[strong]}, or raise {settings[weak]}"
+        )
+
+
+def _memory(run: "Run", stages: dict[str, Memory], device: torch.device, findings: Findings) -> None:
+    name, most = max(stages.items(), key=lambda item: item[1].total)
+    parts = [f"{part} {_size(getattr(most, part))}" for part in Memory.__dataclass_fields__]
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
+    beside = "" if free is None else f", {_size(free)} are free"
+    findings.say("memory", f"about {_size(most.total)} to train the {name} ({', '.join(parts)}){beside}")
+    if free is not None and most.total > free:
+        findings.warnings.append(
+            f"training the {name} needs about {_size(most.total)} and {device} has {_size(free)} free: lower "
+            f"data.batch_size={run.config.data.batch_size}, or use trainer.precision=bf16-mixed"
+        )
+
+
+def _members(run: "Run", method: Method) -> dict[str, Method]:
+    """The methods by their names in the configuration; none of a stage that has no teacher."""
+    if isinstance(method, Supervised):
+        return {}
+    members = method.members if isinstance(method, Composite) else [method]
+    return dict(zip(map(str, run.config.method), members, strict=True))
+
+
+def _setting(run: "Run", method: Method, term: str) -> str:
+    """The setting that a term's size depends on."""
+    key = "label_weight" if term == "ce" else "weight"
+    names = [name for name in _members(run, method) if key in run.config.method[name]]
+    named = [name for name in names if name == term] or names
+    return " or ".join(f"method.{name}.{key}" for name in named) or "the weights in method"
+
+
+def _name(network: Network) -> str:
+    return f"{network.name}, {short(cost.parameters(network))} parameters"
+
+
+def _size(count: float) -> str:
+    """Bytes in binary units: '12.3 MiB'."""
+    power = min(3, int(math.log2(max(count, 1)) / 10))
+    return f"{count / 1024**power:.3g} {('B', 'KiB', 'MiB', 'GiB')[power]}"

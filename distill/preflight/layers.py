@@ -1,0 +1,41 @@
+"""`show=layers`: what methods can tap in the two networks of a run."""
+
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from rich.console import Console
+
+from distill.data.augment.color import to_float
+from distill.models.layers import layers_table, list_layers
+from distill.preflight.networks import check_networks
+
+if TYPE_CHECKING:
+    from distill.pipeline import Run
+
+DEPTH = 2  # names in a path: stages and their blocks
+WIDTH = 160  # columns, where the output is no terminal
+
+
+def show_layers(run: "Run", show: Literal["layers", "all_layers"]) -> None:
+    """Print both networks' layers side by side, suggested pairs in one row.
+
+    show: 'layers' for stages and their blocks, 'all_layers' for what is inside of them too.
+
+    Raises:
+        SettingError: a network cannot be built or cannot take the data's images.
+    """
+    images = to_float(run.source.train.show(torch.arange(min(2, len(run.source.train)))))
+    networks = check_networks(run)
+    listed = {role: list_layers(network.backbone, network.prepare(images)) for role, network in networks.items()}
+    table = layers_table(listed["student"], listed["teacher"], depth=DEPTH if show == "layers" else None)
+    table.title = f"student {networks['student'].name}, teacher {networks['teacher'].name}"
+    console = Console() if Console().is_terminal else Console(width=WIDTH)
+    console.print(table)
+    hidden = sum(layer.depth > DEPTH for layers in listed.values() for layer in layers) if show == "layers" else 0
+    console.print(
+        "<->  layers that belong together: method.NAME.student_layers=[...] method.NAME.teacher_layers=[...]"
+        "\n     patterns work too ('layer*.2'), and PATH:input is what goes into a layer",
+        highlight=False, markup=False, soft_wrap=True,
+    )  # fmt: skip
+    if hidden:
+        console.print(f"     {hidden} layers inside of these: show=all_layers", highlight=False, soft_wrap=True)

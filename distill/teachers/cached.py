@@ -1,0 +1,298 @@
+"""A teacher that answers each question once: what it said is kept, and read from then on."""
+
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from distill.data.augment.color import to_float
+from distill.errors import SettingError
+from distill.methods import Method
+from distill.models.network import Network
+from distill.teachers import fingerprint
+from distill.teachers.base import Teacher
+from distill.teachers.comparison import disagreeing
+from distill.teachers.lesson import Lesson, SplitName
+from distill.teachers.record import DType, Layout, in_bytes
+from distill.teachers.requirements import check_method
+from distill.teachers.store import Manifest, Numbers, Plane, Store
+from distill.types import Batch, Outputs
+
+log = logging.getLogger(__name__)
+
+GB = 1e9
+
+
+class CachedTeacher(Teacher):
+    """Answers from disk; where an answer is missing, the network gives it, and it is kept.
+
+    The network runs on the whole batch if one sample of it is missing, so that it sees what a live teacher would see.
+    What is returned is what was kept, also the first time: all runs get the same. Validation answers are kept in full,
+    in float32, whatever is kept of the others.
+
+    Args:
+        network: the teacher; its parameters stop requiring gradients.
+        lesson: what it is shown.
+        dir: directory of all caches; this one's is named after what was asked of whom.
+        top_k: keep so many classes, and the exact mass of the others at `temperatures`; None for all logits.
+        temperatures: with `top_k`, those at which methods may soften.
+        dtype: of what is kept.
+        features: also keep what is tapped.
+        max_gb: of all answers, in 10^9 bytes.
+        validate: answers that are worked out again and compared when a cache is opened; 0 for none.
+
+    Raises:
+        ValueError: a setting out of its range.
+    """
+
+    network: Network
+
+    def __init__(
+        self,
+        network: Network,
+        lesson: Lesson,
+        dir: str = "teacher_cache",
+        top_k: int | None = None,
+        temperatures: Sequence[float] = (1, 2, 3, 4, 5, 6, 8, 10),
+        dtype: DType = "float32",
+        features: bool = False,
+        max_gb: float = 20.0,
+        validate: int = 32,
+    ) -> None:
+        super().__init__(network.requires_grad_(False))
+        classes = lesson.source.num_classes
+        if top_k is not None and not 1 <= top_k <= classes:
+            raise ValueError(f"top_k={top_k}: must be from 1 to the number of classes, {classes}")
+        if not temperatures or min(temperatures) <= 0:
+            raise ValueError(f"temperatures={list(temperatures)}: must be one or more numbers above 0")
+        if max_gb <= 0:
+            raise ValueError(f"max_gb={max_gb}: must be above 0")
+        if validate < 0:
+            raise ValueError(f"validate={validate}: must be zero or more")
+        kept = tuple(map(float, temperatures)) if top_k is not None else ()
+        self.lesson, self.root, self.features = lesson, Path(dir).expanduser(), features
+        self.max_gb, self.validate = max_gb, validate
+        self.layouts: dict[SplitName, Layout] = {"train": Layout(classes, dtype, top_k, kept), "val": Layout(classes)}
+        self.store: Store | None = None
+        self.passes = 0
+        self._taps: tuple[str, ...] = ()
+        self._planes: dict[tuple[SplitName, int], Plane] = {}
+        self._asked: tuple[SplitName, int] | None = None
+        self._keeping = True
+        self.eval()
+
+    # ------------------------------------------------------------------------------------------ what it can do
+
+    def check(self, method: Method) -> None:
+        """Before anything is trained.
+
+        Raises:
+            SettingError: the method needs what is not kept, or all answers take more than `max_gb`.
+        """
+        check_method(method, self.layouts["train"], self.features)
+        if getattr(self.lesson.source.train, "skip", False) and self.lesson.augment.mixes:
+            raise SettingError(
+                "data.on_error=skip: with mixup or cutmix, what takes the place of a broken image has no name of its "
+                "own; use data.on_error=stop, or teaching=live"
+            )
+        self._check_size()
+
+    def tap(self, patterns: Iterable[str]) -> tuple[str, ...]:
+        """Capture layers of the network, to be kept beside its logits.
+
+        Raises:
+            SettingError: features are not kept.
+        """
+        patterns = tuple(patterns)
+        if patterns and not self.features:
+            raise SettingError(
+                f"teaching.features=false: layers of the teacher are asked for ({', '.join(patterns)}); "
+                "keep them with teaching.features=true, or use teaching=live"
+            )
+        found = self.network.tap(patterns)
+        self._taps = tuple(dict.fromkeys((*self._taps, *found)))
+        return found
+
+    # ------------------------------------------------------------------------------------------ answering
+
+    def attend(self, split: SplitName, epoch: int) -> None:
+        """Look up the split's answers for what the epoch shows; the first time, open the cache."""
+        asked = split, self.lesson.shown(epoch) if split == "train" else 0
+        if asked == self._asked:
+            return
+        self._asked = asked
+        if self.store is None:
+            self.open()
+        self._plane(*asked).read_ahead()
+
+    def answer(self, batch: Batch) -> Outputs:
+        """What was kept; from the network, where something is missing or nothing was said of what the batch is."""
+        if self._asked is None:
+            return self._ask(batch)
+        if batch.indices is None:
+            raise SettingError("teaching=cached: batches must have indices, by which answers are kept")
+        layout, plane = self.layouts[self._asked[0]], self._plane(*self._asked)
+        rows = batch.indices.cpu().numpy()
+        kept, there = plane.read(rows)
+        if not there.all():
+            fresh = layout.encode(self._ask(batch))
+            for name, values in fresh.items():
+                kept[name][~there] = values[~there]
+            self._keep(plane, rows[~there], {name: values[~there] for name, values in kept.items()})
+        return layout.decode(kept, batch.images.device)
+
+    def share(self, split: SplitName, process: int, processes: int) -> Numbers:
+        """Indices of the samples of a split that this run may ask about: one process's part of them."""
+        wanted = self.lesson.samples.numpy() if split == "train" else np.arange(self.lesson.sizes["val"])
+        part: Numbers = wanted[process::processes]
+        return part
+
+    def answered(self, split: SplitName, epoch: int) -> npt.NDArray[np.bool_]:
+        """By index, whether there is an answer."""
+        return self._plane(split, epoch).written()
+
+    def missing_answers(self) -> int:
+        """How many answers this run may ask for that are not there."""
+        assert self.store is not None
+        share = {split: self.share(split, 0, 1) for split in self.layouts}
+        return sum(int((~self.store.plane(*place).written()[share[place[0]]]).sum()) for place in self._places())
+
+    def _ask(self, batch: Batch) -> Outputs:
+        self.passes += 1
+        outputs: Outputs = self.network(batch.images)
+        return outputs
+
+    def _keep(self, plane: Plane, rows: Numbers, answers: dict[str, npt.NDArray[Any]]) -> None:
+        if not self._keeping:
+            return
+        try:
+            plane.write(rows, answers)
+        except OSError as error:
+            self._keeping = False
+            log.warning(
+                "teaching.dir=%s: cannot be written (%s); from here on, answers are not kept. What is there is whole, "
+                "and the next run goes on with it",
+                self.root,
+                error.strerror,
+            )
+
+    @property
+    def keeping(self) -> bool:
+        """Whether answers are still written: not after the disk was full."""
+        return self._keeping
+
+    def _plane(self, split: SplitName, epoch: int) -> Plane:
+        assert self.store is not None
+        if (split, epoch) not in self._planes:
+            latest = [place for place in self._planes if place[0] != split][-1:]
+            self._planes = {place: self._planes[place] for place in latest}  # an epoch's maps are let go with it
+            self._planes[split, epoch] = self.store.plane(split, epoch)
+        return self._planes[split, epoch]
+
+    # ------------------------------------------------------------------------------------------ opening
+
+    @torch.no_grad()
+    def open(self) -> None:
+        """Find or make the cache; say how large it is and how long filling it takes; compare a few of its answers.
+
+        Raises:
+            SettingError: it cannot be made, would be too large, or holds answers that the teacher does not give.
+        """
+        if self._taps:
+            example = self.lesson.source.train.show(torch.arange(1))
+            outputs = self.network(to_float(example).to(self._device))
+            shapes = tuple((name, tuple(outputs.features[name].shape[1:])) for name in self._taps)
+            train = self.layouts["train"]
+            self.layouts["train"] = Layout(train.classes, train.dtype, train.top_k, train.temperatures, shapes)
+        self._check_size()
+        about = fingerprint.asked(self.network, self.lesson, self.layouts["train"])
+        fields = {str(split): layout.fields for split, layout in self.layouts.items()}
+        self.store = Store(self.root, Manifest(fingerprint.key(about), about, fields, self.lesson.sizes))
+        try:
+            self.store.open()
+        except OSError as error:
+            raise SettingError(f"teaching.dir={self.root}: cannot be written ({error.strerror})") from error
+        if _first_process():
+            self._announce()
+            self._compare()
+
+    @property
+    def wanted_bytes(self) -> int:
+        """What all answers of this run take."""
+        lesson, (train, val) = self.lesson, (self.layouts[split].row_bytes for split in ("train", "val"))
+        return len(lesson.samples) * lesson.distinct_epochs * train + lesson.sizes["val"] * val
+
+    def describe(self) -> str:
+        """Size and contents: '19.3 MB for 50,000 samples x 4 epochs, top-50 of 100 classes'."""
+        layout, lesson = self.layouts["train"], self.lesson
+        kept = "all logits" if layout.top_k is None else f"top-{layout.top_k}"
+        also = f", and {', '.join(name for name, _ in layout.features)}" if layout.features else ""
+        epochs = f" x {lesson.distinct_epochs} epochs" if lesson.distinct_epochs > 1 else ""
+        return (
+            f"{in_bytes(self.wanted_bytes)} for {len(lesson.samples):,} samples{epochs}, "
+            f"{kept} of {layout.classes} classes in {layout.dtype}{also}"
+        )
+
+    def _check_size(self) -> None:
+        if self.wanted_bytes > self.max_gb * GB:
+            raise SettingError(
+                f"teaching.max_gb={self.max_gb:g}: the teacher's answers take {self.describe()}; allow more, or "
+                "keep less with teaching.top_k, teaching.dtype=float16 or teaching.epochs"
+            )
+
+    def _announce(self) -> None:
+        assert self.store is not None
+        epochs, missing = self.lesson.distinct_epochs, self.missing_answers()
+        total = len(self.lesson.samples) * epochs + self.lesson.sizes["val"]
+        told = f"teacher's answers: {self.describe()}, in {self.store.directory}"
+        if missing:
+            seconds = self._seconds_per_sample() * missing
+            told += f"; {1 - missing / total:.0%} are there, the others take the teacher about {seconds:.0f} s"
+        else:
+            told += "; all there"
+        print(told, flush=True)
+        log.info(told)
+
+    def _seconds_per_sample(self) -> float:
+        images = to_float(self.lesson.source.train.show(self.lesson.samples[: self.lesson.batch_size])).to(self._device)
+        for _ in range(2):  # the first warms up
+            start = time.perf_counter()
+            self.network(images).logits.sum().item()
+        return (time.perf_counter() - start) / len(images)
+
+    def _compare(self) -> None:
+        """Work a few answers of one split and epoch out again."""
+        assert self.store is not None
+        chances = np.random.default_rng()
+        places = [place for place in self._places() if self.store.plane(*place).written().any()]
+        if not (places and self.validate):
+            return
+        split, epoch = places[chances.integers(len(places))]
+        plane = self._plane(split, epoch)
+        rows = np.sort(chances.permutation(plane.written().nonzero()[0])[: self.validate])
+        images = self.lesson.batches(split, epoch, torch.from_numpy(rows), self._device)
+        precise = self.lesson.precision.startswith("32")
+        wrong = disagreeing(plane, rows, self.network, images, self.layouts[split], precise)
+        if wrong:
+            key = self.store.directory.name
+            raise SettingError(
+                f"teaching.dir={self.root}: {wrong} of {len(rows)} answers in {key} are not what the teacher says now; "
+                f"delete them with `python scripts/cache_teacher.py prune {key} --dir {self.root}`"
+            )
+
+    def _places(self) -> list[tuple[SplitName, int]]:
+        """All splits and epochs that this run may ask about."""
+        return [*(("train", epoch) for epoch in range(self.lesson.distinct_epochs)), ("val", 0)]
+
+    @property
+    def _device(self) -> torch.device:
+        return next((p.device for p in self.network.parameters()), torch.device("cpu"))
+
+
+def _first_process() -> bool:
+    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0

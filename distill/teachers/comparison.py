@@ -1,0 +1,52 @@
+"""Kept answers beside what the teacher says now."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from distill.data.batches import Batches
+from distill.models.network import Network
+from distill.teachers.record import Layout
+from distill.teachers.store import Numbers, Plane
+from distill.types import Outputs
+
+# What other batches, other devices and few bits explain, as a share of the largest value.
+EXACT, ROUNDED = 1e-3, 0.05
+
+
+def disagreeing(plane: Plane, rows: Numbers, network: Network, batches: Batches, layout: Layout, precise: bool) -> int:
+    """How many of some rows are not what the network says of the same images, beyond rounding.
+
+    Args:
+        plane, rows: what is kept.
+        network: the teacher.
+        batches: these rows' images, in the same order; images that cannot be read are left out.
+        layout: how answers are kept.
+        precise: whether the network works in float32.
+    """
+    kept, there = plane.read(rows)
+    place_of = {row: place for place, row in enumerate(rows.tolist()) if there[place]}
+    tolerance = EXACT if precise and layout.dtype == "float32" else ROUNDED
+    wrong = 0
+    for batch in batches:
+        assert batch.indices is not None
+        pairs = [(place_of[row], i) for i, row in enumerate(batch.indices.tolist()) if row in place_of]
+        if pairs:
+            fresh = layout.encode(network(batch.images))
+            old, new = (np.array(places) for places in zip(*pairs, strict=True))
+            then = layout.decode({name: values[old] for name, values in kept.items()}, torch.device("cpu"))
+            now = layout.decode({name: values[new] for name, values in fresh.items()}, torch.device("cpu"))
+            wrong += int(_differ(then, now, tolerance).sum())
+    return wrong
+
+
+def _differ(then: Outputs, now: Outputs, tolerance: float) -> Tensor:
+    """(n,) bool."""
+    pairs = [(_logits(then), _logits(now)), *((then.features[name], now.features[name]) for name in now.features)]
+    differ = [(a - b).flatten(1).abs().amax(1) > tolerance * b.flatten(1).abs().amax(1).clamp_min(1) for a, b in pairs]
+    return torch.stack(differ).any(0)
+
+
+def _logits(outputs: Outputs) -> Tensor:
+    """All of them, or those of the likeliest classes: at equal logits, which class is named is a matter of chance."""
+    return outputs.logits if outputs.top_k is None else outputs.top_k.values

@@ -1,0 +1,104 @@
+"""A cache's key: a hash of everything that decides an answer, so that a change of any makes another cache."""
+
+import hashlib
+import inspect
+import json
+import sys
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from distill.data.source import Split
+from distill.data.stream import Stream, UnreadableError
+from distill.models.network import Network
+from distill.teachers.lesson import Lesson
+from distill.teachers.record import Layout
+
+FORMAT = 1
+SAMPLED = 64
+AUGMENTING = ("distill.data.augment", "distill.data.random", "distill.data.stream", "distill.seeding")
+
+
+def asked(network: Network, lesson: Lesson, layout: Layout) -> dict[str, Any]:
+    """What is asked of whom, as it stands in the manifest; its hash is the key."""
+    train = lesson.source.train
+    about: dict[str, Any] = {
+        "format": FORMAT,
+        "teacher": {"name": network.name, "weights": weights(network), "code": code(network)},
+        "data": {"name": lesson.source.name, "train": split(train), "val": split(lesson.source.val)},
+        "precision": lesson.precision,
+        "kept": asdict(layout),
+        "augmented": None,
+    }
+    if lesson.augmented:
+        modules = [name for name in sys.modules if name.startswith(AUGMENTING)]
+        about["augmented"] = {**asdict(lesson.augment), "seed": lesson.seed, "code": _sources(modules)}
+        if lesson.augment.mixes or (isinstance(train, Stream) and train.skip):
+            about["augmented"]["partners"] = _hash(lesson.samples.numpy().tobytes())
+    return about
+
+
+def key(about: dict[str, Any]) -> str:
+    """16 hexadecimal digits. What teacher and data are called is left out."""
+    named = ("teacher", "data")
+    counting = about | {part: {k: v for k, v in about[part].items() if k != "name"} for part in named}
+    return _hash(json.dumps(counting, sort_keys=True).encode())
+
+
+def weights(network: Network) -> str:
+    """Of every parameter and buffer, also of those that no checkpoint holds, such as mean and standard deviation."""
+    hasher = hashlib.sha256()
+    for name, tensor in sorted([*network.named_parameters(), *network.named_buffers()]):
+        hasher.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        hasher.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return hasher.hexdigest()[:16]
+
+
+def code(network: Network) -> str:
+    """Of how the network is put together, and of the source files of its layers' classes (torch's own left out)."""
+    hasher = hashlib.sha256(repr(network).encode())
+    for module in network.modules():
+        text = getattr(module, "code", "") if isinstance(module, torch.fx.GraphModule | torch.jit.ScriptModule) else ""
+        hasher.update(f"{_path_of(module)} {text}".encode())
+    places = {type(module).__module__ for module in network.modules()}
+    hasher.update(_sources([place for place in places if place.split(".")[0] != "torch"]).encode())
+    return hasher.hexdigest()[:16]
+
+
+def split(images: Split | Stream) -> str:
+    """Of all images in memory; of a stream, of all labels, what its source says of its files, and a few images."""
+    hasher = hashlib.sha256(f"{tuple(images.shape)} {len(images)}".encode())
+    hasher.update(images.targets.numpy().tobytes())
+    if isinstance(images, Split):
+        hasher.update(f"{tuple(images.images.shape)}".encode())
+        hasher.update(images.images.contiguous().view(-1).numpy().data)
+        return hasher.hexdigest()[:16]
+    hasher.update(f"{images.resize} {images.skip} {getattr(images.source, 'version', '')}".encode())
+    for index in np.linspace(0, len(images) - 1, SAMPLED).astype(int).tolist():
+        try:
+            hasher.update(images.view(index).numpy().tobytes())
+        except UnreadableError:
+            hasher.update(b"unreadable")
+    return hasher.hexdigest()[:16]
+
+
+def _path_of(module: nn.Module) -> str:
+    return f"{type(module).__module__}.{type(module).__qualname__}"
+
+
+def _sources(modules: list[str]) -> str:
+    """Of the source files of modules, as far as they have any."""
+    hasher = hashlib.sha256()
+    for name in sorted(modules):
+        try:
+            hasher.update(inspect.getsource(sys.modules[name]).encode())
+        except (OSError, TypeError, KeyError):
+            hasher.update(name.encode())
+    return hasher.hexdigest()[:16]
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]

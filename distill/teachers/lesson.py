@@ -1,0 +1,80 @@
+"""What a teacher is shown: everything that decides the images of a run, apart from their order."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from distill.data.augment import Augment
+from distill.data.batches import Batches
+from distill.data.order import ListedOrder
+from distill.data.source import ImageSource
+from distill.data.stream import Stream
+
+SplitName = Literal["train", "val"]
+
+
+class Lesson:
+    """Images by (split, epoch, index). No dataclass: Hydra would take one for a configuration.
+
+    Args:
+        source: the data.
+        samples: (S,) int64, the training samples that the student may see.
+        augment, seed: what is done to training images, and the seed of that alone.
+        epochs: how long the student trains.
+        replay: after so many epochs images look again as in the first; None: never.
+        batch_size: of a training step.
+        precision: as the trainer's; it is part of what a network answers.
+        workers: processes that decode images from files.
+    """
+
+    def __init__(
+        self,
+        source: ImageSource,
+        samples: Tensor,
+        augment: Augment | None = None,
+        seed: int = 0,
+        epochs: int = 1,
+        replay: int | None = None,
+        batch_size: int = 64,
+        precision: str = "32-true",
+        workers: int = 0,
+    ) -> None:
+        self.source, self.samples, self.augment, self.seed = source, samples, augment or Augment(), seed
+        self.epochs, self.replay, self.batch_size = epochs, replay, batch_size
+        self.precision, self.workers = precision, workers
+
+    @property
+    def augmented(self) -> bool:
+        """Whether images change from epoch to epoch."""
+        return self.augment != Augment()
+
+    @property
+    def distinct_epochs(self) -> int:
+        """How many epochs differ in their images."""
+        return min(self.epochs, self.replay or self.epochs) if self.augmented else 1
+
+    def shown(self, epoch: int) -> int:
+        """The first epoch with the same images."""
+        if not self.augmented:
+            return 0
+        return epoch % self.replay if self.replay else epoch
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Samples in each split, of which the student may see fewer."""
+        return {"train": len(self.source.train), "val": len(self.source.val)}
+
+    def batches(self, split: SplitName, epoch: int, indices: Tensor, device: torch.device) -> Batches:
+        """Given samples as the epoch shows them; `epoch` counts for the training split alone."""
+        images = self.source.train if split == "train" else self.source.val
+        return Batches(
+            images,
+            ListedOrder(indices, self.batch_size, epoch),
+            num_classes=self.source.num_classes,
+            augment=self.augment if split == "train" else None,
+            seed=self.seed,
+            device=device,
+            workers=self.workers if isinstance(images, Stream) else 0,
+            pool=self.samples,
+        )

@@ -1,0 +1,292 @@
+"""Answers on disk: memory-mapped .npy shards and one JSON manifest.
+
+    DIR/KEY/manifest.json                        what was asked of whom, and how it is kept
+    DIR/KEY/train/epoch0003/000.logits.npy       (rows, classes): the first shard of one epoch's answers
+    DIR/KEY/train/epoch0003/000.checksums.npy    (rows,) uint32: CRC-32 of each row, 0 where there is none yet
+
+A row is written before its checksum, and counts only where the two agree. Nothing else is needed for what goes wrong: a
+run that is killed or a full disk leaves rows missing, a damaged row is a missing one, and processes that fill the same
+cache at once write the same rows.
+"""
+
+import contextlib
+import errno
+import io
+import json
+import logging
+import mmap
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from distill.files import write_text
+from distill.teachers.record import Field, Rows, checksums
+
+log = logging.getLogger(__name__)
+
+SHARD_BYTES = 1 << 28
+CHECKSUMS = Field("checksums", "<u4", ())
+Numbers = npt.NDArray[np.int64]
+
+
+class ArrayFile:
+    """One .npy file, whose rows are written in any order. It comes into being at its full size, without using it.
+
+    Args:
+        path: of the file.
+        field: its dtype and the shape of a row.
+        rows: how many.
+    """
+
+    def __init__(self, path: Path, field: Field, rows: int) -> None:
+        self.path, self.field, self.rows = path, field, rows
+        header = io.BytesIO()
+        about: Any = {"descr": field.dtype, "fortran_order": False, "shape": (rows, *field.shape)}
+        np.lib.format.write_array_header_1_0(header, about)
+        self._header = header.getvalue()
+        self._mapped: npt.NDArray[Any] | None = None
+
+    def array(self) -> npt.NDArray[Any] | None:
+        """What is on disk, to read from; None where there is nothing, or something else."""
+        if self._mapped is None and self._is_whole():
+            shape = (self.rows, *self.field.shape)
+            self._mapped = np.memmap(self.path, self.field.dtype, "r", len(self._header), shape)
+        return self._mapped
+
+    def write(self, rows: Numbers, values: npt.NDArray[Any]) -> None:
+        """Write some rows; OSError where the disk is full."""
+        if self.array() is None:
+            self._create()
+        size = self.field.row_bytes
+        data = memoryview(np.ascontiguousarray(values, self.field.dtype).tobytes())
+        with self.path.open("r+b", buffering=0) as file:
+            for i, row in enumerate(rows.tolist()):
+                file.seek(len(self._header) + row * size)
+                if file.write(data[i * size : (i + 1) * size]) != size:
+                    raise OSError(errno.ENOSPC, "No space left on device", str(self.path))
+
+    def read_ahead(self) -> None:
+        """Have the system read the file while something else is done."""
+        array = self.array()
+        mapping = getattr(array, "_mmap", None)
+        if mapping is not None and hasattr(mmap, "MADV_WILLNEED"):
+            mapping.madvise(mmap.MADV_WILLNEED)
+
+    def _is_whole(self) -> bool:
+        try:
+            size = self.path.stat().st_size
+            with self.path.open("rb") as file:
+                same = file.read(len(self._header)) == self._header
+        except FileNotFoundError:
+            return False
+        if same and size == len(self._header) + self.rows * self.field.row_bytes:
+            return True
+        log.warning("%s is damaged (%d bytes) and is filled anew", self.path, size)
+        self.path.unlink(missing_ok=True)
+        return False
+
+    def _create(self) -> None:
+        """Make the file, unless another process was quicker."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                file.write(self._header)
+                file.truncate(len(self._header) + self.rows * self.field.row_bytes)
+            with contextlib.suppress(FileExistsError):
+                os.link(temporary, self.path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        self.array()
+
+
+class Plane:
+    """The answers to one split in one epoch.
+
+    Args:
+        directory: of its files.
+        fields: the arrays.
+        rows: samples in the split.
+    """
+
+    def __init__(self, directory: Path, fields: Sequence[Field], rows: int) -> None:
+        self.directory, self.rows = directory, rows
+        self.shard_rows = max(1, SHARD_BYTES // max(1, *(field.row_bytes for field in fields)))
+        self.files = [
+            {
+                field.name: ArrayFile(directory / f"{n:03d}.{field.name}.npy", field, size)
+                for field in (*fields, CHECKSUMS)
+            }
+            for n, size in enumerate(self._sizes())
+        ]
+        self._names = [field.name for field in fields]
+        self._trusted = np.zeros(rows, dtype=bool)
+        self._warned = False
+
+    def read(self, rows: Numbers) -> tuple[dict[str, npt.NDArray[Any]], npt.NDArray[np.bool_]]:
+        """Some rows, by field, and which of them are there; the others hold anything."""
+        if len(self.files) == 1:
+            return self._read_shard(0, rows)
+        found: dict[str, npt.NDArray[Any]] = {}
+        there = np.zeros(len(rows), dtype=bool)
+        for shard, places in self._by_shard(rows):
+            part, there[places] = self._read_shard(shard, rows[places] - shard * self.shard_rows)
+            for name, values in part.items():
+                found.setdefault(name, np.zeros((len(rows), *values.shape[1:]), values.dtype))[places] = values
+        return found, there
+
+    def write(self, rows: Numbers, answers: Rows) -> None:
+        """Write some rows, and only then that they are there; OSError where that is impossible."""
+        sums = checksums(answers)
+        for shard, places in self._by_shard(rows):
+            files, local = self.files[shard], rows[places] - shard * self.shard_rows
+            for name, values in answers.items():
+                files[name].write(local, values[places])
+            files["checksums"].write(local, sums[places])
+
+    def written(self) -> npt.NDArray[np.bool_]:
+        """Which rows there are, going by whether they have a checksum."""
+        parts = []
+        for files in self.files:
+            sums = files["checksums"].array()
+            parts.append(np.zeros(files["checksums"].rows, bool) if sums is None else np.asarray(sums) != 0)
+        return np.concatenate(parts)
+
+    def damaged(self) -> Numbers:
+        """The rows that aren't what their checksums say. Reads everything."""
+        rows = self.written().nonzero()[0]
+        self._trusted[:] = False
+        self._warned = True
+        bad = [chunk[~self.read(chunk)[1]] for chunk in np.array_split(rows, max(1, len(rows) // 4096))]
+        return np.concatenate(bad)
+
+    def forget(self, rows: Numbers) -> None:
+        """Have some rows be missing."""
+        for shard, places in self._by_shard(rows):
+            sums = self.files[shard]["checksums"]
+            sums.write(rows[places] - shard * self.shard_rows, np.zeros(len(places), np.uint32))
+
+    def read_ahead(self) -> None:
+        """Have the system read all of it while something else is done."""
+        for files in self.files:
+            for file in files.values():
+                file.read_ahead()
+
+    def _sizes(self) -> list[int]:
+        """Rows in each shard."""
+        return [min(self.shard_rows, self.rows - start) for start in range(0, self.rows, self.shard_rows)]
+
+    def _by_shard(self, rows: Numbers) -> Iterator[tuple[int, Numbers]]:
+        """Shards, and which of the rows lie in each."""
+        shards = rows // self.shard_rows
+        for shard in np.unique(shards).tolist():
+            yield shard, (shards == shard).nonzero()[0]
+
+    def _read_shard(self, shard: int, rows: Numbers) -> tuple[dict[str, npt.NDArray[Any]], npt.NDArray[np.bool_]]:
+        files = self.files[shard]
+        arrays = {name: file.array() for name, file in files.items()}
+        if any(array is None for array in arrays.values()):
+            fields = [files[name].field for name in self._names]
+            empty = {field.name: np.zeros((len(rows), *field.shape), field.dtype) for field in fields}
+            return empty, np.zeros(len(rows), dtype=bool)
+        # Copies, past numpy's subclass of memory maps, which is slow at small things.
+        found = {name: np.asarray(arrays[name])[rows] for name in self._names}
+        trusted = self._trusted[shard * self.shard_rows :]
+        there = trusted[rows]
+        if not there.all():
+            known = np.asarray(arrays["checksums"])[rows]
+            there = (known != 0) & (known == checksums(found))
+            trusted[rows[there]] = True
+            if not self._warned and (damaged := int(((known != 0) & ~there).sum())):
+                self._warned = True
+                log.warning("%s: %d answers or more are damaged and are asked for again", self.directory, damaged)
+        return found, there
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a cache holds, as its manifest.json says.
+
+    key: the name of its directory, from all that follows but `rows`.
+    asked: what was asked of whom: whatever decides an answer.
+    fields: the arrays of each split.
+    rows: samples in each split.
+    """
+
+    key: str
+    asked: dict[str, Any]
+    fields: Mapping[str, tuple[Field, ...]]
+    rows: Mapping[str, int]
+
+
+class Store:
+    """One cache.
+
+    Args:
+        root: directory of all caches.
+        manifest: what this one holds.
+    """
+
+    def __init__(self, root: Path, manifest: Manifest) -> None:
+        self.root, self.manifest = root, manifest
+        self.directory = root / manifest.key
+
+    @classmethod
+    def read(cls, directory: Path) -> "Store":
+        """The cache that lies in a directory; OSError, ValueError, KeyError or TypeError where none does."""
+        content = json.loads((directory / "manifest.json").read_text())
+        fields = {
+            split: tuple(Field(f["name"], f["dtype"], tuple(f["shape"])) for f in listed)
+            for split, listed in content["fields"].items()
+        }
+        return cls(directory.parent, Manifest(content["key"], content["asked"], fields, content["rows"]))
+
+    def open(self) -> None:
+        """Make the cache, or note that it is used; OSError where that is impossible."""
+        file = self.directory / "manifest.json"
+        if file.is_file():
+            os.utime(file)
+        else:
+            write_text(file, json.dumps(asdict(self.manifest), indent=1) + "\n")
+
+    def plane(self, split: str, epoch: int) -> Plane:
+        """The answers to one split in one epoch."""
+        directory = self.directory / split / f"epoch{epoch:04d}"
+        return Plane(directory, self.manifest.fields[split], self.manifest.rows[split])
+
+    def planes(self) -> list[Plane]:
+        """Those on disk."""
+        found = [(place.parent.name, int(place.name[5:])) for place in sorted(self.directory.glob("*/epoch????"))]
+        return [self.plane(split, epoch) for split, epoch in found if split in self.manifest.fields]
+
+    @property
+    def bytes_on_disk(self) -> int:
+        """What its files take, holes not counted."""
+        return sum(file.stat().st_blocks * 512 for file in self.directory.rglob("*") if file.is_file())
+
+    @property
+    def last_used(self) -> float:
+        """When a run last opened it, in seconds since 1970."""
+        return (self.directory / "manifest.json").stat().st_mtime
+
+    def remove(self) -> None:
+        """Delete it: first the manifest, so that what is left of it if that fails is no cache."""
+        (self.directory / "manifest.json").unlink(missing_ok=True)
+        shutil.rmtree(self.directory)
+
+
+def stores(root: Path) -> list[Store]:
+    """All caches below a directory, the one last used first."""
+    found = []
+    for file in root.glob("*/manifest.json"):
+        try:
+            found.append(Store.read(file.parent))
+        except (OSError, ValueError, KeyError, TypeError):
+            log.warning("%s is damaged; its cache is left alone", file)
+    return sorted(found, key=lambda store: -store.last_used)

@@ -1,0 +1,20 @@
+"""Time and memory against stated references: `python scripts/benchmark.py loss`, and --help for the rest."""
+
+import argparse
+
+from distill.benchmark import cache, loss
+
+SUBJECTS = {"cache": cache, "loss": loss}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(dest="subject", required=True)
+    for name, subject in SUBJECTS.items():
+        subject.add_arguments(commands.add_parser(name, help=subject.__doc__))
+    options = parser.parse_args()
+    SUBJECTS[options.subject].run(options)
+
+
+if __name__ == "__main__":
+    main()

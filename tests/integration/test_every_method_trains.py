@@ -1,0 +1,119 @@
+"""Every file of configs/method/ in a plain Lightning trainer, on the default data and networks: alone and in two."""
+
+import warnings
+from pathlib import Path
+
+import pytest
+import pytorch_lightning as pl
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from lightning_fabric.plugins.environments import LightningEnvironment
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.strategies import DDPStrategy
+
+from distill import DistillModule, Network, build
+from distill.data import ImageDataModule
+from distill.models.cnn import cnn
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+FILES = sorted((CONFIGS / "method").glob("*.yaml"))
+IN_TWO = ("kd", "fitnet", "simkd", "crd", "reviewkd", "ctkd")
+STEPS = 2
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+    pytest.mark.filterwarnings("ignore:.*LeafSpec.* is deprecated"),  # Lightning's own doing
+]
+
+
+def loader() -> ImageDataModule:
+    data = OmegaConf.load(CONFIGS / "data" / "digits.yaml")
+    assert isinstance(data, DictConfig)
+    data = OmegaConf.create({"_target_": data._target_})
+    return ImageDataModule(build.source(data), batch_size=16, samples=torch.arange(100, 300))
+
+
+def module_of(name: str, data: ImageDataModule) -> DistillModule:
+    """The method of a file between the default networks, all drawn anew."""
+    config = OmegaConf.load(CONFIGS / "method" / f"{name}.yaml")
+    assert isinstance(config, DictConfig)
+    torch.manual_seed(0)
+    teacher = Network(cnn(num_classes=10, in_channels=1, width=24), name="teacher")
+    student = Network(cnn(num_classes=10, in_channels=1, width=4, norm="none"), name="student")
+    labels = torch.full_like(data.source.train.targets, -1)
+    labels[100:300] = data.source.train.targets[100:300]
+    example = data.example()
+    return DistillModule(student, teacher, build.method(config), example=example, labels=labels)
+
+
+def trainer(directory: Path, **settings: object) -> pl.Trainer:
+    return pl.Trainer(
+        accelerator="cpu",
+        max_epochs=1,
+        limit_train_batches=STEPS,
+        limit_val_batches=1,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        default_root_dir=directory,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        **settings,
+    )
+
+
+@pytest.fixture(scope="module")
+def data() -> ImageDataModule:
+    return loader()
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_trains_and_survives_its_checkpoint(file: Path, data: ImageDataModule, tmp_path: Path) -> None:
+    module = module_of(file.stem, data)
+    before = {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
+    lightning = trainer(tmp_path)
+    lightning.fit(module, datamodule=data)
+    moved = {name for name, p in module.named_parameters() if not torch.equal(p, before[name])}
+    assert any(name.startswith("student.") for name in moved)
+    still = {name for name, p in module.named_parameters() if p.requires_grad} - moved
+    allowed = {"student.backbone.head.weight", "student.backbone.head.bias"}
+    assert still <= (allowed if module.method.label_weight == 0 else set()), "all that is trained moves"
+
+    lightning.save_checkpoint(tmp_path / "module.ckpt")
+    saved = torch.load(tmp_path / "module.ckpt", weights_only=True)
+    other = module_of(file.stem, data)
+    other.load_state_dict(saved["state_dict"])
+    images = data.example(4)
+    assert torch.equal(module.eval()(images), other.eval()(images))
+    assert module.method.state_dict().keys() == other.method.state_dict().keys()
+    assert not any("teacher." in name for name in saved["state_dict"] if name.startswith("teacher."))
+
+
+def train_in_two(rank: int, directory: Path) -> None:
+    """What each of two processes does: every method in turn, then its parameters to a file."""
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{directory}/meeting", rank=rank, world_size=2)
+    data = loader()
+    for name in IN_TWO:
+        module = module_of(name, data)
+        environment = LightningEnvironment()
+        environment.set_global_rank(rank)
+        environment.set_world_size(2)
+        strategy = DDPStrategy(cluster_environment=environment)
+        trainer(directory, devices=2, strategy=strategy).fit(module, datamodule=data)
+        torch.save(dict(module.state_dict()), directory / f"{name}{rank}.pt")
+
+
+def test_trains_in_two_processes(tmp_path: Path) -> None:
+    mp.start_processes(train_in_two, (tmp_path,), nprocs=2, start_method="spawn")
+    data = loader()
+    for name in IN_TWO:
+        first, second = (torch.load(tmp_path / f"{name}{rank}.pt", weights_only=True) for rank in (0, 1))
+        drawn = module_of(name, data).state_dict()
+        assert any(not torch.equal(drawn[key], first[key]) for key in drawn), name
+        for key in first:
+            if "running_" not in key:  # BatchNorm's statistics are each process's own
+                assert torch.equal(first[key], second[key]), (name, key)
