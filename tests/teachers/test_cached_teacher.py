@@ -6,18 +6,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
 
 from distill import DistillModule, Network
 from distill.data import ImageDataModule, ImageSource, Split
+from distill.data.arrays import Rows
 from distill.data.augment import Augment
+from distill.data.stream import Stream
 from distill.errors import SettingError
 from distill.methods import AT, DKD, KD, Composite, Method
 from distill.models.cnn import cnn
 from distill.schedules import Ramp
-from distill.teachers import CachedTeacher, Lesson, LiveTeacher, Teacher
+from distill.teachers import CachedTeacher, Lesson, LiveTeacher, Teacher, fingerprint
 from distill.teachers.commands import main
 from distill.teachers.store import ArrayFile, stores
 
@@ -336,3 +339,18 @@ def test_list_and_prune(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert not list(tmp_path.iterdir())
     with pytest.raises(SettingError, match="no such directory"):
         main(["list", "--dir", str(tmp_path / "nowhere")])
+
+
+def test_a_change_of_a_file_changes_the_fingerprint_of_a_stream(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (300, 8, 8, 1), dtype=np.uint8)
+    np.save(tmp_path / "train_images.npy", images)
+
+    def stream() -> Stream:
+        mapped = np.load(tmp_path / "train_images.npy", mmap_mode="r")
+        return Stream(Rows(mapped, torch.arange(300) % 10, "train_images"), (1, 8, 8), resize=8)
+
+    before = fingerprint.split(stream())
+    assert fingerprint.split(stream()) == before
+    images[7] ^= 1  # not one of the images that are looked at
+    np.save(tmp_path / "train_images.npy", images)
+    assert fingerprint.split(stream()) != before
