@@ -1,7 +1,7 @@
 """Any directory tree with one folder of images for each class."""
 
-import logging
 import hashlib
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
