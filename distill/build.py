@@ -21,7 +21,8 @@ from distill.checking import check_node, located, parameters_of
 from distill.checkpoint import CheckpointError, load_weights
 from distill.data.augment import Augment
 from distill.data.source import ImageSource
-from distill.errors import SettingError
+from distill.errors import SettingError, suggestion
+from distill.files import CONFIGS
 from distill.methods import Composite, Method
 from distill.models.network import Network
 from distill.models.preprocessing import preprocessing_of
@@ -128,6 +129,19 @@ def network(config: DictConfig, where: str, data: ImageSource, statistics: Stati
         raise SettingError(f"{where}.checkpoint: {error}") from error
     except SettingError as error:
         raise SettingError(located(where, error)) from error
+
+
+def option(group: str, name: str, where: str) -> DictConfig:
+    """What configs/GROUP/NAME.yaml sets, for what the command line names in a list rather than chooses.
+
+    Raises:
+        SettingError: there is no such file.
+    """
+    file = CONFIGS / group / f"{name}.yaml"
+    if not file.is_file():
+        known = [other.stem for other in file.parent.glob("*.yaml")]
+        raise SettingError(f"{where}: {name!r} is no file of configs/{group}/{suggestion(name, known)}")
+    return cast(DictConfig, OmegaConf.load(file))
 
 
 def method(config: DictConfig) -> Method:

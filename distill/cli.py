@@ -13,14 +13,12 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from distill.errors import SettingError, explain
+from distill.files import CONFIGS
 
-_PACKAGE = Path(__file__).parent
 T = TypeVar("T")
 
 DEBUGGING = os.environ.get("HYDRA_FULL_ERROR") == "1"
 os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors on instead of printing them its own way
-
-CONFIGS = next(path for path in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if path.is_dir())
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="train")
@@ -87,11 +85,12 @@ def compare() -> None:
 def one_line_errors(command: Callable[[], T]) -> T:
     """A user's mistake ends in one line and exit status 2; HYDRA_FULL_ERROR=1 shows the traceback instead.
 
-    Around the commands for what Hydra finds, and around the work itself so that Hydra adds no lines of its own.
+    So does a loss that is not finite, which is a setting's fault too. Around the commands for what Hydra finds, and
+    around the work itself so that Hydra adds no lines of its own.
     """
     try:
         return command()
-    except (SettingError, HydraException, OmegaConfBaseException) as error:
+    except (SettingError, FloatingPointError, HydraException, OmegaConfBaseException) as error:
         if DEBUGGING:
             raise
         print(f"error: {explain(error, CONFIGS)}", file=sys.stderr)

@@ -12,8 +12,8 @@ from distill.data.source import ImageSource
 from distill.errors import SettingError
 from distill.files import write_text
 from distill.finished import load_run
+from distill.log import only_warnings
 from distill.metrics import score
-from distill.settings import DataSettings, read
 
 
 def evaluate_run(config: DictConfig) -> dict[str, dict[str, float | None]]:
@@ -28,6 +28,7 @@ def evaluate_run(config: DictConfig) -> dict[str, dict[str, float | None]]:
     Raises:
         SettingError: no such run, or data of another shape or with other classes.
     """
+    only_warnings()
     directory = Path(config.run)
     finished = load_run(directory)
     source = finished.run.source if config.data is None else _other_data(config.data, finished.run.source)
@@ -46,7 +47,6 @@ def evaluate_run(config: DictConfig) -> dict[str, dict[str, float | None]]:
 
 
 def _other_data(config: DictConfig, known: ImageSource) -> ImageSource:
-    read(config, "data", DataSettings)
     source = build.source(config)
     if (source.num_classes, source.channels) != (known.num_classes, known.channels):
         raise SettingError(

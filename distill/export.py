@@ -13,6 +13,7 @@ from distill.data.augment.color import to_float
 from distill.errors import SettingError
 from distill.files import write_atomically
 from distill.finished import load_run
+from distill.log import only_warnings
 from distill.models.network import Network
 
 Format = Literal["onnx", "pt2", "safetensors"]
@@ -42,6 +43,7 @@ def export_run(config: DictConfig) -> Path:
     Raises:
         SettingError: no such run or format, a package that is missing, or answers that differ.
     """
+    only_warnings()
     check_value("format", config.format, Format)
     directory = Path(config.run)
     finished = load_run(directory)

@@ -1,8 +1,11 @@
-"""Writing files so that a reader never sees half of one."""
+"""Where the configs lie, and writing files so that a reader never sees half of one."""
 
 import os
 from collections.abc import Callable
 from pathlib import Path
+
+_PACKAGE = Path(__file__).parent
+CONFIGS = next(path for path in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if path.is_dir())
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:

@@ -40,13 +40,16 @@ def load_run(directory: Path) -> FinishedRun:
     networks = {"teacher": teacher}
     if config.baseline:
         networks["baseline"] = _deployed(run, "baseline", None, Supervised())
-    method = build.method(config.method)
-    answering = run.teacher(teacher) if method.needs_teacher else None
-    networks["student"] = _deployed(run, "student", answering, method)
-    return FinishedRun(run, networks)
+    answering = teacher
+    for name in (*run.assistants, "student"):
+        method = build.method(config.method)
+        taught_by = run.teacher(answering) if method.needs_teacher else None
+        answering = _deployed(run, name, taught_by, method)
+    return FinishedRun(run, networks | {"student": answering})
 
 
 def _deployed(run: Run, stage: str, teacher: Teacher | None, method: Method) -> Network:
-    network = run.stage(stage).module(run.network("student"), teacher, method).deployed
+    role = "student" if stage == "baseline" else stage
+    network = run.stage(stage).module(run.network(role), teacher, method).deployed
     load_weights(network.backbone, run.stage(stage).weights)
     return network

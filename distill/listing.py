@@ -14,9 +14,10 @@ from distill import methods
 HEADING = """\
 # Methods
 
-Written by `python scripts/list_methods.py` from configs/method/ and the headings of distill/methods/; a test checks that
-it is current. `method=NAME` chooses one, `'method=[kd,at]'` composes several, `method.NAME.SETTING=VALUE` sets what is
-listed, and `'method.NAME.schedules={weight: {_target_: distill.schedules.Ramp, until: 0.1}}'` moves a number over the run.
+Written by `python scripts/list_methods.py` from configs/method/ and the headings of distill/methods/; a test checks
+that it is current. `method=NAME` chooses one, `'method=[kd,at]'` composes several, `method.NAME.SETTING=VALUE` sets
+what is listed, and `'method.NAME.schedules={weight: {_target_: distill.schedules.Ramp, until: 0.1}}'` moves a number
+over the run.
 
 Layers: `stages` is the output of each stage of a network, `last_stage` the map that it pools, `embedding` what its
 classifier sees; all are found by themselves, and paths such as `[layer2, layer3]` name others.

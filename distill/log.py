@@ -17,6 +17,12 @@ BESIDE_THE_POINT = (
 )
 
 
+def only_warnings() -> None:
+    """For commands whose answer is what they print."""
+    for name in OURS:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
 def log_to(file: Path) -> None:
     """Send messages to `file` from now on, and warnings to the terminal too, a line each."""
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -29,6 +35,8 @@ def log_to(file: Path) -> None:
     for name in OURS:
         logger = logging.getLogger(name)
         logger.setLevel(logging.INFO if name == "distill" else logging.WARNING)
+        for old in logger.handlers:  # of the run before, in a sweep
+            old.close()
         logger.handlers = [everything, terminal]
         logger.propagate = False
     logging.captureWarnings(True)

@@ -31,8 +31,8 @@ ADAMW: OptimizerFactory = partial(torch.optim.AdamW, lr=1e-3)
 class DistillModule(pl.LightningModule):
     """Trains `student` to imitate `teacher` as `method` says; without a teacher, on labels alone.
 
-    The teacher is frozen, in evaluation mode, and no submodule of this module: it is in no optimizer, no checkpoint,
-    and no gradient reduction between processes.
+    The teacher is frozen, in evaluation mode, and no submodule of this module: it is in no optimizer, no gradient
+    reduction between processes, and, unless it moves (a moving average), no checkpoint.
 
     Args:
         student: maps (N, C, H, W) images to (N, classes) logits; trained, as are the method's projections.
@@ -85,6 +85,7 @@ class DistillModule(pl.LightningModule):
         self._validation: dict[str, MeanMetric] = {}
         self.method.accompany(self.student)
         if self.teacher is not None:
+            self.teacher.begin(self.student)
             self._connect(self.teacher, example, labels)
 
     def _connect(self, teacher: Teacher, example: Tensor | None, labels: Tensor | None) -> None:
@@ -178,7 +179,9 @@ class DistillModule(pl.LightningModule):
         self.method.set_progress(self.global_step / self._total_steps)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Log the terms of the last steps, every `log_every_n_steps`."""
+        """Let the teacher follow; log the terms of the last steps, every `log_every_n_steps`."""
+        if self.teacher is not None:
+            self.teacher.step(self.global_step)
         every: int = getattr(self.trainer, "log_every_n_steps", 0)
         if self.logger is not None and every and self.global_step % every == 0:
             means = {f"step/{name}": value for name, value in self._running.recent().items()}
@@ -201,12 +204,16 @@ class DistillModule(pl.LightningModule):
         self.history.append({"epoch": self.current_epoch + 1, **logged, **values})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The history goes along, so that a resumed run's curves are whole."""
+        """The history goes along, so that a resumed run's curves are whole; and a teacher that moves."""
         checkpoint["history"] = self.history
+        if self.teacher is not None and (memory := self.teacher.memory()):
+            checkpoint["teacher"] = memory
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """As `on_save_checkpoint` left it."""
         self.history = checkpoint["history"]
+        if self.teacher is not None and "teacher" in checkpoint:
+            self.teacher.remember(checkpoint["teacher"])
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation split's means, over all processes."""

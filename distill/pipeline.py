@@ -62,10 +62,21 @@ class Run:
     samples: torch.Tensor
     statistics: tuple[list[float], list[float]]
 
+    @property
+    def assistants(self) -> list[str]:
+        """The stages between teacher and student, each taught by the one before."""
+        chain = [f"assistant{i}" for i in range(1, len(self.config.chain) + 1)]
+        return chain + [f"generation{i}" for i in range(1, self.config.generations)]
+
     def network(self, role: str) -> Network:
-        """The 'teacher' or the 'student', untrained; its first weights depend on the seed and the role alone."""
+        """The 'teacher', the 'student' or an assistant, untrained; its first weights depend on seed and role alone."""
         seed_torch(self.config.seed, role, "weights")
-        return build.network(self.config[role], role, self.source, self.statistics)
+        return build.network(self._architecture(role), role, self.source, self.statistics)
+
+    def _architecture(self, role: str) -> DictConfig:
+        if role.startswith("assistant"):
+            return build.option("model", self.config.chain[int(role.removeprefix("assistant")) - 1], "chain")
+        return self.config["student" if role.startswith("generation") else role]  # type: ignore[no-any-return]
 
     def teacher(self, network: Network) -> Teacher:
         """Where the answers of the teacher's network come from."""
@@ -119,7 +130,7 @@ def run(config: DictConfig, directory: Path) -> float | None:
     processes = processes_to_start(trainer)
     write_text(directory / "config.yaml", HEADING + OmegaConf.to_yaml(config, resolve=True))
     networks = preflight.check_networks(prepared)
-    prepared.teacher(networks["teacher"]).check(build.method(config.method))
+    prepared.teacher(prepared.network("teacher")).check(build.method(config.method))
     if settings.preflight:
         preflight.examine(prepared, networks, trainer)
     if settings.preflight == "only":
@@ -188,14 +199,23 @@ def run_stages(prepared: Run, started: float) -> None:
     if config.baseline:
         stage = prepared.stage("baseline")
         networks["baseline"], records["baseline"] = stage.train(prepared.network("student"), None, Supervised())
-    student = prepared.network("student")
-    seed_torch(config.seed, "method", "weights")
-    method = build.method(config.method)
-    answering = prepared.teacher(teacher) if method.needs_teacher else None
-    networks["student"], records["student"] = prepared.stage("student").train(student, answering, method)
+    answering = teacher
+    for name in prepared.assistants:
+        answering, _ = distill(prepared, name, answering)
+    networks["student"], records["student"] = distill(prepared, "student", answering)
     if int(torch.distributed.get_rank() if torch.distributed.is_initialized() else 0) == 0:
         results = evaluate(prepared, networks, records, started)
         write_report(results, config, directory)
+
+
+def distill(prepared: Run, name: str, answering: Network) -> tuple[Network, Record]:
+    """The stage of the student, or of an assistant, taught by a network that answers."""
+    config = prepared.config
+    network = prepared.network(name)
+    seed_torch(config.seed, "method", "weights")
+    method = build.method(config.method)
+    teacher = prepared.teacher(answering) if method.needs_teacher else None
+    return prepared.stage(name).train(network, teacher, method)
 
 
 def evaluate(prepared: Run, networks: dict[str, Network], records: dict[str, Record], started: float) -> Results:

@@ -22,10 +22,14 @@ class RunSettings:
     resume: str | None = None
     preflight: bool | Literal["only"] = True
     show: Literal["layers", "all_layers"] | None = None
+    chain: list[str] = dataclasses.field(default_factory=list)
+    generations: int = 1
 
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise ValueError(f"seed={self.seed}: must be zero or more")
+        if self.generations < 1:
+            raise ValueError(f"generations={self.generations}: must be 1 or more")
 
 
 @dataclass(frozen=True)

@@ -11,20 +11,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from distill.benchmark.measure import available_bytes, copy_bandwidth, interleaved, machine, peak_bytes, ratio
+from distill.benchmark.measure import Work, available_bytes, copy_bandwidth, interleaved, machine, peak_bytes, ratio
 from distill.benchmark.report import Cell, Report
 from distill.losses import kl_divergence, linear_divergence
 
 T = 4.0
-SIZES = "128x100,1024x1000,2048x32000,4096x128256"
-HIDDEN = (2048, 576, 32000)
+SIZES = "128x100,1024x1000,2048x32000,4096x128256,2048x576x32000"
 REFERENCE = "eager, log target"
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `benchmark.py loss`."""
-    parser.add_argument("--sizes", default=SIZES, help="rows x classes, separated by commas")
+    parser.add_argument(
+        "--sizes",
+        default=SIZES,
+        help="rows x classes, or rows x width x classes, between commas",
+    )
     parser.add_argument("--dtype", default=None, help="of the logits; float32 on a CPU, bfloat16 on a GPU")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--seconds", type=float, default=20.0, help="to spend on each size, about")
@@ -43,13 +46,15 @@ def run(options: argparse.Namespace) -> None:
         "Bytes a logit: the most memory in use at once beyond the inputs, gradient included, over rows x classes.",
     ]
     for size in options.sizes.split(","):
-        n, v = (int(x) for x in size.split("x"))
+        n, *width, v = (int(x) for x in size.split("x"))
         needed = 10 * n * v * max(4, dtype.itemsize)
         if needed > available_bytes(device):
             notes.append(f"{n} x {v} left out: plain PyTorch would need about {needed / 2**30:.0f} GiB.")
             continue
-        rows += dense_rows(n, v, dtype, device, options.seconds, bandwidth)
-    rows += hidden_rows(device, options.seconds)
+        if width:
+            rows += hidden_rows(n, width[0], v, device, options.seconds)
+        else:
+            rows += dense_rows(n, v, dtype, device, options.seconds, bandwidth)
     report = Report("Divergences: time and memory", notes, machine(device), rows)
     report.show()
     report.write(options.out, f"loss-{device.type}")
@@ -64,15 +69,18 @@ def dense_rows(
     student, teacher = (torch.randn(n, v, device=device).to(dtype) for _ in range(2))
     student.requires_grad_()
 
-    def step(loss: Loss) -> Callable[[], object]:
+    def forget() -> None:
+        student.grad = None
+
+    def step(loss: Loss) -> Work:
         def work() -> None:
-            student.grad = None
+            forget()
             loss(student, teacher).backward()
 
         return work
 
     ways = {name: step(loss) for name, loss in dense_ways(device).items()}
-    return measured(f"{n} x {v}", ways, n * v, device, seconds, bandwidth, dtype.itemsize * 5)
+    return measured(f"{n} x {v}", ways, forget, n * v, device, seconds, bandwidth, dtype.itemsize * 5)
 
 
 def dense_ways(device: torch.device) -> dict[str, Loss]:
@@ -100,9 +108,8 @@ def dense_ways(device: torch.device) -> dict[str, Loss]:
     return ways
 
 
-def hidden_rows(device: torch.device, seconds: float) -> list[dict[str, Cell]]:
+def hidden_rows(n: int, width: int, v: int, device: torch.device, seconds: float) -> list[dict[str, Cell]]:
     """Hidden states and an output layer in float32 to divergence, with and without the logits in between."""
-    n, width, v = HIDDEN
     torch.manual_seed(0)
     hidden, weight = torch.randn(n, width, device=device), torch.randn(v, width, device=device) * width**-0.5
     teacher = torch.randn(n, v, device=device)
@@ -114,9 +121,12 @@ def hidden_rows(device: torch.device, seconds: float) -> list[dict[str, Cell]]:
         soft = F.log_softmax(F.linear(hidden, weight) / T, -1)
         return F.kl_div(soft, target, log_target=True, reduction="batchmean") * T**2
 
-    def step(loss: Callable[[], Tensor]) -> Callable[[], object]:
+    def forget() -> None:
+        hidden.grad = weight.grad = None
+
+    def step(loss: Callable[[], Tensor]) -> Work:
         def work() -> None:
-            hidden.grad = weight.grad = None
+            forget()
             loss().backward()
 
         return work
@@ -125,12 +135,13 @@ def hidden_rows(device: torch.device, seconds: float) -> list[dict[str, Cell]]:
         REFERENCE: step(materialised),
         "distill": step(lambda: linear_divergence(hidden, weight, teacher, temperature=T)),
     }
-    return measured(f"{n} x {width} -> {v}", ways, n * v, device, seconds, None, 0)
+    return measured(f"{n} x {width} -> {v}", ways, forget, n * v, device, seconds, None, 0)
 
 
 def measured(
     size: str,
-    ways: dict[str, Callable[[], object]],
+    ways: dict[str, Work],
+    forget: Work,
     logits: int,
     device: torch.device,
     seconds: float,
@@ -138,7 +149,7 @@ def measured(
     floor: int,
 ) -> list[dict[str, Cell]]:
     """One row a way. floor: the bytes a logit that streaming cannot go below, for the share of the bandwidth."""
-    memory = {name: peak_bytes(work, device) for name, work in ways.items()}
+    memory = {name: peak_bytes(work, forget, device) for name, work in ways.items()}
     once = sum(t[0] for t in interleaved(ways, 1, device).values())
     times = interleaved(ways, max(3, min(1000, int(seconds / once))), device)
     rows: list[dict[str, Cell]] = []

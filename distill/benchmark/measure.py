@@ -31,13 +31,15 @@ def ratio(seconds: list[float], reference: list[float]) -> float:
     return statistics.median(a / b for a, b in zip(seconds, reference, strict=True))
 
 
-def peak_bytes(work: Work, device: torch.device) -> int:
+def peak_bytes(work: Work, forget: Work, device: torch.device) -> int:
     """The most memory that was allocated at once beyond what was before, gradients included.
 
+    forget: drops what an earlier call of work left behind, its gradients, which would otherwise count as before.
     On a GPU the allocator counts it. On a CPU every call of the allocator is recorded, those inside operators too, and
     replayed: exact where the peak of the process would hide small buffers behind what the heap keeps.
     """
     work()
+    forget()
     if device.type == "cuda":
         _wait(device)
         before = torch.cuda.memory_allocated(device)
@@ -63,6 +65,7 @@ def machine(device: torch.device) -> dict[str, str | int]:
         models = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line]
         name = models[0] if models else name
     found: dict[str, str | int] = {"cpu": name, "cores": os.cpu_count() or 0, "threads": torch.get_num_threads()}
+    found["load"] = f"{os.getloadavg()[0]:.1f}"  # well above `threads`: other work was in the way
     if device.type == "cuda":
         found["gpu"] = torch.cuda.get_device_name(device)
     return {**found, "torch": torch.__version__, "python": platform.python_version()}

@@ -8,6 +8,7 @@ from distill.methods.cc import CC
 from distill.methods.crd import CRD
 from distill.methods.ctkd import CTKD
 from distill.methods.cwd import CWD
+from distill.methods.deit import DeiT
 from distill.methods.dist import DIST
 from distill.methods.dkd import DKD
 from distill.methods.dml import DML
@@ -71,6 +72,7 @@ __all__ = [
     "WSLD",
     "AlphaBeta",
     "Composite",
+    "DeiT",
     "Example",
     "FitNet",
     "HardLabel",

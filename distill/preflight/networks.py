@@ -13,17 +13,15 @@ from distill.types import Outputs
 if TYPE_CHECKING:
     from distill.pipeline import Run
 
-ROLES = ("teacher", "student")
-
 
 def check_networks(run: "Run") -> dict[str, Network]:
-    """Build the 'teacher' and the 'student' anew, and check each; they are the caller's to spoil.
+    """Build the 'teacher', the 'student' and the assistants anew, and check each; they are the caller's to spoil.
 
     Raises:
         SettingError: one cannot be built, cannot take the data's images, or answers for other classes.
     """
     networks = {}
-    for role in ROLES:
+    for role in ("teacher", *run.assistants, "student"):
         networks[role] = run.network(role)
         check_network(networks[role], role, run.source)
     return networks

@@ -1,7 +1,6 @@
 """One training step, taken apart: how hard each term pulls at the student, and what the step needs in memory."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 import pytorch_lightning as pl
@@ -61,21 +60,26 @@ def measure(module: DistillModule, batch: Batch, batch_size: int, images: int, t
     plugin, device = trainer.precision_plugin, trainer.strategy.root_device
     module = plugin.convert_module(module).to(device).train()  # type: ignore[assignment]
     batch = plugin.convert_input(move_data_to_device(batch, device))
-    weights = list(_weights(module))
-    with plugin.forward_context(), _counting_saved(weights) as saved:
-        answers = module.teacher(batch) if module.teacher is not None else None
-        terms: dict[str, Tensor] = module.method(module.student(batch.images), answers, batch)
     students = [parameter for parameter in module.student.parameters() if parameter.requires_grad]
     methods = [parameter for parameter in module.method.parameters() if parameter.requires_grad]
+    with plugin.forward_context():
+        activations = _activations(module, batch, batch_size)
+        terms = _terms(module, batch)
     pulls = {name: _pull(term, students) for name, term in terms.items()}
     memory = Memory(
-        weights=sum(weight.nbytes for weight in weights),
+        weights=sum(weight.nbytes for weight in _weights(module)),
         gradients=sum(parameter.nbytes for parameter in students + methods),
         optimizer=_optimizer_bytes(module.optimizer_factory, students + methods),
-        activations=sum(saved.values()) * batch_size // len(batch.images),
+        activations=activations,
         images=images,
     )
     return Step(pulls, [name for name, pull in pulls.items() if pull == 0 == _pull(terms[name], methods)], memory)
+
+
+def _terms(module: DistillModule, batch: Batch) -> dict[str, Tensor]:
+    answers = module.teacher(batch) if module.teacher is not None else None
+    terms: dict[str, Tensor] = module.method(module.student(batch.images), answers, batch)
+    return terms
 
 
 def _weights(module: DistillModule) -> Iterator[Tensor]:
@@ -85,6 +89,35 @@ def _weights(module: DistillModule) -> Iterator[Tensor]:
             yield from network.buffers()
 
 
+def _activations(module: DistillModule, batch: Batch, batch_size: int) -> int:
+    """Bytes kept for the backward pass at `batch_size`, on the line through those of the batch and of its half: some,
+    such as weights cast to half precision, don't grow with it."""
+    count = len(batch.images)
+    half = Batch(*(None if part is None else part[: count // 2].clone() for part in batch))  # type: ignore[arg-type]
+    known = {weight.untyped_storage().data_ptr() for weight in _weights(module)}
+    whole = _bytes_kept(module, batch, known)
+    if batch_size == count or count < 4:
+        return whole * batch_size // count
+    each = (whole - _bytes_kept(module, half, known)) / (count - count // 2)
+    return int(whole + each * (batch_size - count))
+
+
+def _bytes_kept(module: DistillModule, batch: Batch, known: set[int]) -> int:
+    """What autograd keeps of a forward pass, storages at the `known` addresses left out."""
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in known:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        terms = _terms(module, batch)
+    del terms  # alive until here, or addresses would be used again
+    return sum(kept.values())
+
+
 def _pull(term: Tensor, parameters: list[nn.Parameter]) -> float:
     """The norm of a term's gradient at the parameters; 0 where it doesn't depend on them."""
     if not (term.requires_grad and parameters):
@@ -92,22 +125,6 @@ def _pull(term: Tensor, parameters: list[nn.Parameter]) -> float:
     gradients = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True)
     norms = [gradient.float().norm() for gradient in gradients if gradient is not None]
     return float(torch.stack(norms).norm()) if norms else 0.0
-
-
-@contextmanager
-def _counting_saved(weights: Iterable[Tensor]) -> Iterator[dict[int, int]]:
-    """Bytes by address of what autograd keeps within, the weights themselves left out."""
-    known = {weight.untyped_storage().data_ptr() for weight in weights}
-    saved: dict[int, int] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in known:
-            saved[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with saved_tensors_hooks(keep, lambda tensor: tensor):
-        yield saved
 
 
 def _optimizer_bytes(factory: OptimizerFactory, parameters: list[nn.Parameter]) -> int:

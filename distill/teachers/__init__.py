@@ -2,7 +2,9 @@
 
 from distill.teachers.base import Teacher
 from distill.teachers.cached import CachedTeacher
+from distill.teachers.ema import EMATeacher
+from distill.teachers.ensemble import EnsembleTeacher
 from distill.teachers.lesson import Lesson
 from distill.teachers.live import LiveTeacher
 
-__all__ = ["CachedTeacher", "Lesson", "LiveTeacher", "Teacher"]
+__all__ = ["CachedTeacher", "EMATeacher", "EnsembleTeacher", "Lesson", "LiveTeacher", "Teacher"]

@@ -1,7 +1,7 @@
 """Where the teacher's answers come from."""
 
 from collections.abc import Iterable
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import nn
@@ -12,7 +12,7 @@ from distill.types import Batch, Outputs
 
 
 class Teacher(nn.Module):
-    """Who answers. Frozen and in evaluation mode always: dropout is off and no statistic of it ever moves.
+    """Who answers. Without gradients and in evaluation mode always: dropout is off and no statistic of it moves.
 
     A subclass implements `answer`, and `tap` if it can give features.
 
@@ -36,6 +36,19 @@ class Teacher(nn.Module):
     def tap(self, patterns: Iterable[str]) -> tuple[str, ...]:
         """Capture the outputs of layers from now on; returns the paths that matched."""
         raise NotImplementedError
+
+    def begin(self, student: Network) -> None:
+        """Called once, before training; for teachers that come out of the student."""
+
+    def step(self, done: int) -> None:
+        """Called in training; `done` steps of the optimizer have been made."""
+
+    def memory(self) -> dict[str, Any]:
+        """What of the teacher moves in training, for the checkpoint; `remember` takes it back. Empty for most."""
+        return {}
+
+    def remember(self, memory: dict[str, Any]) -> None:
+        """As `memory` gave it."""
 
     def check(self, method: Method) -> None:
         """Before anything is trained: SettingError if the method needs answers that are not to be had here."""

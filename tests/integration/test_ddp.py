@@ -1,0 +1,59 @@
+"""Two processes on the processor."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+TWO = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
+# Plain SGD: an optimizer that divides by the gradient's size would blow rounding up where gradients are almost nothing.
+SETTING = ("optimizer=sgd", "optimizer.lr=0.05", "trainer.max_epochs=2", "teacher.max_epochs=2", "scheduler=constant")
+
+
+@pytest.fixture(scope="module")
+def two(command: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    directory = tmp_path_factory.mktemp("two")
+    done = command("train.py", *TWO, *SETTING, "data.batch_size=16", f"hydra.run.dir={directory}")
+    return directory, done
+
+
+def test_two_processes_with_half_the_batch_learn_what_one_does(two: Any, run_here: Any, weights: Any) -> None:
+    one = run_here(*SETTING, "data.batch_size=32", "trainer=cpu")
+    for stage in ("teacher", "baseline", "student"):
+        first, second = (weights(run / f"{stage}.safetensors") for run in (one, two[0]))
+        assert first.keys() == second.keys()
+        for name in first:
+            torch.testing.assert_close(second[name], first[name], rtol=1e-3, atol=1e-4, msg=f"{stage} {name}")
+    mine, theirs = (json.loads((run / "summary.json").read_text()) for run in (two[0], one))
+    for stage in ("teacher", "baseline", "student"):
+        assert mine[stage]["accuracy"] == pytest.approx(theirs[stage]["accuracy"], abs=0.01)
+    # Measured over both processes' shares of the batches and of the validation split.
+    logged = [json.loads((run / "checkpoints/student/record.json").read_text())["history"][-1] for run in (two[0], one)]
+    for name in ("train/loss", "train/kd", "train/accuracy", "val/accuracy", "val/agreement", "val/ce", "val/kl"):
+        assert logged[0][name] == pytest.approx(logged[1][name], rel=0.02, abs=0.01), name
+
+
+def test_only_the_first_process_writes_and_speaks(two: Any) -> None:
+    directory, done = two
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert sum(line.startswith("student") and " epoch " in line for line in lines) == 2
+    assert sum(line.startswith("│ student") for line in lines) == 1
+    assert len(list(directory.rglob("train.log"))) == 1
+    log = (directory / "train.log").read_text()
+    assert log.count("student trained in") == 1
+    for stage, files in (("teacher", 1), ("baseline", 1), ("student", 2)):  # the report adds one to the student's
+        assert len(list((directory / "tensorboard" / stage).glob("events*"))) == files
+    assert not [f.name for f in directory.rglob("*") if f.name.endswith((".tmp", ".partial"))]
+    assert (directory / "report.html").is_file()
+
+
+def test_a_worker_that_fails_is_one_line(command: Any, tmp_path: Path) -> None:
+    done = command("train.py", *TWO, *SETTING, "optimizer.lr=1e30", f"hydra.run.dir={tmp_path}", status=2)
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: process ")
+    assert "of 2 failed" in line
+    assert "lower optimizer.lr" in line
+    assert not (tmp_path / "summary.json").exists()

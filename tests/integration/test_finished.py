@@ -1,0 +1,115 @@
+"""What can be done with a run that is over: score it again, export its student."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+from safetensors.torch import load_file
+
+from distill.cli import CONFIGS
+from distill.data.digits import digits
+from distill.errors import SettingError
+from distill.evaluate import evaluate_run
+from distill.export import export_run
+from distill.finished import load_run
+from distill.metrics import score
+
+
+def composed(command: str, *overrides: str) -> DictConfig:
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        return compose(command, list(overrides))
+
+
+def test_evaluate_finds_what_the_run_found(finished: Any, command: Any, tmp_path: Path) -> None:
+    run = shutil.copytree(finished.directory, tmp_path / "run")
+    done = command("scripts/evaluate.py", f"run={run}")
+    said = json.loads(done.stdout)
+    assert done.stderr == ""
+    assert json.loads((run / "evaluation-digits.json").read_text()) == said
+    before = json.loads((finished.directory / "summary.json").read_text())
+    assert (said["data"], said["images"]) == ("digits", 500)
+    for stage in ("teacher", "baseline", "student"):
+        for name in ("accuracy", "agreement", "kl", "ece"):
+            assert said[stage][name] == before[stage][name], (stage, name)
+
+
+def test_evaluate_on_other_data(finished: Any, tmp_path: Path) -> None:
+    val = digits().val
+    chosen = val.images[:40]
+    arrays = {"train_images": chosen, "val_images": chosen, "train_labels": val.targets[:40],
+              "val_labels": val.targets[:40]}  # fmt: skip
+    np.savez(
+        tmp_path / "forty.npz",
+        class_names=[str(n) for n in range(10)],
+        **{name: t.squeeze(1).numpy() if t.ndim == 4 else t.numpy() for name, t in arrays.items()},
+    )
+    run = shutil.copytree(finished.directory, tmp_path / "run")
+    said = evaluate_run(composed("evaluate", f"run={run}", "data=arrays", f"data.path={tmp_path}/forty.npz"))
+    networks = load_run(run).networks
+    with torch.no_grad():
+        logits = {name: networks[name](chosen).logits for name in ("student", "teacher")}
+    expected = score(logits["student"], val.targets[:40], logits["teacher"])
+    assert said["student"]["accuracy"] == expected.accuracy
+    assert said["student"]["kl"] == pytest.approx(expected.kl, rel=1e-5)
+    assert json.loads((run / "evaluation-forty.json").read_text())["images"] == 40
+
+
+def test_data_of_another_shape_is_named(finished: Any, tmp_path: Path) -> None:
+    images, labels = np.zeros((6, 8, 8, 3), np.uint8), np.arange(6) % 3
+    np.savez(tmp_path / "rgb.npz", train_images=images, val_images=images, train_labels=labels, val_labels=labels)
+    with pytest.raises(
+        SettingError, match=r"data: rgb has 3 classes and 3 channels, .* digits with 10 and 1; they must"
+    ):
+        evaluate_run(composed("evaluate", f"run={finished.directory}", "data=arrays", f"data.path={tmp_path}/rgb.npz"))
+
+
+def test_a_run_that_is_not_there_or_not_over(finished: Any, tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match=r"run=.*: no config\.yaml there; give the directory of a run"):
+        load_run(tmp_path)
+    run = shutil.copytree(finished.directory, tmp_path / "run")
+    (run / "student.safetensors").unlink()
+    with pytest.raises(SettingError, match=r"run=.*: not finished; go on with `python train.py resume=.*run`"):
+        load_run(run)
+
+
+def test_torch_export_through_the_command(finished: Any, command: Any, tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "mine.pt2"
+    done = command("scripts/export.py", f"run={finished.directory}", f"output={target}")
+    assert "parity: logits differ by at most" in done.stdout
+    program = torch.export.load(target).module()
+    images = torch.rand(5, 1, 8, 8)  # another batch than it was traced with
+    with torch.no_grad():
+        expected = load_run(finished.directory).networks["student"].eval()(images).logits
+    torch.testing.assert_close(program(images), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_safetensors(finished: Any, tmp_path: Path) -> None:
+    target = export_run(
+        composed("export", f"run={finished.directory}", "format=safetensors", f"output={tmp_path}/mine.safetensors")
+    )
+    exported, own = load_file(target), load_file(finished.directory / "student.safetensors")
+    assert exported.keys() == own.keys()
+    assert all(torch.equal(exported[name], own[name]) for name in own)
+
+
+def test_onnx(finished: Any, tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    target = export_run(composed("export", f"run={finished.directory}", "format=onnx", f"output={tmp_path}/mine.onnx"))
+    session = onnxruntime.InferenceSession(str(target), providers=["CPUExecutionProvider"])
+    images = torch.rand(5, 1, 8, 8)
+    (logits,) = session.run(["logits"], {"images": images.numpy()})
+    with torch.no_grad():
+        expected = load_run(finished.directory).networks["student"].eval()(images).logits
+    torch.testing.assert_close(torch.from_numpy(logits), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_an_unknown_format_is_named(finished: Any) -> None:
+    with pytest.raises(SettingError, match="format='tflite': must be one of onnx, pt2, safetensors"):
+        export_run(composed("export", f"run={finished.directory}", "format=tflite"))
