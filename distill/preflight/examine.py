@@ -81,6 +81,7 @@ def examine(run: "Run", networks: dict[str, Network], trainer: pl.Trainer) -> Fi
         steps = {} if knows else {"teacher": _step(run, "teacher", networks["teacher"], None, Supervised(), trainer)}
         seed_torch(run.config.seed, "method", "weights")
         answering, method = run.teacher(networks["teacher"]), build.method(run.config.method)
+        answering.begin(networks["student"])
         _check_taps(run, networks["student"], answering, method)
         steps["student"] = _step(run, "student", networks["student"], answering, method, trainer)
         _terms(run, steps["student"], method, knows, findings)
