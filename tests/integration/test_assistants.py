@@ -61,3 +61,9 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
         preflight.check_networks(pipeline.prepare(composed("chain=[resnet5]"), tmp_path))
     with pytest.raises(SettingError, match="generations=0: must be 1 or more"):
         pipeline.prepare(composed("generations=0"), tmp_path)
+
+
+@pytest.mark.parametrize("method", ["kd", "at"])
+def test_the_moving_average_passes_the_preflight(tmp_path: Path, method: str) -> None:
+    config = composed("teaching=ema", f"method={method}", "preflight=only")
+    assert pipeline.run(config, tmp_path) is None
