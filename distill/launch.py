@@ -46,13 +46,14 @@ def launch(worker: Callable[[Path], None], directory: Path, processes: int) -> N
         max_restarts=0,
     )
     # Its own account of a failure is a page of traceback; ours is the one line below, and the log has the rest.
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    for name in ("torch.distributed.elastic", "torch.multiprocessing"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         elastic_launch(settings, worker)(directory)
     except ChildFailedError as error:
         rank, failure = min(error.failures.items(), key=lambda item: item[1].timestamp)
         message: Any = failure.message
         if isinstance(message, dict):
-            log.error(message.get("extraInfo", {}).get("py_callstack", ""))
+            log.info(message.get("extraInfo", {}).get("py_callstack", ""))
             message = message.get("message", "")
         raise SettingError(f"process {rank} of {processes} failed: {message.removeprefix('SettingError: ')}") from error

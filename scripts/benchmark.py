@@ -2,9 +2,9 @@
 
 import argparse
 
-from distill.benchmark import loss
+from distill.benchmark import cache, loss
 
-SUBJECTS = {"loss": loss}
+SUBJECTS = {"cache": cache, "loss": loss}
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ from distill.errors import SettingError
 from distill.methods import KD, Composite, FitNet, Method
 from distill.models.network import Network
 from distill.pipeline import prepare
+from distill.preflight import check_networks
 from distill.teachers import LiveTeacher
 
 STATISTICS = ([0.3], [0.4])
@@ -48,7 +49,7 @@ def test_every_option_composes(group: str, option: str) -> None:
     config = composed(f"{group}={option}")
     assert set(config) == {
         "seed", "baseline", "resume", "data", "teacher", "student", "method", "teaching", "optimizer", "scheduler",
-        "trainer", "callbacks", "logger",
+        "trainer", "callbacks", "logger", "chain", "generations", "preflight", "show",
     }  # fmt: skip
     if group == "method":
         assert list(config.method) == ["kd" if option == "kd_standardized" else option]
@@ -204,7 +205,7 @@ def test_a_networks_own_statistics_win(digits: ImageSource) -> None:
 )  # fmt: skip
 def test_a_mistake_is_one_line_before_anything_is_trained(overrides: list[str], line: str, tmp_path: Path) -> None:
     with pytest.raises(SettingError) as caught:
-        prepare(composed(*overrides), tmp_path)
+        check_networks(prepare(composed(*overrides), tmp_path))
     assert str(caught.value).startswith(line)
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
@@ -234,7 +235,7 @@ def test_a_network_for_other_classes_is_named(tmp_path: Path) -> None:
     OmegaConf.set_struct(config, False)
     config.student = {"_target_": "torch.nn.Sequential", "_args_": [{"_target_": "torch.nn.Flatten"}, target]}
     with pytest.raises(SettingError, match=r"student: Sequential answers 2 images with logits of shape \(2, 7\)"):
-        prepare(config, tmp_path)
+        check_networks(prepare(config, tmp_path))
 
 
 def test_arrays_reach_the_networks(tmp_path: Path) -> None:

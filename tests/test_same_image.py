@@ -53,12 +53,14 @@ def test_both_networks_see_the_same_augmented_image_each_in_its_own_way(tmp_path
         run = prepare(compose("train", overrides=overrides), tmp_path)
     teacher, student = run.network("teacher"), run.network("student")
     stage = run.stage("student")
-    module = stage.module(student, build.teacher(run.config.teaching, teacher), KD())
+    module = stage.module(student, run.teacher(teacher), KD())
     assert isinstance(module.teacher, LiveTeacher)
     batch: Batch = next(iter(stage.data().train_dataloader()))
     for part in (teacher.backbone, student.backbone):
         recorded(part).clear()
-    module.training_step(batch, 0)
+    trainer = build.trainer(run.config.trainer, logger=False, max_epochs=1, enable_checkpointing=False,
+                            limit_train_batches=1, limit_val_batches=0)  # fmt: skip
+    trainer.fit(module, datamodule=stage.data())
 
     plain = torch.from_numpy(pixels).permute(0, 3, 1, 2)[batch.indices].float() / 255
     assert not torch.allclose(batch.images, plain, atol=0.05)  # augmented indeed

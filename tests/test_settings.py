@@ -43,7 +43,10 @@ def test_interpolations_reach_beyond_the_node() -> None:
             "data.student_fraction=1.5: must be above 0 and at most 1",
         ),
         (DataSettings, "data", {**DATA, "mean": ["a"]}, "data.mean=['a']: must be list of a number or null"),
-        (NetworkSettings, "teacher", {"max_epochs": 0}, "teacher.max_epochs=0: must be 1 or more"),
+        (
+            NetworkSettings, "teacher", {"max_epochs": -1},
+            "teacher.max_epochs=-1: must be 1 or more, or 0 to use the network as it is",
+        ),
         (NetworkSettings, "student", {"size": 0}, "student.size=0: must be 1 or more"),
         (NetworkSettings, "student", {"checkpoint": 3}, "student.checkpoint=3: must be text or null"),
         (MethodSettings, "method.kd", {"standardize_logits": 2},
