@@ -16,9 +16,9 @@ from distill import build
 from distill.benchmark.measure import machine
 from distill.benchmark.report import Cell, Report
 from distill.callbacks import Throughput
-from distill.files import CONFIGS
 from distill.data import ImageDataModule, ImageSource, Split
 from distill.data.augment import Augment
+from distill.files import CONFIGS
 from distill.methods import KD, Supervised
 from distill.models.network import Network
 from distill.module import DistillModule
