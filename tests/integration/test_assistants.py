@@ -63,7 +63,8 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
         pipeline.prepare(composed("generations=0"), tmp_path)
 
 
-@pytest.mark.parametrize("method", ["kd", "at"])
-def test_the_moving_average_passes_the_preflight(tmp_path: Path, method: str) -> None:
-    config = composed("teaching=ema", f"method={method}", "preflight=only")
+@pytest.mark.parametrize("layers", ["stages", "layer2"])
+def test_the_moving_average_passes_the_preflight(tmp_path: Path, layers: str) -> None:
+    chosen = [f"method.at.{side}_layers=[{layers}]" for side in ("student", "teacher")]
+    config = composed("teaching=ema", "method=at", *chosen, "preflight=only")
     assert pipeline.run(config, tmp_path) is None
