@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from distill import pipeline
 from distill.errors import SettingError
 from distill.finished import load_run
+from distill.preflight import check_networks
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 pytestmark = [
@@ -58,6 +59,6 @@ def test_each_is_taught_by_the_one_before(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_mistakes_are_named(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="chain: 'resnet5' is no file of configs/model/; did you mean resnet56"):
-        pipeline.prepare(composed("chain=[resnet5]"), tmp_path)
+        check_networks(pipeline.prepare(composed("chain=[resnet5]"), tmp_path))
     with pytest.raises(SettingError, match="generations=0: must be 1 or more"):
         pipeline.prepare(composed("generations=0"), tmp_path)
