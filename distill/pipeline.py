@@ -91,7 +91,7 @@ class Run:
             replay=read(config.teaching, "teaching", TeachingSettings).epochs,
             batch_size=data.batch_size,
             precision=str(config.trainer.get("precision", "32-true")),
-            workers=data.workers or 0,
+            workers=1 if data.workers is None else data.workers,
         )
         return build.teacher(config.teaching, network, lesson)
 

@@ -16,7 +16,7 @@ from distill import build
 from distill.benchmark.measure import machine
 from distill.benchmark.report import Cell, Report
 from distill.callbacks import Throughput
-from distill.cli import CONFIGS
+from distill.files import CONFIGS
 from distill.data import ImageDataModule, ImageSource, Split
 from distill.data.augment import Augment
 from distill.methods import KD, Supervised

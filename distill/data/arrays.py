@@ -69,6 +69,13 @@ class Rows:
         """The row."""
         return f"{self.label}[{index}]"
 
+    @property
+    def version(self) -> str:
+        """Changes when the file does: its size and time."""
+        file = getattr(self.images, "filename", None)  # of a memory map
+        about = None if file is None else Path(file).stat()
+        return "" if about is None else f"{about.st_size} {about.st_mtime_ns}"
+
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 

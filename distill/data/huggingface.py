@@ -96,6 +96,11 @@ class HubImages:
         """The split and the row."""
         return f"{self.label}[{index}]"
 
+    @property
+    def version(self) -> str:
+        """Changes when the data set does: the hash that `datasets` keeps of where it comes from and what was done."""
+        return str(getattr(self.rows, "_fingerprint", ""))
+
 
 def _open(path: str, config: str | None) -> Any:
     """The splits by name."""

@@ -1,5 +1,6 @@
 """Any directory tree with one folder of images for each class."""
 
+import hashlib
 import logging
 import os
 from collections.abc import Sequence
@@ -98,6 +99,15 @@ class ImageFiles:
     def name(self, index: int) -> str:
         """The path."""
         return os.fsdecode(self.paths[index])
+
+    @property
+    def version(self) -> str:
+        """Changes when a file does: of all names within their folders, sizes and times."""
+        hasher = hashlib.sha256()
+        for path in map(os.fsdecode, self.paths):
+            about = Path(path).stat()
+            hasher.update(f"{'/'.join(Path(path).parts[-2:])} {about.st_size} {about.st_mtime_ns}".encode())
+        return hasher.hexdigest()
 
     def select(self, indices: Tensor) -> "ImageFiles":
         """Some of the files."""

@@ -83,6 +83,8 @@ def examine(run: "Run", networks: dict[str, Network], trainer: pl.Trainer) -> Fi
         seed_torch(run.config.seed, "method", "weights")
         method = build.method(run.config.method)
         teacher = run.teacher(last) if method.needs_teacher else None
+        if teacher is not None:
+            teacher.begin(networks["student"])
         apart = teacher is None or teacher.network is last  # or else it comes out of the student, and is still the same
         _check_taps(run, networks["student"], teacher, method)
         steps["student"] = _step(run, "student", networks["student"], teacher, method, trainer)

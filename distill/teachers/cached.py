@@ -46,6 +46,9 @@ class CachedTeacher(Teacher):
         max_gb: of all answers, in 10^9 bytes.
         validate: answers that are worked out again and compared when a cache is opened; 0 for none.
 
+    Attributes:
+        passes: how many batches had something missing.
+
     Raises:
         ValueError: a setting out of its range.
     """
@@ -140,6 +143,7 @@ class CachedTeacher(Teacher):
         rows = batch.indices.cpu().numpy()
         kept, there = plane.read(rows)
         if not there.all():
+            self.passes += 1
             fresh = layout.encode(self._ask(batch))
             for name, values in fresh.items():
                 kept[name][~there] = values[~there]
@@ -163,7 +167,6 @@ class CachedTeacher(Teacher):
         return sum(int((~self.store.plane(*place).written()[share[place[0]]]).sum()) for place in self._places())
 
     def _ask(self, batch: Batch) -> Outputs:
-        self.passes += 1
         outputs: Outputs = self.network(batch.images)
         return outputs
 

@@ -101,7 +101,7 @@ class Missing:
             self.teacher.attend(split, epoch)
             share = self.teacher.share(split, self.process, self.processes)
             indices = torch.from_numpy(share[~self.teacher.answered(split, epoch)[share]])
-            for batch in lesson.batches(split, epoch, indices, self.device):
+            for batch in lesson.batches(split, epoch, indices, self.device, lesson.workers):
                 yield split, epoch, batch
 
 
@@ -128,6 +128,7 @@ class Filling(pl.LightningModule):
         if self.teacher.store is None:
             self.teacher.open()
         self._total = math.ceil(self.teacher.missing_answers() / self.trainer.world_size)
+        self.trainer.strategy.barrier()  # or one process would count what another has begun to fill
         self._started = time.perf_counter()
         if self.bars and self.trainer.is_global_zero:
             columns = (

@@ -25,7 +25,7 @@ class Lesson:
         replay: after so many epochs images look again as in the first; None: never.
         batch_size: of a training step.
         precision: as the trainer's; it is part of what a network answers.
-        workers: processes that decode images from files.
+        workers: processes that decode images from files, where many are asked for.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Lesson:
         """Samples in each split, of which the student may see fewer."""
         return {"train": len(self.source.train), "val": len(self.source.val)}
 
-    def batches(self, split: SplitName, epoch: int, indices: Tensor, device: torch.device) -> Batches:
+    def batches(self, split: SplitName, epoch: int, indices: Tensor, device: torch.device, workers: int = 0) -> Batches:
         """Given samples as the epoch shows them; `epoch` counts for the training split alone."""
         images = self.source.train if split == "train" else self.source.val
         return Batches(
@@ -75,6 +75,6 @@ class Lesson:
             augment=self.augment if split == "train" else None,
             seed=self.seed,
             device=device,
-            workers=self.workers if isinstance(images, Stream) else 0,
+            workers=workers if isinstance(images, Stream) else 0,
             pool=self.samples,
         )

@@ -1,0 +1,107 @@
+"""The commands with `teaching=cached`: filled by two processes, by runs side by side, by one that is killed."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from safetensors.torch import load_file
+
+from distill.checkpoint import save_weights
+from distill.errors import SettingError
+from distill.models.cnn import cnn
+from distill.pipeline import run
+from distill.teachers.store import stores
+
+ROOT = Path(__file__).parents[2]
+SHORT = ["trainer.max_epochs=3", "baseline=false", "preflight=false", "logger=none", "data.student_fraction=0.1"]
+AUGMENTED = ["data.augment.crop_padding=1", "data.augment.mixup=0.2"]
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # those of the libraries that a whole run uses
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    file = tmp_path_factory.mktemp("teacher") / "teacher.safetensors"
+    save_weights(cnn(num_classes=10, in_channels=1, width=24), file)
+    return file
+
+
+def overrides(teacher: Path, directory: Path, *more: str) -> list[str]:
+    return [*SHORT, f"teacher.checkpoint={teacher}", f"hydra.run.dir={directory}", *more]
+
+
+def student(settings: list[str], directory: Path) -> dict[str, torch.Tensor]:
+    """The weights after a run in this process."""
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        run(compose("train", settings), directory)
+    return load_file(directory / "student.safetensors")
+
+
+def start(command: str, settings: list[str]) -> "subprocess.Popen[str]":
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / command), *settings],
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_filled_ahead_by_two_processes_is_as_live(teacher: Path, tmp_path: Path) -> None:
+    cache = f"teaching.dir={tmp_path / 'cache'}"
+    two = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
+    filling = start("scripts/cache_teacher.py", [*overrides(teacher, tmp_path / "fill", cache, *AUGMENTED), *two])
+    told, _ = filling.communicate(timeout=300)
+    assert filling.returncode == 0, told
+    count = int(re.search(r"for (\d+) samples x 3 epochs, all logits of 10 classes", told)[1])
+    assert told.count("answers   100%") == 1
+    (store,) = stores(tmp_path / "cache")
+    assert [int(plane.written().sum()) for plane in store.planes()] == [count, count, count, 500]
+    live = student(overrides(teacher, tmp_path / "live", *AUGMENTED), tmp_path / "live")
+    cached = ["teaching=cached", cache]
+    assert same(student(overrides(teacher, tmp_path / "cached", *cached, *AUGMENTED), tmp_path / "cached"), live)
+    assert len(stores(tmp_path / "cache")) == 1
+
+
+def test_runs_side_by_side_of_which_one_is_killed_share_a_cache(teacher: Path, tmp_path: Path) -> None:
+    cached = ["teaching=cached", f"teaching.dir={tmp_path / 'cache'}"]
+    doomed = start("train.py", [*overrides(teacher, tmp_path / "doomed", *cached), "trainer.max_epochs=10000"])
+    other = start("train.py", [*overrides(teacher, tmp_path / "other", *cached), "method.kd.temperature=2", "seed=1"])
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline:
+        if any(plane.written().any() for store in stores(tmp_path / "cache") for plane in store.planes()):
+            break
+        time.sleep(0.05)
+    doomed.send_signal(signal.SIGKILL)
+    told, _ = other.communicate(timeout=300)
+    doomed.communicate()
+    assert other.returncode == 0, told
+    settings = overrides(teacher, tmp_path / "cached", *cached, "teaching.validate=500")
+    live = student(overrides(teacher, tmp_path / "live"), tmp_path / "live")
+    assert same(student(settings, tmp_path / "cached"), live)
+    (store,) = stores(tmp_path / "cache")
+    assert not any(len(plane.damaged()) for plane in store.planes())
+
+
+def test_what_is_not_kept_ends_a_run_before_it_starts(teacher: Path, tmp_path: Path) -> None:
+    settings = ["teaching=cached", f"teaching.dir={tmp_path / 'cache'}", "method=[at]"]
+    with pytest.raises(SettingError, match=r"teaching.features=false: AT needs layers of the teacher"):
+        student(overrides(teacher, tmp_path / "run", *settings), tmp_path / "run")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_live_teaching_cannot_be_filled(teacher: Path, tmp_path: Path) -> None:
+    command = start("scripts/cache_teacher.py", overrides(teacher, tmp_path / "run", "teaching=live"))
+    told, _ = command.communicate(timeout=300)
+    assert command.returncode == 2
+    assert "keeps no answers; use teaching=cached" in told
