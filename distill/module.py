@@ -200,8 +200,9 @@ class DistillModule(pl.LightningModule):
         values = {f"train/{name}": value for name, value in means.items()}
         values["train/learning_rate"] = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
         self.log_dict(values, sync_dist=self.trainer.world_size > 1)
+        # What was logged, for that is the mean over all processes.
         logged = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
-        self.history.append({"epoch": self.current_epoch + 1, **logged, **values})
+        self.history.append({"epoch": self.current_epoch + 1, **logged})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The history goes along, so that a resumed run's curves are whole; and a teacher that moves."""

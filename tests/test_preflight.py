@@ -94,7 +94,7 @@ def test_preflight_only_trains_nothing_and_writes_only_what_it_was(
     assert [line.split()[0] for line in said.splitlines()] == ["data", "teacher", "student", "gradients", "memory"]
     assert "64 training images in 4 classes of 16; 40 for validation" in said
     assert "trained first, for 1 epochs" in said
-    assert "their shares show once the teacher is trained" in said
+    assert "shares are unknown until their teacher is trained" in said
     assert said.splitlines()[0] in (tmp_path / "train.log").read_text()
 
 
@@ -210,6 +210,31 @@ def test_terms_that_teach_nothing_or_explode_are_named(images: Path, tmp_path: P
     assert nothing == ["kd has no gradient and teaches nothing: check method.kd.weight"]
     wild = look(tmp_path, config(images, *QUICK, "method.kd.weight=1e39")).warnings
     assert wild == ["the gradient of kd is not finite: lower method.kd.weight, or use trainer.precision=32-true"]
+
+
+@pytest.mark.parametrize("method", ["dml", "tf_kd"])
+def test_shares_without_a_teacher_are_known(images: Path, tmp_path: Path, method: str) -> None:
+    findings = look(tmp_path, config(images, *QUICK, f"method={method}"))
+    assert "trained first" in findings.lines[1]
+    assert findings.lines[3].startswith("gradients at the student: ce ")
+
+
+@pytest.mark.parametrize(
+    "between", [("chain=[cnn4]",), ("generations=2",), ("teaching=ema",), ("teaching=ema", "method=fitnet")]
+)
+def test_shares_towards_a_teacher_that_is_still_to_be_trained_are_unknown(
+    images: Path, tmp_path: Path, between: tuple[str, ...]
+) -> None:
+    findings = look(tmp_path, config(images, *KNOWING, *RAW, *between))
+    assert findings.lines[3].endswith("shares are unknown until their teacher is trained")
+    assert findings.warnings == []
+
+
+def test_a_cache_is_neither_made_nor_asked(images: Path, tmp_path: Path) -> None:
+    cache = ("teaching=cached", f"teaching.dir={tmp_path / 'cache'}")
+    cached, live = (look(tmp_path, config(images, *KNOWING, *RAW, *chosen)) for chosen in (cache, ()))
+    assert cached.lines == live.lines
+    assert not (tmp_path / "cache").exists()
 
 
 def test_a_term_that_trains_only_the_method_is_not_idle(images: Path, tmp_path: Path) -> None:

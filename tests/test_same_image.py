@@ -53,7 +53,7 @@ def test_both_networks_see_the_same_augmented_image_each_in_its_own_way(tmp_path
         run = prepare(compose("train", overrides=overrides), tmp_path)
     teacher, student = run.network("teacher"), run.network("student")
     stage = run.stage("student")
-    module = stage.module(student, build.teacher(run.config.teaching, teacher), KD())
+    module = stage.module(student, run.teacher(teacher), KD())
     assert isinstance(module.teacher, LiveTeacher)
     batch: Batch = next(iter(stage.data().train_dataloader()))
     for part in (teacher.backbone, student.backbone):

@@ -66,7 +66,7 @@ def examine(run: "Run", networks: dict[str, Network], trainer: pl.Trainer) -> Fi
 
     Args:
         run: settings and data.
-        networks: 'teacher' and 'student' of their own, as `check_networks` gives them; spoilt by this.
+        networks: 'teacher', assistants and 'student' of their own, as `check_networks` gives them; spoilt by this.
         trainer: says which device and precision.
 
     Raises:
@@ -79,11 +79,15 @@ def examine(run: "Run", networks: dict[str, Network], trainer: pl.Trainer) -> Fi
         knows = _teacher(run, networks["teacher"], device, findings)
         findings.say("student", _name(networks["student"]))
         steps = {} if knows else {"teacher": _step(run, "teacher", networks["teacher"], None, Supervised(), trainer)}
+        last = networks[["teacher", *run.assistants][-1]]
         seed_torch(run.config.seed, "method", "weights")
-        answering, method = run.teacher(networks["teacher"]), build.method(run.config.method)
-        _check_taps(run, networks["student"], answering, method)
-        steps["student"] = _step(run, "student", networks["student"], answering, method, trainer)
-        _terms(run, steps["student"], method, knows, findings)
+        method = build.method(run.config.method)
+        teacher = run.teacher(last) if method.needs_teacher else None
+        apart = teacher is None or teacher.network is last  # or else it comes out of the student, and is still the same
+        _check_taps(run, networks["student"], teacher, method)
+        steps["student"] = _step(run, "student", networks["student"], teacher, method, trainer)
+        telling = teacher is None or (apart and knows and not run.assistants)
+        _terms(run, steps["student"], method, telling=telling, apart=apart, findings=findings)
         _memory(run, {name: step.memory for name, step in steps.items()}, device, findings)
     if device.type == "cuda":
         gc.collect()
@@ -130,13 +134,15 @@ def _teacher(run: "Run", network: Network, device: torch.device, findings: Findi
     return True
 
 
-def _check_taps(run: "Run", student: Network, teacher: Teacher, method: Method) -> None:
+def _check_taps(run: "Run", student: Network, teacher: Teacher | None, method: Method) -> None:
     """Find the layers that each method names, so that a wrong name is answered with its setting."""
     for name, member in _members(run, method).items():
         for setting, patterns, tapped in (
             ("student_layers", member.taps.student, student),
             ("teacher_layers", member.taps.teacher, teacher),
         ):
+            if tapped is None or (tapped is teacher and teacher.network is None):
+                continue
             paths = [pattern for pattern in patterns if pattern not in taps.WORDS]
             try:
                 tapped.tap(paths)
@@ -174,18 +180,22 @@ def _place(run: "Run", stage: str, method: Method, error: BaseException) -> str:
     return next((names[part] for part in at_work if part in names), stage)
 
 
-def _terms(run: "Run", step: Step, method: Method, knows: bool, findings: Findings) -> None:
-    """How much each term has to say at the student. An untrained teacher's gradients would tell nothing of it."""
+def _terms(run: "Run", step: Step, method: Method, *, telling: bool, apart: bool, findings: Findings) -> None:
+    """How much each term has to say at the student.
+
+    telling: whether the gradients are like those in training; an untrained teacher's tell nothing of them.
+    apart: whether the teacher differs from the student; gradients towards oneself are zero.
+    """
     settings = {term: _setting(run, method, term) for term in step.pulls}
     wild = [term for term, pull in step.pulls.items() if pull != pull or pull == float("inf")]
     for term in wild:
         advice = f"lower {settings[term]}, or use trainer.precision=32-true"
         findings.warnings.append(f"the gradient of {term} is not finite: {advice}")
-    for term in step.idle:
+    for term in step.idle if apart else ():
         findings.warnings.append(f"{term} has no gradient and teaches nothing: check {settings[term]}")
     pulls = {term: pull for term, pull in step.pulls.items() if pull > 0 and term not in wild}
-    if not knows:
-        findings.say("gradients", f"of {', '.join(step.pulls)}: their shares show once the teacher is trained")
+    if not telling:
+        findings.say("gradients", f"of {', '.join(step.pulls)}: shares are unknown until their teacher is trained")
         return
     total = sum(pulls.values())
     shares = [f"{term} {pull / total:.1%}" for term, pull in pulls.items()]

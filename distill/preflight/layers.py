@@ -26,12 +26,13 @@ def show_layers(run: "Run", show: Literal["layers", "all_layers"]) -> None:
     """
     images = to_float(run.source.train.show(torch.arange(min(2, len(run.source.train)))))
     networks = check_networks(run)
-    listed = {role: list_layers(network.backbone, network.prepare(images)) for role, network in networks.items()}
-    table = layers_table(listed["student"], listed["teacher"], depth=DEPTH if show == "layers" else None)
-    table.title = f"student {networks['student'].name}, teacher {networks['teacher'].name}"
+    student, teacher = networks["student"], networks["teacher"]
+    ours, theirs = (list_layers(network.backbone, network.prepare(images)) for network in (student, teacher))
+    table = layers_table(ours, theirs, depth=DEPTH if show == "layers" else None)
+    table.title = f"student {student.name}, teacher {teacher.name}"
     console = Console() if Console().is_terminal else Console(width=WIDTH)
     console.print(table)
-    hidden = sum(layer.depth > DEPTH for layers in listed.values() for layer in layers) if show == "layers" else 0
+    hidden = sum(layer.depth > DEPTH for layer in (*ours, *theirs)) if show == "layers" else 0
     console.print(
         "<->  layers that belong together: method.NAME.student_layers=[...] method.NAME.teacher_layers=[...]"
         "\n     patterns work too ('layer*.2'), and PATH:input is what goes into a layer",

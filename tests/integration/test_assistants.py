@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from safetensors.torch import load_file
 
-from distill import pipeline
+from distill import pipeline, preflight
 from distill.errors import SettingError
 from distill.finished import load_run
 
@@ -58,6 +58,6 @@ def test_each_is_taught_by_the_one_before(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_mistakes_are_named(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="chain: 'resnet5' is no file of configs/model/; did you mean resnet56"):
-        pipeline.prepare(composed("chain=[resnet5]"), tmp_path)
+        preflight.check_networks(pipeline.prepare(composed("chain=[resnet5]"), tmp_path))
     with pytest.raises(SettingError, match="generations=0: must be 1 or more"):
         pipeline.prepare(composed("generations=0"), tmp_path)

@@ -52,6 +52,7 @@ def test_a_fixed_size_is_asked_for(program: str, resnet: nn.Module, tmp_path: Pa
     save(resnet, tmp_path / "any.pt2", sides=True)
     free = exported(path=str(tmp_path / "any.pt2"), num_classes=7)
     assert preprocessing_of(free).size is None
+    assert preprocessing_of(free).trained
     assert free(torch.randn(3, 3, 48, 40)).shape == (3, 7)
 
 

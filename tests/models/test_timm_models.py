@@ -52,7 +52,8 @@ class TestWithTimm:
         assert torch.equal(network.get_parameter("conv_head.weight"), original.get_parameter("conv_head.weight"))
         assert network(torch.randn(2, channels, 64, 64)).shape == (2, classes)
         mean, std = ((0.5, 0.4, 0.3), (0.2, 0.2, 0.2)) if channels == 3 else ((0.4,), (0.2,))
-        assert preprocessing_of(network) == Preprocessing(pytest.approx(mean), pytest.approx(std), size=224)  # type: ignore[arg-type]
+        expected = Preprocessing(pytest.approx(mean), pytest.approx(std), size=224, trained=classes == 1000)  # type: ignore[arg-type]
+        assert preprocessing_of(network) == expected
         assert ("know 1000 classes, the data has 7" in caplog.text) is (classes == 7)
 
     def test_weights_that_cannot_be_had_say_what_to_do_instead(self, tmp_path: Path) -> None:

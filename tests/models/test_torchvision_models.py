@@ -53,7 +53,7 @@ def test_weights_keep_their_head_normalisation_and_size(
     network = torchvision_model(name="resnet18", weights="DEFAULT", num_classes=1000)
     x = torch.randn(2, 3, 64, 64)
     assert torch.equal(network.eval()(x), downloaded["resnet18"].eval()(x))
-    assert preprocessing_of(network) == Preprocessing(*IMAGENET, size=224)
+    assert preprocessing_of(network) == Preprocessing(*IMAGENET, size=224, trained=True)
     assert caplog.records == []
 
 
@@ -66,6 +66,7 @@ def test_another_class_count_gets_a_fresh_head_and_a_warning(
     original = downloaded[name].state_dict()
     changed = {k for k, t in network.state_dict().items() if not torch.equal(t, original[k])}
     assert changed == {f"{head}.weight", f"{head}.bias"}
+    assert not preprocessing_of(network).trained
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert f"know 1000 classes, the data has 7: the head {head} starts" in record.getMessage()
@@ -80,7 +81,8 @@ def test_grey_images_are_seen_as_their_colour_copies(
     grey = torch.randn(2, 1, 64, 64)
     expected = downloaded["resnet18"].eval()(grey.expand(-1, 3, -1, -1))
     torch.testing.assert_close(network(grey), expected, rtol=1e-3, atol=1e-4)
-    assert preprocessing_of(network) == Preprocessing((pytest.approx(0.449),), (pytest.approx(0.226),), size=224)
+    mean, std = (pytest.approx(0.449),), (pytest.approx(0.226),)
+    assert preprocessing_of(network) == Preprocessing(mean, std, size=224, trained=True)
     assert "conv1 was averaged" in caplog.text
 
 

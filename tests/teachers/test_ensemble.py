@@ -13,7 +13,7 @@ from distill.checkpoint import save_weights
 from distill.errors import SettingError
 from distill.methods import AT
 from distill.models.cnn import cnn
-from distill.teachers import EnsembleTeacher
+from distill.teachers import EnsembleTeacher, Teacher
 from distill.types import Batch
 
 CONFIG = Path(__file__).parents[2] / "configs" / "teaching" / "ensemble.yaml"
@@ -29,6 +29,10 @@ def network(seed: int) -> Network:
 
 
 BATCH = Batch(torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(1)), torch.arange(5) % 4)
+
+
+def from_config(config: object) -> Teacher:
+    return build.teacher(config, network(0), lesson=None)  # type: ignore[arg-type]  # an ensemble takes none
 
 
 def softmax(row: list[float]) -> list[float]:
@@ -76,7 +80,7 @@ def test_from_the_config(tmp_path: Path) -> None:
         save_weights(network(seed).backbone, files[-1])
     config = OmegaConf.load(CONFIG)
     config.checkpoints = files
-    built = build.teacher(config, network(0))  # type: ignore[arg-type]
+    built = from_config(config)
     direct = EnsembleTeacher([network(seed) for seed in range(3)])
     assert torch.equal(built(BATCH).logits, direct(BATCH).logits)
 
@@ -94,10 +98,10 @@ def test_features_are_the_first_ones() -> None:
 def test_mistakes_are_named(tmp_path: Path) -> None:
     config = OmegaConf.load(CONFIG)
     with pytest.raises(SettingError, match=r"teaching\.checkpoints=\[\]"):
-        build.teacher(config, network(0))  # type: ignore[arg-type]
+        from_config(config)
     config.checkpoints = [str(tmp_path / "none.safetensors")]
     with pytest.raises(SettingError, match=r"none\.safetensors: no such file"):
-        build.teacher(config, network(0))  # type: ignore[arg-type]
+        from_config(config)
     with pytest.raises(ValueError, match="combine='best'"):
         EnsembleTeacher([network(0), network(1)], "best")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="two or more"):

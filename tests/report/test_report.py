@@ -1,0 +1,207 @@
+"""What a run leaves behind, from results made up by hand."""
+
+import base64
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from PIL import Image
+
+from distill.metrics import score
+from distill.report import Results, StageResult, write_report
+from distill.report.figures import disagreements, draw_figures
+from distill.report.table import COLUMNS, rows, short
+from distill.stage import Record
+
+COUNT, CLASSES = 40, 3
+CONFIG = OmegaConf.create({"seed": 3, "method": {"kd": {"temperature": 4.0}}, "note": "<script>alert(1)</script>"})
+
+
+def made_up(*, baseline: bool = True, trained: bool = True, channels: int = 1) -> Results:
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.arange(COUNT) % CLASSES
+    images = torch.randint(0, 256, (COUNT, channels, 8, 8), dtype=torch.uint8, generator=generator)
+    teacher = torch.randn(COUNT, CLASSES, generator=generator) + 3 * torch.eye(CLASSES)[targets]
+    stages = {}
+    for stage, confusion in (("teacher", 0.0), ("baseline", 2.0), ("student", 1.0)):
+        logits = teacher + confusion * torch.randn(COUNT, CLASSES, generator=generator)
+        scores = score(logits, targets, None if stage == "teacher" else teacher)
+        history = [{"epoch": n, "train/loss": 1.0 / n, "val/accuracy": 0.5 + n / 10} for n in (1, 2, 3)]
+        record = Record(2.5, 1234.5, history) if trained or stage != "teacher" else None
+        stages[stage] = StageResult(f"net-{stage}", scores, 58594, 1356672, 0.16, logits, record)
+    if not baseline:
+        del stages["baseline"]
+    return Results(
+        data="digits", method=["kd"], seed=3, device="cpu (x86_64)", precision="32-true", stages=stages,
+        targets=targets, picture=lambda place: images[place], class_names=["cat", "dog", "<i>owl</i>"], seconds=9.5,
+        versions={"distill": "0.1.0"},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    write_report(made_up(), CONFIG, tmp_path)
+    return tmp_path
+
+
+# ------------------------------------------------------------------------------------------------------ summary.json
+
+
+def test_the_summary_has_the_fixed_keys_and_these_beside_them(written: Path) -> None:
+    said = json.loads((written / "summary.json").read_text())
+    fixed = {"data", "method", "seed", "device", "precision", "teacher", "baseline", "student", "seconds", "versions"}
+    assert set(said) == fixed | {"gain_points", "p_value"}
+    network = {"name", "accuracy", "parameters", "flops", "latency_ms", "agreement", "kl", "ece", "images_per_second"}
+    assert all(set(said[stage]) == network for stage in ("teacher", "baseline", "student"))
+    assert set(said["seconds"]) == {"teacher", "baseline", "student", "total"}
+    assert said["method"] == ["kd"]
+    assert said["teacher"]["agreement"] is None
+    expected = made_up()
+    assert said["student"]["accuracy"] == expected.stages["student"].scores.accuracy
+    assert said["gain_points"] == expected.gain
+    assert said["seconds"] == {"teacher": 2.5, "baseline": 2.5, "student": 2.5, "total": 9.5}
+
+
+def test_without_a_baseline_or_a_trained_teacher() -> None:
+    said = made_up(baseline=False, trained=False).summary()
+    assert (said["baseline"], said["gain_points"], said["p_value"]) == (None, None, None)
+    assert (said["seconds"]["teacher"], said["seconds"]["baseline"]) == (None, None)
+    assert said["teacher"]["images_per_second"] is None
+    json.dumps(said)
+
+
+def test_the_verdict_claims_no_more_than_the_split_shows() -> None:
+    results = made_up()
+    right, wrong = 5 * torch.eye(CLASSES)[results.targets], 5 * torch.eye(CLASSES)[(results.targets + 1) % CLASSES]
+
+    def verdict(student_right: int, baseline_right: int) -> str:
+        stages = dict(results.stages)
+        for stage, count in (("student", student_right), ("baseline", baseline_right)):
+            logits = torch.cat([right[:count], wrong[count:]])
+            stages[stage] = replace(stages[stage], logits=logits, scores=score(logits, results.targets))
+        return replace(results, stages=stages).verdict()
+
+    assert verdict(40, 20).startswith("Distillation helped: +50.0 points over the same student alone (20 images won, 0")
+    assert verdict(20, 40).startswith("Distillation hurt: -50.0 points")
+    assert verdict(22, 20).startswith("No difference that this validation split can show: +5.0 points")
+    assert "40 images, one seed" in verdict(22, 20)
+    assert made_up(baseline=False).verdict().startswith("Without a baseline")
+
+
+# --------------------------------------------------------------------------------------------------------- the table
+
+
+def test_the_table() -> None:
+    table = rows(made_up(trained=False))
+    assert [row[0] for row in table] == ["teacher", "baseline", "student"]
+    assert all(len(row) == len(COLUMNS) for row in table)
+    student, scores = table[2], made_up().stages["student"].scores
+    assert student[1:] == [
+        "net-student", f"{scores.accuracy:.1%}", f"{scores.agreement:.1%}", f"{scores.ece:.3f}", "58.6 k", "1.36 M",
+        "0.16 ms", "1,234",
+    ]  # fmt: skip
+    assert (table[0][3], table[0][8]) == ("", "")  # the teacher agrees with no one, and was loaded
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(7, "7"), (999, "999"), (1822, "1.82 k"), (58594, "58.6 k"), (1.5e6, "1.5 M"), (2e9, "2 G")]
+)
+def test_short_numbers(count: float, text: str) -> None:
+    assert short(count) == text
+
+
+def test_the_terminal_gets_the_table_the_verdict_and_the_places(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_report(made_up(), CONFIG, tmp_path)
+    out = capsys.readouterr().out
+    for row in rows(made_up()):
+        line = next(line for line in out.splitlines() if line.startswith(f"│ {row[0]} "))
+        assert [cell.strip() for cell in line.strip("│").split("│")] == row
+    places = [line.split()[-1] for line in out.splitlines()[-3:]]
+    assert places == [str(tmp_path / name) for name in ("report.html", "tensorboard", "student.safetensors")]
+    assert not (tmp_path / "tensorboard").exists()  # the run had no logger
+
+
+# -------------------------------------------------------------------------------------------------- page and figures
+
+
+class Page(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.tags: list[str] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.links += [value or "" for name, value in attributes if name in ("src", "href", "srcset", "data", "action")]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_the_page_needs_nothing_beside_it(written: Path) -> None:
+    text = (written / "report.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert "script" not in page.tags
+    assert "link" not in page.tags
+    assert not re.findall(r"https?://|@import|url\(", text)
+    pictures = [base64.b64decode(link.removeprefix("data:image/png;base64,")) for link in page.links]
+    assert pictures == [
+        (written / "figures" / f"{name}.png").read_bytes() for name in ("curves", "reliability", "disagreements")
+    ]
+
+
+def test_the_page_shows_the_table_the_verdict_and_the_config(written: Path) -> None:
+    page = Page((written / "report.html").read_text(encoding="utf-8"))
+    results = made_up()
+    for cell in (cell for row in rows(results) for cell in row):
+        assert cell in page.text
+    assert results.verdict() in page.text
+    assert f"{results.gain:+.1f}" in page.text
+    assert "temperature: 4.0" in page.text
+    assert "<script>alert(1)</script>" in page.text  # as text: no such tag was read
+
+
+@pytest.mark.parametrize("results", [made_up(baseline=False), made_up(trained=False), made_up(channels=3)],
+                         ids=["no baseline", "loaded teacher", "colour"])  # fmt: skip
+def test_every_kind_of_run_has_its_figures(results: Results, tmp_path: Path) -> None:
+    write_report(results, CONFIG, tmp_path)
+    for name in ("curves", "reliability", "disagreements"):
+        with Image.open(BytesIO((tmp_path / "figures" / f"{name}.png").read_bytes())) as image:
+            assert image.width > 500
+            assert len(image.convert("L").getcolors() or []) > 20  # something is drawn
+    assert ('<tr class="baseline">' in (tmp_path / "report.html").read_text()) == ("baseline" in results.stages)
+
+
+def test_disagreements_are_those_of_teacher_and_student_surest_first() -> None:
+    results = made_up()
+    said = {stage: results.stages[stage].logits.softmax(1).max(1) for stage in ("teacher", "student")}
+    differ = (said["teacher"].indices != said["student"].indices).nonzero().flatten().tolist()
+    assert differ
+    figure = disagreements(results)
+    assert figure.get_suptitle().startswith(f"{len(differ)} of {COUNT} images")
+    shown: list[Any] = [axes for axes in figure.axes if axes.images]
+    assert len(shown) == min(16, len(differ))
+    sureness = {i: float(said["teacher"].values[i] * said["student"].values[i]) for i in differ}
+    expected = sorted(differ, key=lambda i: -sureness[i])[: len(shown)]
+    pictures = [axes.images[0].get_array().tolist() for axes in shown]
+    assert pictures == [results.picture(i)[0].tolist() for i in expected]
+    for axes, i in zip(shown, expected, strict=True):
+        assert axes.get_title(loc="left") == f"true: {results.class_names[int(results.targets[i])]}"
+
+
+def test_two_that_agree_everywhere_still_give_a_figure() -> None:
+    results = made_up()
+    stages = {**results.stages, "student": replace(results.stages["student"], logits=results.stages["teacher"].logits)}
+    figures = draw_figures(replace(results, stages=stages))
+    assert figures["disagreements"].get_suptitle().startswith(f"0 of {COUNT}")

@@ -1,0 +1,45 @@
+"""What goes to train.log and what to the terminal."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from distill.log import OURS, log_to
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    with warnings.catch_warnings():
+        yield
+    logging.captureWarnings(False)
+    for name in OURS:
+        logger = logging.getLogger(name)
+        for handler in logger.handlers:
+            handler.close()
+        logger.handlers, logger.propagate = [], True
+
+
+def test_a_warning_reaches_the_terminal_once_and_the_file_each_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log_to(tmp_path / "train.log")
+    log = logging.getLogger("distill.here")
+    for size in (3, 3, 4):
+        log.warning("%d images are odd", size)
+    log.info("all is well")
+    assert capsys.readouterr().err == "WARNING: 3 images are odd\nWARNING: 4 images are odd\n"
+    written = (tmp_path / "train.log").read_text()
+    assert (written.count("3 images are odd"), written.count("all is well")) == (2, 1)
+
+
+def test_a_second_run_in_a_process_has_a_log_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("first", "second"):
+        log_to(tmp_path / name / "train.log")
+        logging.getLogger("distill").warning(name)
+        logging.getLogger("distill").warning("both")
+    assert capsys.readouterr().err.count("WARNING: both") == 2
+    assert "second" not in (tmp_path / "first" / "train.log").read_text()
+    assert "second" in (tmp_path / "second" / "train.log").read_text()
