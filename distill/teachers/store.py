@@ -71,6 +71,26 @@ class ArrayFile:
                 if file.write(data[i * size : (i + 1) * size]) != size:
                     raise OSError(errno.ENOSPC, "No space left on device", str(self.path))
 
+    def take(self, rows: Numbers) -> npt.NDArray[Any]:
+        """Some rows, 0 where there are none yet.
+
+        Read as a file: where it is full, a map of a file in memory (tmpfs) ends the process at a page not yet written.
+        """
+        taken = np.zeros((len(rows), *self.field.shape), self.field.dtype)
+        if self.array() is None:
+            return taken
+        size, data = self.field.row_bytes, bytearray()
+        with self.path.open("rb", buffering=0) as file:
+            if len(rows) > self.rows // 2:
+                return np.fromfile(file, self.field.dtype, offset=len(self._header)).reshape(-1, *self.field.shape)[
+                    rows
+                ]
+            for row in rows.tolist():
+                file.seek(len(self._header) + row * size)
+                data += file.read(size)
+        taken[:] = np.frombuffer(data, self.field.dtype).reshape(taken.shape)
+        return taken
+
     def read_ahead(self) -> None:
         """Have the system read the file while something else is done."""
         array = self.array()
@@ -152,11 +172,8 @@ class Plane:
 
     def written(self) -> npt.NDArray[np.bool_]:
         """Which rows there are, going by whether they have a checksum."""
-        parts = []
-        for files in self.files:
-            sums = files["checksums"].array()
-            parts.append(np.zeros(files["checksums"].rows, bool) if sums is None else np.asarray(sums) != 0)
-        return np.concatenate(parts)
+        sums = [files["checksums"] for files in self.files]
+        return np.concatenate([file.take(np.arange(file.rows)) != 0 for file in sums])
 
     def damaged(self) -> Numbers:
         """The rows that aren't what their checksums say. Reads everything."""
@@ -189,23 +206,24 @@ class Plane:
             yield shard, (shards == shard).nonzero()[0]
 
     def _read_shard(self, shard: int, rows: Numbers) -> tuple[dict[str, npt.NDArray[Any]], npt.NDArray[np.bool_]]:
-        files = self.files[shard]
-        arrays = {name: file.array() for name, file in files.items()}
-        if any(array is None for array in arrays.values()):
-            fields = [files[name].field for name in self._names]
-            empty = {field.name: np.zeros((len(rows), *field.shape), field.dtype) for field in fields}
-            return empty, np.zeros(len(rows), dtype=bool)
-        # Copies, past numpy's subclass of memory maps, which is slow at small things.
-        found = {name: np.asarray(arrays[name])[rows] for name in self._names}
+        files = [self.files[shard][name] for name in self._names]
+        arrays = [file.array() for file in files]
         trusted = self._trusted[shard * self.shard_rows :]
         there = trusted[rows]
-        if not there.all():
-            known = np.asarray(arrays["checksums"])[rows]
-            there = (known != 0) & (known == checksums(found))
-            trusted[rows[there]] = True
-            if not self._warned and (damaged := int(((known != 0) & ~there).sum())):
-                self._warned = True
-                log.warning("%s: %d answers or more are damaged and are asked for again", self.directory, damaged)
+        if there.all() and all(array is not None for array in arrays):
+            # Copies, past numpy's subclass of memory maps, which is slow at small things.
+            return {name: np.asarray(a)[rows] for name, a in zip(self._names, arrays, strict=True)}, there
+        known = self.files[shard]["checksums"].take(rows)
+        found = {file.field.name: np.zeros((len(rows), *file.field.shape), file.field.dtype) for file in files}
+        if any(array is None for array in arrays):
+            return found, np.zeros(len(rows), dtype=bool)
+        for name, array in zip(self._names, arrays, strict=True):
+            found[name][known != 0] = np.asarray(array)[rows[known != 0]]
+        there = (known != 0) & (known == checksums(found))
+        trusted[rows[there]] = True
+        if not self._warned and (damaged := int(((known != 0) & ~there).sum())):
+            self._warned = True
+            log.warning("%s: %d answers or more are damaged and are asked for again", self.directory, damaged)
         return found, there
 
 

@@ -46,7 +46,7 @@ def student(settings: list[str], directory: Path) -> dict[str, torch.Tensor]:
 
 
 def start(command: str, settings: list[str]) -> "subprocess.Popen[str]":
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HYDRA_FULL_ERROR": "0"}
     return subprocess.Popen(
         [sys.executable, str(ROOT / command), *settings],
         env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,

@@ -6,6 +6,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -186,3 +187,21 @@ def test_manifests_are_read_back(tmp_path: Path) -> None:
 )
 def test_sizes_in_words(count: float, text: str) -> None:
     assert in_bytes(count) == text
+
+
+def test_a_full_disk_is_an_error_and_what_was_written_is_read(tmp_path: Path) -> None:
+    """On a file system of its own, where that is permitted."""
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", tmp_path], capture_output=True).returncode:
+        pytest.skip("may not mount a file system")
+    try:
+        large = Plane(tmp_path / "cache", LAYOUT.fields, 1000)
+        with pytest.raises(OSError, match="No space left"):
+            for start in range(0, 1000, 50):
+                large.write(np.arange(start, start + 50), answers(np.arange(start, start + 50)))
+        found, there = Plane(tmp_path / "cache", LAYOUT.fields, 1000).read(np.arange(1000))
+        assert there.sum() >= 200
+        assert np.array_equal(found["logits"][there], answers(np.arange(1000))["logits"][there])
+        assert not there.all()
+    finally:
+        del large
+        subprocess.run(["umount", "-l", tmp_path], check=True)
