@@ -145,7 +145,7 @@ def _check_taps(run: "Run", student: Network, teacher: Teacher | None, method: M
             ("student_layers", member.taps.student, student),
             ("teacher_layers", member.taps.teacher, teacher),
         ):
-            if tapped is None or (tapped is teacher and teacher.network is None):
+            if tapped is None:
                 continue
             paths = [pattern for pattern in patterns if pattern not in taps.WORDS]
             try:
