@@ -139,7 +139,7 @@ class DistillModule(pl.LightningModule):
         search the graph in each step; what a method leaves alone is the same in all steps, and found in the first.
         """
         if self._idle is None:
-            parallel = isinstance(self.trainer.strategy, DDPStrategy)
+            parallel = self._trainer is not None and isinstance(self.trainer.strategy, DDPStrategy)
             self._idle = idle_parameters(loss, self.parameters()) if parallel else []
         return loss + sum(0 * parameter.sum() for parameter in self._idle) if self._idle else loss
 

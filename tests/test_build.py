@@ -21,7 +21,7 @@ from distill.methods import KD, Composite, FitNet, Method
 from distill.models.network import Network
 from distill.pipeline import prepare
 from distill.preflight import check_networks
-from distill.teachers import LiveTeacher
+from distill.teachers import Lesson, LiveTeacher
 
 STATISTICS = ([0.3], [0.4])
 
@@ -123,7 +123,7 @@ def test_callbacks_and_logger(tmp_path: Path) -> None:
 
 def test_the_live_teacher(digits: ImageSource) -> None:
     network = build.network(composed().teacher, "teacher", digits, STATISTICS)
-    teacher = build.teacher(composed().teaching, network)
+    teacher = build.teacher(composed().teaching, network, Lesson(digits, torch.arange(len(digits.train))))
     assert isinstance(teacher, LiveTeacher)
     assert teacher.network is network
 
@@ -188,7 +188,7 @@ def test_a_networks_own_statistics_win(digits: ImageSource) -> None:
         (["data=arrays", "data.path=/nowhere.npz"], "data.path=/nowhere.npz: no such file; give an .npz file with"),
         (["data=image_folder"], "data.root is not set: give data.root=VALUE"),
         (["teacher.checkpoint=/nowhere.safetensors"],
-         "teacher.checkpoint: /nowhere.safetensors: no such file; give a .safetensors, .pt or .ckpt file"),
+         "teacher.checkpoint: /nowhere.safetensors: no such file; nothing of a like name beside it"),
         (["student.width=0"], "student.width=0: must be at least 1"),
         (["student.norm=layer"], "student.norm='layer': must be one of group, batch, none"),
         (["student.mean=[0.5]"], "student.mean=[0.5] and std=None: give both or neither"),

@@ -38,18 +38,18 @@ def test_hydras_errors_are_one_line(override: str, line: str) -> None:
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         with pytest.raises((HydraException, OmegaConfBaseException)) as caught:
             compose("train", [override])
-        assert explain(caught.value) == line
+        assert explain(caught.value, CONFIGS) == line
 
 
 def test_a_value_that_must_be_given() -> None:
     config = OmegaConf.create({"data": {"path": "???"}})
     with pytest.raises(MissingMandatoryValue) as caught:
         _ = config.data.path
-    assert explain(caught.value) == "data.path is not set: give data.path=VALUE"
+    assert explain(caught.value, CONFIGS) == "data.path is not set: give data.path=VALUE"
 
 
 def test_our_own_errors_are_said_as_they_are() -> None:
-    assert explain(SettingError("seed=-1: must be zero or more")) == "seed=-1: must be zero or more"
+    assert explain(SettingError("seed=-1: must be zero or more"), CONFIGS) == "seed=-1: must be zero or more"
 
 
 def test_a_mistake_ends_with_status_2_and_one_line(capsys: pytest.CaptureFixture[str]) -> None:

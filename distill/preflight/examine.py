@@ -83,7 +83,11 @@ def examine(run: "Run", networks: dict[str, Network], trainer: pl.Trainer) -> Fi
         seed_torch(run.config.seed, "method", "weights")
         method = build.method(run.config.method)
         teacher = run.teacher(last) if method.needs_teacher else None
+        if teacher is not None:
+            teacher.begin(networks["student"])
         apart = teacher is None or teacher.network is last  # or else it comes out of the student, and is still the same
+        if teacher is not None:
+            teacher.begin(networks["student"])  # before the student is tapped: a copy of it must not share its taps
         _check_taps(run, networks["student"], teacher, method)
         steps["student"] = _step(run, "student", networks["student"], teacher, method, trainer)
         telling = teacher is None or (apart and knows and not run.assistants)

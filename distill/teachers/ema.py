@@ -29,7 +29,9 @@ class EMATeacher(Teacher):
         self._student: tuple[Network, ...] = ()  # in a tuple, so that it isn't taken for a part of the teacher
 
     def begin(self, student: Network) -> None:
-        """Start as a copy of the student."""
+        """Start as a copy of the student, once: a copy of one whose layers are tapped would share its taps."""
+        if self._student and self._student[0] is student:
+            return
         self.network = copy.deepcopy(student).requires_grad_(False).eval()
         self._student = (student,)
 

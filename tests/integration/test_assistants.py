@@ -61,3 +61,10 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
         preflight.check_networks(pipeline.prepare(composed("chain=[resnet5]"), tmp_path))
     with pytest.raises(SettingError, match="generations=0: must be 1 or more"):
         pipeline.prepare(composed("generations=0"), tmp_path)
+
+
+@pytest.mark.parametrize("layers", ["stages", "layer2"])
+def test_the_moving_average_passes_the_preflight(tmp_path: Path, layers: str) -> None:
+    chosen = [f"method.at.{side}_layers=[{layers}]" for side in ("student", "teacher")]
+    config = composed("teaching=ema", "method=at", *chosen, "preflight=only")
+    assert pipeline.run(config, tmp_path) is None

@@ -34,7 +34,7 @@ def made_up(*, baseline: bool = True, trained: bool = True, channels: int = 1) -
         logits = teacher + confusion * torch.randn(COUNT, CLASSES, generator=generator)
         scores = score(logits, targets, None if stage == "teacher" else teacher)
         history = [{"epoch": n, "train/loss": 1.0 / n, "val/accuracy": 0.5 + n / 10} for n in (1, 2, 3)]
-        record = Record(2.5, 1234.5, history) if trained or stage != "teacher" else None
+        record = Record(2.5, 40, 1234.5, history) if trained or stage != "teacher" else None
         stages[stage] = StageResult(f"net-{stage}", scores, 58594, 1356672, 0.16, logits, record)
     if not baseline:
         del stages["baseline"]
