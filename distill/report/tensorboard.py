@@ -26,12 +26,13 @@ def log_results(results: Results, config: DictConfig, figures: dict[str, Figure]
         final = _final(results)
         for summary in hparams(_flat(OmegaConf.to_container(config, resolve=True)), final):
             writer._get_file_writer().add_summary(summary)
-        for name, value in final.items():
-            writer.add_scalar(name, value, steps)
+        drawn = student.record.history[-1] if student.record and student.record.history else {}
+        for name in final.keys() - drawn.keys():  # the others are the last points of their curves already
+            writer.add_scalar(name, final[name], steps)
 
 
 def _final(results: Results) -> dict[str, float]:
-    """Under the names of the validation curves, whose last points they are where there is a curve."""
+    """Under the names of the validation curves."""
     scores = results.stages["student"].scores
     values = {
         "accuracy": scores.accuracy,
