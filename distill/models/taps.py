@@ -17,9 +17,9 @@ def resolve(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Replace words by the layers that they stand for; paths and patterns stay.
 
-    'stages' is the output of each stage that both networks have, in matching order; 'last_stage' the network's last map
-    of the last one's size, what it pools: in pre-activated networks that is behind the stage's own output; 'embedding'
-    what goes into the classifier, the last layer of the network.
+    'stages' is the output of each stage that both networks have, in matching order; 'last_stage' each
+    network's last map, what it pools: in pre-activated networks that is behind the stage's own output; 'embedding' what
+    goes into the classifier, the last layer of the network.
 
     Args:
         student_layers, teacher_layers: paths, patterns and words.
@@ -56,11 +56,10 @@ def _replace(words: Sequence[str], stages: list[str], layers: Sequence[Layer], n
 
 
 def _pooled(stage: str, layers: Sequence[Layer]) -> str:
-    """The last layer of the stage's resolution; the stage itself in transformers, which end in more than one way."""
-    resolution = next(layer.resolution for layer in layers if layer.path == stage)
-    if resolution[0] == "sequence":
+    """The network's last map, which it pools; the last stage itself in transformers, which end in more than one way."""
+    if next(layer.resolution[0] for layer in layers if layer.path == stage) == "sequence":
         return stage
-    return [layer.path for layer in layers if layer.resolution == resolution and not layer.answers][-1]
+    return [layer.path for layer in layers if layer.resolution[0].startswith("grid") and not layer.answers][-1]
 
 
 def classifier_path(layers: Sequence[Layer], network: Network) -> str:
