@@ -129,7 +129,8 @@ def test_scalars_of_each_stage(events: dict[str, Any], finished: Any) -> None:
         assert tags == wanted | ({"val/ece", "val/gain_points"} if stage == "student" else set()), stage
         for tag in wanted:
             points = {event.step: event.value for event in events[stage].Scalars(tag)}
-            assert len(points) == 2  # an epoch each; the final score lies on the student's last
+            scored = stage == "student" and tag in ("val/accuracy", "val/agreement", "val/kl")
+            assert len(points) == 2 + scored  # an epoch each, and the final score
             assert np.isfinite(list(points.values())).all()
         last = events[stage].Scalars("val/accuracy")[-1].value
         assert last == pytest.approx(summary(finished.directory)[stage]["accuracy"], abs=1e-6)
