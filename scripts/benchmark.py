@@ -2,9 +2,9 @@
 
 import argparse
 
-from distill.benchmark import cache, loss
+from distill.benchmark import cache, data, loss
 
-SUBJECTS = {"cache": cache, "loss": loss}
+SUBJECTS = {"cache": cache, "data": data, "loss": loss}
 
 
 def main() -> None:

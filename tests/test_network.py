@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from distill import Network
 from distill.errors import SettingError
 from distill.models.network import logits_of
+from distill.models.resnet import cifar_resnet
 
 
 def backbone() -> nn.Module:
@@ -159,3 +160,16 @@ def test_half_of_the_statistics_is_an_error() -> None:
         Network(backbone(), mean=[0.5])
     with pytest.raises(SettingError, match=r"std=\[0\.0\]: every value must be above 0"):
         Network(backbone(), mean=[0.5], std=[0.0])
+
+
+def test_taps_survive_torch_compile() -> None:
+    network = Network(cifar_resnet(depth=8, num_classes=10)).eval()
+    names = network.tap(["layer*", "head:input"])
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    plain = network(images)
+    compiled = torch.compile(network, backend="aot_eager")
+    for _ in range(2):
+        outputs = compiled(images)
+        assert tuple(outputs.features) == names
+        for name in names:
+            torch.testing.assert_close(outputs.features[name], plain.features[name])

@@ -1,8 +1,10 @@
 """Images per second of in-memory augmentation, beside torchvision's transforms of PIL images in a DataLoader."""
 
+import argparse
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -12,16 +14,38 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from distill.benchmark.measure import machine
+from distill.benchmark.report import Cell, Report
 from distill.data import Augment, Split
 from distill.data.batches import Batches
 from distill.data.order import TrainingOrder
 
-Row = dict[str, str | int | float]
+Row = dict[str, Cell]
 
 SIZE, PADDING, CLASSES = 32, 4, 100
 
 
-def run(
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `benchmark.py data`."""
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--repeats", type=int, default=5, help="turns that all ways take")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks"), help="folder for data-DEVICE.json and .md")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure, print, write."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    rows = compare(batch_size=options.batch_size, repeats=options.repeats)
+    notes = [
+        "Random crops and flips of 50,000 images of 32 x 32, ready on the training device; medians over turns.",
+        "One computing thread: the other cores are the network's or the workers'.",
+    ]
+    report = Report("Loading and augmentation: images per second", notes, machine(device), rows)
+    report.show()
+    report.write(options.out, f"data-{device.type}")
+
+
+def compare(
     images: int = 50_000, batch_size: int = 64, steps: int = 100, repeats: int = 5, workers: Sequence[int] = (0, 2)
 ) -> list[Row]:
     """Random crops and flips of noise in the shape of CIFAR, ready on the training device (a GPU where there is one).

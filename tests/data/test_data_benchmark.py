@@ -2,12 +2,12 @@
 
 import torch
 
-from distill.benchmark.data import run
+from distill.benchmark.data import compare
 
 
 def test_rows() -> None:
     threads = torch.get_num_threads()
-    rows = run(images=64, batch_size=16, steps=2, repeats=2, workers=(0, 1))
+    rows = compare(images=64, batch_size=16, steps=2, repeats=2, workers=(0, 1))
     assert torch.get_num_threads() == threads
     names = ["distill in memory", "torchvision and PIL, 0 workers", "torchvision and PIL, 1 workers"]
     assert [row["pipeline"] for row in rows] == names
