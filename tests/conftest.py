@@ -1,7 +1,16 @@
 """What all tests share."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
 # One thread a process, here and in the commands that tests start: the networks are tiny, and on a busy machine threads
 # wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# matplotlib's list of fonts names files of the environment that wrote it; one of an environment that is gone makes it
+# warn, and tests look at what commands print.
+if "MPLCONFIGDIR" not in os.environ:
+    os.environ["MPLCONFIGDIR"] = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, os.environ["MPLCONFIGDIR"], ignore_errors=True)

@@ -1,5 +1,6 @@
 """Every file of configs/method/ in a plain Lightning trainer, on the default data and networks: alone and in two."""
 
+import os
 import warnings
 from pathlib import Path
 
@@ -95,6 +96,7 @@ def train_in_two(rank: int, directory: Path) -> None:
     """What each of two processes does: every method in turn, then its parameters to a file."""
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
+    os.environ["LOCAL_RANK"] = str(rank)  # or Lightning starts this command, pytest, once more for the second process
     dist.init_process_group("gloo", init_method=f"file://{directory}/meeting", rank=rank, world_size=2)
     data = loader()
     for name in IN_TWO:
