@@ -12,18 +12,31 @@ import torch
 Work = Callable[[], object]
 
 
+TURN = 0.02  # seconds
+
+
 def interleaved(ways: dict[str, Work], rounds: int, device: torch.device) -> dict[str, list[float]]:
-    """Seconds of each way in each round. All take turns, so that a busy moment of the machine meets every one."""
+    """Seconds of each way in each round. All take turns, so that a busy moment of the machine meets every one.
+
+    A turn is one call after another that isn't counted, or as many as fill 20 ms: work that is repeated finds caches
+    and heap as it left them itself, not as another way did.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for i in range(rounds + 2):  # the first two warm up
+    calls = {name: max(1, int(TURN / max(_seconds(work, 1, device) for _ in range(2)))) for name, work in ways.items()}
+    for _ in range(rounds):
         for name, work in ways.items():
-            _wait(device)
-            start = time.perf_counter()
             work()
-            _wait(device)
-            if i >= 2:
-                seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(_seconds(work, calls[name], device))
     return seconds
+
+
+def _seconds(work: Work, calls: int, device: torch.device) -> float:
+    _wait(device)
+    start = time.perf_counter()
+    for _ in range(calls):
+        work()
+    _wait(device)
+    return (time.perf_counter() - start) / calls
 
 
 def ratio(seconds: list[float], reference: list[float]) -> float:

@@ -4,6 +4,7 @@ Rows are positions, classes are last: (rows, classes) or (outer, inner, classes)
 weight) has the same shape with one class. A chunk stays in the cache while it is worked on: that is where the speed is.
 """
 
+import threading
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -14,8 +15,8 @@ from distill.losses.formulas import MASKED, Formula
 
 TeacherForm = Literal["logits", "probabilities", "log_probabilities"]
 
-# Elements of a chunk: on a CPU what the caches hold of four such buffers, elsewhere what keeps the device busy.
-CACHED, BUSY = 1 << 18, 1 << 24
+# Elements of a chunk: on a CPU what the caches hold of three such buffers, elsewhere what keeps the device busy.
+CACHED, BUSY = 1 << 19, 1 << 24
 # Below this mean over rows (in nats) a sum has too few digits left in float32, and is worked out again in float64.
 TINY = 1e-3
 
@@ -77,7 +78,7 @@ def pieces(shape: torch.Size, device: torch.device) -> list[tuple[slice, ...]]:
 
 def working_dtype(*tensors: Tensor) -> torch.dtype:
     """float32, or float64 where any tensor is: what losses are computed and returned in."""
-    return torch.float64 if any(x.dtype == torch.float64 for x in tensors) else torch.float32
+    return torch.float64 if torch.float64 in [x.dtype for x in tensors] else torch.float32
 
 
 def terms(job: Job, student: Tensor, teacher: Tensor, dtype: torch.dtype) -> Tensor:
@@ -138,20 +139,13 @@ def evaluate(
     """The sum of a job on logits, shape (). Fills the gradients that are given: views of the rows of the inputs."""
     dtype = working_dtype(student, teacher)
     total = 0.0
-    buffers: tuple[Tensor, ...] = ()
     for index in pieces(student.shape, student.device):
         part, s, t, gs, gt = job, student, teacher, student_grad, teacher_grad
         if index:
             part, s, t = job.at(index), s[index], t[index]
             gs = gs if gs is None else gs[index]
             gt = gt if gt is None else gt[index]
-        if not buffers:  # the first chunk is the largest
-            first = torch.empty(s.shape, dtype=dtype, device=s.device)
-            buffers = first, torch.empty_like(first), torch.empty_like(first)
-        fitting = buffers
-        if first.shape != s.shape:
-            fitting = tuple(b.view(-1)[: s.numel()].view(s.shape) for b in buffers)
-        value = _fast(part, s, t, gs, gt, fitting)
+        value = _fast(part, s, t, gs, gt, dtype)
         added = value.sum().item()
         if not _enough_digits(added, value):
             value = _careful(part, s, t, gs, gt)
@@ -162,30 +156,51 @@ def evaluate(
     return student.new_full((), total * job.scale, dtype=dtype)
 
 
+class Scratch(threading.local):
+    """Room for what is worked out of a chunk. Kept from call to call, a few MB for each thread that computes losses on
+    the CPU: fresh memory would cost a page fault for every 4 KB, which takes as long as the arithmetic."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, torch.dtype], Tensor] = {}
+
+    def get(self, name: str, like: Tensor, dtype: torch.dtype) -> Tensor:
+        """An uninitialised tensor of the shape of `like`, in the same memory for the same name."""
+        kept = self._kept.get((name, dtype))
+        if kept is not None and kept.shape == like.shape and like.device.type == "cpu":
+            return kept
+        if like.device.type != "cpu" or like.numel() > CACHED:
+            return torch.empty(like.shape, dtype=dtype, device=like.device)
+        with torch.inference_mode(False):  # or it could not be written to outside of that mode
+            room = None if kept is None else kept._base
+            if room is None or room.numel() < like.numel():
+                room = torch.empty(CACHED, dtype=dtype)
+            self._kept[name, dtype] = room[: like.numel()].view(like.shape)
+        return self._kept[name, dtype]
+
+
+SCRATCH = Scratch()
+
+
 def _fast(
-    job: Job,
-    s: Tensor,
-    t: Tensor,
-    student_grad: Tensor | None,
-    teacher_grad: Tensor | None,
-    buffers: tuple[Tensor, ...],
+    job: Job, s: Tensor, t: Tensor, student_grad: Tensor | None, teacher_grad: Tensor | None, dtype: torch.dtype
 ) -> Tensor:
-    """Terms and gradients of a chunk by the formula's own hand."""
-    lp, lq, scratch = buffers
+    """Terms and gradients of a chunk by the formula's own hand. The student's gradient grows where it is to stay."""
+    in_place = student_grad is not None and student_grad.dtype == dtype and student_grad.is_contiguous()
+    lq = student_grad if in_place and student_grad is not None else SCRATCH.get("lq", s, dtype)
+    lp = SCRATCH.get("lp", s, dtype)
     torch.log_softmax(_over_temperature(s, job, lq), -1, out=lq)
     torch.log_softmax(_over_temperature(t, job, lp), -1, out=lp)
-    factor = job.factor / job.temperature
-    if teacher_grad is not None:
-        out = torch.empty_like(lp)
-        job.formula.mirror.gradient(lq.clone(), lp.clone(), factor, scratch, out)
-        teacher_grad.copy_(out)
-    if student_grad is None:
+    if student_grad is None and teacher_grad is None:
         return job.formula.terms(lp, lq)
-    if student_grad.dtype == lq.dtype and student_grad.is_contiguous():
-        return job.formula.gradient(lp, lq, factor, scratch, student_grad)
-    out = torch.empty_like(lp)
-    value = job.formula.gradient(lp, lq, factor, scratch, out)
-    student_grad.copy_(out)
+    factor, scratch = job.factor / job.temperature, SCRATCH.get("terms", s, dtype)
+    if teacher_grad is not None:
+        made = lp.clone()
+        value = job.formula.mirror.gradient(lq.clone(), made, factor, scratch)
+        teacher_grad.copy_(made)
+    if student_grad is not None:
+        value = job.formula.gradient(lp, lq, factor, scratch)
+        if not in_place:
+            student_grad.copy_(lq)
     return value
 
 

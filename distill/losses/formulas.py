@@ -3,9 +3,9 @@
 p is the teacher's distribution and q the student's, classes last; lp and lq are their logarithms. A formula says
 
 - `terms(lp, lq)`: what each class adds to the divergence, differentiable any number of times;
-- `gradient(lp, lq, factor, scratch, out)`: the same terms, and into `out` the gradient at the student's logits times
-  `factor` (a number, or one per row). It may overwrite lp, lq and scratch. It starts from one of two slopes:
-  u = dD/d(log q), which is u - q sum(u) at the logits, or r = dD/dq, which is q (r - sum(q r)) there;
+- `gradient(lp, lq, factor, scratch)`: the same terms; lq becomes the gradient at the student's logits times `factor` (a
+  number, or one per row), and lp and scratch are used up. It starts from one of two slopes: u = dD/d(log q), which is
+  u - q sum(u) at the logits, or r = dD/dq, which is q (r - sum(q r)) there;
 - `mirror`: the formula with the roles of p and q exchanged, hence with the gradient at the teacher's logits.
 """
 
@@ -27,8 +27,8 @@ class Formula(Protocol):
     def terms(self, lp: Tensor, lq: Tensor) -> Tensor:
         """What each class adds."""
 
-    def gradient(self, lp: Tensor, lq: Tensor, factor: Factor, scratch: Tensor, out: Tensor) -> Tensor:
-        """The terms; the gradient at the student's logits goes into `out`."""
+    def gradient(self, lp: Tensor, lq: Tensor, factor: Factor, scratch: Tensor) -> Tensor:
+        """The terms; lq becomes the gradient at the student's logits."""
 
     @property
     def mirror(self) -> "Formula":
@@ -41,10 +41,10 @@ class ForwardKL(NamedTuple):
     def terms(self, lp: Tensor, lq: Tensor) -> Tensor:  # noqa: D102
         return _relative_entropy(lp, lq)
 
-    def gradient(self, lp: Tensor, lq: Tensor, factor: Factor, scratch: Tensor, out: Tensor) -> Tensor:  # noqa: D102
+    def gradient(self, lp: Tensor, lq: Tensor, factor: Factor, scratch: Tensor) -> Tensor:  # noqa: D102
         p = torch.softmax(lp, -1, out=scratch)
         terms = lp.sub_(lq).mul_(p)
-        _from_u(p.mul_(-factor), lq, out)
+        _from_u(p.mul_(-factor), lq)
         return terms
 
     @property
@@ -58,11 +58,11 @@ class ReverseKL(NamedTuple):
     def terms(self, lp: Tensor, lq: Tensor) -> Tensor:  # noqa: D102
         return _relative_entropy(lq, lp)
 
-    def gradient(self, lp: Tensor, lq: Tensor, factor: Factor, scratch: Tensor, out: Tensor) -> Tensor:  # noqa: D102
+    def gradient(self, lp: Tensor, lq: Tensor, factor: Factor, scratch: Tensor) -> Tensor:  # noqa: D102
         q = torch.softmax(lq, -1, out=scratch)
-        ratio = lq.sub_(lp)
-        _from_r(torch.mul(ratio, factor, out=lp), q, out)
-        return ratio.mul_(q)
+        opposite = lp.sub_(lq)
+        _from_r(torch.mul(opposite, -factor, out=lq), q)
+        return opposite.mul_(q).neg_()
 
     @property
     def mirror(self) -> Formula:  # noqa: D102
@@ -75,15 +75,15 @@ class SymmetricKL(NamedTuple):
     def terms(self, lp: Tensor, lq: Tensor) -> Tensor:  # noqa: D102
         return (_relative_entropy(lp, lq) + _relative_entropy(lq, lp)) / 2
 
-    def gradient(self, lp: Tensor, lq: Tensor, factor: Factor, scratch: Tensor, out: Tensor) -> Tensor:  # noqa: D102
+    def gradient(self, lp: Tensor, lq: Tensor, factor: Factor, scratch: Tensor) -> Tensor:  # noqa: D102
         p = torch.softmax(lp, -1, out=scratch)
         q = lq.exp()
+        difference = torch.sub(q, p, out=scratch)
         ratio = lq.sub_(lp)
-        terms = torch.mul(ratio, p, out=lp)
-        _from_r(ratio, q, out)
-        ratio.mul_(q)
-        out.add_(q).sub_(p).mul_(factor).mul_(0.5)
-        return ratio.sub_(terms).mul_(0.5)
+        terms = torch.mul(ratio, difference, out=lp).mul_(0.5)
+        _from_r(ratio, q)
+        lq.add_(difference).mul_(factor).mul_(0.5)
+        return terms
 
     @property
     def mirror(self) -> Formula:  # noqa: D102
@@ -99,12 +99,12 @@ class JensenShannon(NamedTuple):
         lm = _log_mixture(lp, lq, self.beta)
         return self.beta * lp.exp() * (lp - lm) + (1 - self.beta) * lq.exp() * (lq - lm)
 
-    def gradient(self, lp: Tensor, lq: Tensor, factor: Factor, scratch: Tensor, out: Tensor) -> Tensor:  # noqa: D102
+    def gradient(self, lp: Tensor, lq: Tensor, factor: Factor, scratch: Tensor) -> Tensor:  # noqa: D102
         lm = _log_mixture(lp, lq, self.beta)
         terms = lp.sub_(lm).mul_(torch.add(lp, lm, out=scratch).exp_()).mul_(self.beta)
         q = torch.softmax(lq, -1, out=scratch)
-        ratio = lq.sub_(lm).mul_(1 - self.beta)
-        _from_r(torch.mul(ratio, factor, out=lm), q, out)
+        ratio = torch.sub(lq, lm, out=lm).mul_(1 - self.beta)
+        _from_r(torch.mul(ratio, factor, out=lq), q)
         return terms.add_(ratio.mul_(q))
 
     @property
@@ -120,11 +120,11 @@ class SkewKL(NamedTuple):
     def terms(self, lp: Tensor, lq: Tensor) -> Tensor:  # noqa: D102
         return lp.exp() * (lp - _log_mixture(lp, lq, self.alpha))
 
-    def gradient(self, lp: Tensor, lq: Tensor, factor: Factor, scratch: Tensor, out: Tensor) -> Tensor:  # noqa: D102
+    def gradient(self, lp: Tensor, lq: Tensor, factor: Factor, scratch: Tensor) -> Tensor:  # noqa: D102
         lm = _log_mixture(lp, lq, self.alpha)
         q = torch.softmax(lq, -1, out=scratch)
-        ratio = torch.sub(lp, lm, out=lq)
-        _from_r(lm.copy_(ratio).exp_().mul_(factor).mul_(self.alpha - 1), q, out)
+        ratio = torch.sub(lp, lm, out=lm)
+        _from_r(torch.exp(ratio, out=lq).mul_(factor).mul_(self.alpha - 1), q)
         return ratio.mul_(lp.exp_())
 
     @property
@@ -140,11 +140,11 @@ class SkewReverseKL(NamedTuple):
     def terms(self, lp: Tensor, lq: Tensor) -> Tensor:  # noqa: D102
         return lq.exp() * (lq - _log_mixture(lq, lp, self.alpha))
 
-    def gradient(self, lp: Tensor, lq: Tensor, factor: Factor, scratch: Tensor, out: Tensor) -> Tensor:  # noqa: D102
+    def gradient(self, lp: Tensor, lq: Tensor, factor: Factor, scratch: Tensor) -> Tensor:  # noqa: D102
         ratio = lq - _log_mixture(lq, lp, self.alpha)
         q = torch.softmax(lq, -1, out=scratch)
         slope = torch.sub(ratio, torch.exp(ratio, out=lp), alpha=self.alpha, out=lq)
-        _from_r(slope.mul_(factor), q, out)
+        _from_r(slope.mul_(factor), q)
         return ratio.mul_(q)
 
     @property
@@ -160,14 +160,15 @@ class AlphaBeta(NamedTuple):
 
     def terms(self, lp: Tensor, lq: Tensor) -> Tensor:  # noqa: D102
         a, b, both = self.alpha, self.beta, self.alpha + self.beta
+        dtype, lp, lq = lp.dtype, lp.double(), lq.double()  # where p and q are close, the powers cancel to second order
         own = (a * (both * lp).exp() + b * (both * lq).exp()) / both
-        return (own - (a * lp + b * lq).exp()) / (a * b)
+        return ((own - (a * lp + b * lq).exp()) / (a * b)).to(dtype)
 
-    def gradient(self, lp: Tensor, lq: Tensor, factor: Factor, scratch: Tensor, out: Tensor) -> Tensor:  # noqa: D102
+    def gradient(self, lp: Tensor, lq: Tensor, factor: Factor, scratch: Tensor) -> Tensor:  # noqa: D102
         terms = self.terms(lp, lq)
         slope = torch.mul(lq, self.alpha + self.beta, out=scratch).exp_()
         slope.sub_(lp.mul_(self.alpha).add_(lq, alpha=self.beta).exp_()).div_(self.alpha)
-        _from_u(slope.mul_(factor), lq, out)
+        _from_u(slope.mul_(factor), lq)
         return terms
 
     @property
@@ -181,10 +182,10 @@ class TotalVariation(NamedTuple):
     def terms(self, lp: Tensor, lq: Tensor) -> Tensor:  # noqa: D102
         return (lp.exp() - lq.exp()).abs() / 2
 
-    def gradient(self, lp: Tensor, lq: Tensor, factor: Factor, scratch: Tensor, out: Tensor) -> Tensor:  # noqa: D102
+    def gradient(self, lp: Tensor, lq: Tensor, factor: Factor, scratch: Tensor) -> Tensor:  # noqa: D102
         q = torch.softmax(lq, -1, out=scratch)
         difference = torch.sub(q, lp.exp_(), out=lp).mul_(0.5)
-        _from_r(torch.sign(difference, out=lq).mul_(factor).mul_(0.5), q, out)
+        _from_r(torch.sign(difference, out=lq).mul_(factor).mul_(0.5), q)
         return difference.abs_()
 
     @property
@@ -198,10 +199,10 @@ class CrossEntropy(NamedTuple):
     def terms(self, lp: Tensor, lq: Tensor) -> Tensor:  # noqa: D102
         return _cross_entropy(lp, lq)
 
-    def gradient(self, lp: Tensor, lq: Tensor, factor: Factor, scratch: Tensor, out: Tensor) -> Tensor:  # noqa: D102
+    def gradient(self, lp: Tensor, lq: Tensor, factor: Factor, scratch: Tensor) -> Tensor:  # noqa: D102
         p = torch.softmax(lp, -1, out=scratch)
         terms = torch.mul(lq, p, out=lp).neg_()
-        _from_u(p.mul_(-factor), lq, out)
+        _from_u(p.mul_(-factor), lq)
         return terms
 
     @property
@@ -215,9 +216,9 @@ class ReverseCrossEntropy(NamedTuple):
     def terms(self, lp: Tensor, lq: Tensor) -> Tensor:  # noqa: D102
         return _cross_entropy(lq, lp)
 
-    def gradient(self, lp: Tensor, lq: Tensor, factor: Factor, scratch: Tensor, out: Tensor) -> Tensor:  # noqa: D102
+    def gradient(self, lp: Tensor, lq: Tensor, factor: Factor, scratch: Tensor) -> Tensor:  # noqa: D102
         q = torch.softmax(lq, -1, out=scratch)
-        _from_r(torch.mul(lp, factor, out=lq).neg_(), q, out)
+        _from_r(torch.mul(lp, factor, out=lq).neg_(), q)
         return lp.mul_(q).neg_()
 
     @property
@@ -245,11 +246,11 @@ def _log_mixture(la: Tensor, lb: Tensor, weight: float) -> Tensor:
     return torch.logaddexp(la + math.log(weight), lb + math.log1p(-weight))
 
 
-def _from_u(u: Tensor, lq: Tensor, out: Tensor) -> None:
-    """The gradient at the logits, u - q sum(u)."""
-    torch._log_softmax_backward_data(u, lq, -1, u.dtype, out=out)
+def _from_u(u: Tensor, lq: Tensor) -> None:
+    """lq becomes the gradient at the logits, u - q sum(u)."""
+    torch._log_softmax_backward_data(u, lq, -1, u.dtype, out=lq)
 
 
-def _from_r(r: Tensor, q: Tensor, out: Tensor) -> None:
-    """The gradient at the logits, q (r - sum(q r))."""
-    torch._softmax_backward_data(r, q, -1, r.dtype, grad_input=out)
+def _from_r(r: Tensor, q: Tensor) -> None:
+    """r becomes the gradient at the logits, q (r - sum(q r))."""
+    torch._softmax_backward_data(r, q, -1, r.dtype, grad_input=r)
