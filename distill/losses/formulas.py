@@ -42,7 +42,7 @@ class ForwardKL(NamedTuple):
         return _relative_entropy(lp, lq)
 
     def gradient(self, lp: Tensor, lq: Tensor, factor: Factor, scratch: Tensor) -> Tensor:  # noqa: D102
-        p = torch.softmax(lp, -1, out=scratch)
+        p = _exp(lp, scratch)
         terms = lp.sub_(lq).mul_(p)
         _from_u(p.mul_(-factor), lq)
         return terms
@@ -59,7 +59,7 @@ class ReverseKL(NamedTuple):
         return _relative_entropy(lq, lp)
 
     def gradient(self, lp: Tensor, lq: Tensor, factor: Factor, scratch: Tensor) -> Tensor:  # noqa: D102
-        q = torch.softmax(lq, -1, out=scratch)
+        q = _exp(lq, scratch)
         opposite = lp.sub_(lq)
         _from_r(torch.mul(opposite, -factor, out=lq), q)
         return opposite.mul_(q).neg_()
@@ -76,7 +76,7 @@ class SymmetricKL(NamedTuple):
         return (_relative_entropy(lp, lq) + _relative_entropy(lq, lp)) / 2
 
     def gradient(self, lp: Tensor, lq: Tensor, factor: Factor, scratch: Tensor) -> Tensor:  # noqa: D102
-        p = torch.softmax(lp, -1, out=scratch)
+        p = _exp(lp, scratch)
         q = lq.exp()
         difference = torch.sub(q, p, out=scratch)
         ratio = lq.sub_(lp)
@@ -102,7 +102,7 @@ class JensenShannon(NamedTuple):
     def gradient(self, lp: Tensor, lq: Tensor, factor: Factor, scratch: Tensor) -> Tensor:  # noqa: D102
         lm = _log_mixture(lp, lq, self.beta)
         terms = lp.sub_(lm).mul_(torch.add(lp, lm, out=scratch).exp_()).mul_(self.beta)
-        q = torch.softmax(lq, -1, out=scratch)
+        q = _exp(lq, scratch)
         ratio = torch.sub(lq, lm, out=lm).mul_(1 - self.beta)
         _from_r(torch.mul(ratio, factor, out=lq), q)
         return terms.add_(ratio.mul_(q))
@@ -122,7 +122,7 @@ class SkewKL(NamedTuple):
 
     def gradient(self, lp: Tensor, lq: Tensor, factor: Factor, scratch: Tensor) -> Tensor:  # noqa: D102
         lm = _log_mixture(lp, lq, self.alpha)
-        q = torch.softmax(lq, -1, out=scratch)
+        q = _exp(lq, scratch)
         ratio = torch.sub(lp, lm, out=lm)
         _from_r(torch.exp(ratio, out=lq).mul_(factor).mul_(self.alpha - 1), q)
         return ratio.mul_(lp.exp_())
@@ -142,7 +142,7 @@ class SkewReverseKL(NamedTuple):
 
     def gradient(self, lp: Tensor, lq: Tensor, factor: Factor, scratch: Tensor) -> Tensor:  # noqa: D102
         ratio = lq - _log_mixture(lq, lp, self.alpha)
-        q = torch.softmax(lq, -1, out=scratch)
+        q = _exp(lq, scratch)
         slope = torch.sub(ratio, torch.exp(ratio, out=lp), alpha=self.alpha, out=lq)
         _from_r(slope.mul_(factor), q)
         return ratio.mul_(q)
@@ -183,7 +183,7 @@ class TotalVariation(NamedTuple):
         return (lp.exp() - lq.exp()).abs() / 2
 
     def gradient(self, lp: Tensor, lq: Tensor, factor: Factor, scratch: Tensor) -> Tensor:  # noqa: D102
-        q = torch.softmax(lq, -1, out=scratch)
+        q = _exp(lq, scratch)
         difference = torch.sub(q, lp.exp_(), out=lp).mul_(0.5)
         _from_r(torch.sign(difference, out=lq).mul_(factor).mul_(0.5), q)
         return difference.abs_()
@@ -200,7 +200,7 @@ class CrossEntropy(NamedTuple):
         return _cross_entropy(lp, lq)
 
     def gradient(self, lp: Tensor, lq: Tensor, factor: Factor, scratch: Tensor) -> Tensor:  # noqa: D102
-        p = torch.softmax(lp, -1, out=scratch)
+        p = _exp(lp, scratch)
         terms = torch.mul(lq, p, out=lp).neg_()
         _from_u(p.mul_(-factor), lq)
         return terms
@@ -217,7 +217,7 @@ class ReverseCrossEntropy(NamedTuple):
         return _cross_entropy(lq, lp)
 
     def gradient(self, lp: Tensor, lq: Tensor, factor: Factor, scratch: Tensor) -> Tensor:  # noqa: D102
-        q = torch.softmax(lq, -1, out=scratch)
+        q = _exp(lq, scratch)
         _from_r(torch.mul(lp, factor, out=lq).neg_(), q)
         return lp.mul_(q).neg_()
 
@@ -244,6 +244,11 @@ def _forbidden(a: Tensor, lb: Tensor) -> Tensor:
 def _log_mixture(la: Tensor, lb: Tensor, weight: float) -> Tensor:
     """log(weight a + (1 - weight) b); on logarithms, because both a and b may underflow."""
     return torch.logaddexp(la + math.log(weight), lb + math.log1p(-weight))
+
+
+def _exp(x: Tensor, out: Tensor) -> Tensor:
+    """e^x into `out`: as a power of 2, which PyTorch computes three times as fast on a CPU."""
+    return torch.mul(x, 1 / math.log(2), out=out).exp2_()
 
 
 def _from_u(u: Tensor, lq: Tensor) -> None:
