@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from distill.checkpoint import CheckpointError, load_weights
 from distill.errors import SettingError
 from distill.losses.logits import precise
+from distill.models.frozen import freeze
 from distill.models.network import Network
 from distill.teachers.base import Teacher
 from distill.types import Batch, Outputs
@@ -43,6 +44,13 @@ class EnsembleTeacher(Teacher):
         outputs: list[Outputs] = [network(batch.images) for network in self.networks]
         with torch.autocast(batch.images.device.type, enabled=False):
             return Outputs(self._joined([each.logits for each in outputs], batch.targets), outputs[0].features)
+
+    def hasten(self, images: Tensor, precision: str) -> str | None:
+        """Ask frozen copies from now on."""
+        found = [freeze(network, images, precision) for network in self.networks if isinstance(network, Network)]
+        self.networks = nn.ModuleList(network for network, _ in found)
+        self.network = found[0][0]
+        return "; ".join(str(form) for _, form in found if form) or None
 
     def tap(self, patterns: Iterable[str]) -> tuple[str, ...]:
         """Capture layers of the first network."""
