@@ -127,6 +127,7 @@ def run(config: DictConfig, directory: Path) -> float | None:
         preflight.show_layers(load(config, directory), settings.show)
         return None
     log_to(directory / "train.log")
+    settle_precision(config)
     prepared = prepare(config, directory)
     trainer = build.trainer(config.trainer, logger=False)
     processes = processes_to_start(trainer)
@@ -144,6 +145,16 @@ def run(config: DictConfig, directory: Path) -> float | None:
         run_stages(prepared, started)
     summary = json.loads((directory / "summary.json").read_text())
     return float(summary["student"]["accuracy"])
+
+
+def settle_precision(config: DictConfig) -> None:
+    """Replace trainer.precision=auto by what the device computes best, so that the run can be repeated elsewhere."""
+    read(config.trainer, "trainer", TrainerSettings)
+    if config.trainer.get("precision") == "auto":
+        config.trainer.precision, reason = build.precision(config.trainer)
+        said = f"precision {config.trainer.precision}: {reason}"
+        print(said, flush=True)
+        log.info(said)
 
 
 def run_as_one_of_many(directory: Path) -> None:

@@ -26,6 +26,8 @@ from distill.teachers import Teacher
 
 log = logging.getLogger(__name__)
 
+COMPARED = 32  # images on which the teacher's fastest form is compared with itself
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -87,17 +89,24 @@ class Stage:
         return module.deployed, Record(**json.loads(record_file.read_text()))
 
     def module(self, network: Network, teacher: Teacher | None, method: Method) -> DistillModule:
-        """What Lightning trains."""
-        return DistillModule(
+        """What Lightning trains; its teacher in the fastest form that it has."""
+        data = self.data()
+        module = DistillModule(
             network,
             teacher,
             method,
             optimizer=build.optimizer(self.config.optimizer),
             schedule=build.schedule(self.config.scheduler),
-            example=self.data().example(),
+            example=data.example(),
             labels=self._labels(),
             seed=self.config.seed,
         )
+        if teacher is not None:
+            device = build.trainer(self.config.trainer, logger=False).strategy.root_device
+            images = data.example(COMPARED).to(device)
+            form = teacher.to(device).hasten(images, build.precision(self.config.trainer)[0])
+            log.info(f"{self.name}: its teacher {form or 'is asked as it is'}")
+        return module
 
     def _labels(self) -> torch.Tensor:
         """(S,) the class of every training sample by its index; -1 for those that the stage may not see."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any, Literal, Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from distill.methods import Method
 from distill.models.network import Network
@@ -36,6 +36,18 @@ class Teacher(nn.Module):
     def tap(self, patterns: Iterable[str]) -> tuple[str, ...]:
         """Capture the outputs of layers from now on; returns the paths that matched."""
         raise NotImplementedError
+
+    def hasten(self, images: Tensor, precision: str) -> str | None:
+        """Take the fastest form that gives the same answers within a tolerance, after all taps are set.
+
+        Args:
+            images: (N, C, H, W) in [0, 1] on the device of the networks, to compare answers on.
+            precision: the trainer's, such as 'bf16-mixed'.
+
+        Returns:
+            What was done, in words; None for nothing.
+        """
+        return None
 
     def begin(self, student: Network) -> None:
         """Called once, before training; for teachers that come out of the student."""

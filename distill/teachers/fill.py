@@ -22,7 +22,7 @@ from distill.launch import launch, processes_to_start
 from distill.log import log_to
 from distill.methods import Supervised
 from distill.models.network import Network
-from distill.pipeline import HEADING, Run, load_config, prepare
+from distill.pipeline import HEADING, Run, load_config, prepare, settle_precision
 from distill.teachers.cached import CachedTeacher
 from distill.teachers.lesson import SplitName
 from distill.types import Batch
@@ -42,6 +42,7 @@ def fill_cache(config: DictConfig, directory: Path) -> None:
         SettingError: a setting cannot work, or the disk is full.
     """
     log_to(directory / "cache_teacher.log")
+    settle_precision(config)
     run = prepare(config, directory)
     networks = preflight.check_networks(run)
     _cached(run, networks["teacher"]).check(build.method(config.method))
