@@ -1,6 +1,7 @@
 """The training step: a student, a teacher and a method in; a loss and its measurements out."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, Literal, Self
 
@@ -48,6 +49,7 @@ class DistillModule(pl.LightningModule):
     Attributes:
         deployed: the network to validate and save: the student, unless the method adds a part to it for good.
         history: the logged values of each epoch done.
+        span: called with the name of a part of the step for a context around it; for profilers.
 
     Batches are `distill.types.Batch`, or plain (images, targets) tuples.
     """
@@ -79,6 +81,7 @@ class DistillModule(pl.LightningModule):
         self.schedule = schedule or Constant()
         self.seed = seed
         self.history: list[dict[str, float]] = []
+        self.span: Callable[[str], AbstractContextManager[Any]] = nullcontext
         self._total_steps = 1
         self._idle: list[nn.Parameter] | None = None
         self._running = RunningMeans()
@@ -125,10 +128,13 @@ class DistillModule(pl.LightningModule):
     def training_step(self, loaded: Sequence[Tensor], batch_idx: int) -> Tensor:
         """The total loss of one batch; its terms and measurements go to the running means."""
         batch = Batch(*loaded)
-        answers = self._ask("train", self.current_epoch, batch)
-        outputs: Outputs = self.student(batch.images)
-        terms: dict[str, Tensor] = self.method(outputs, answers, batch)
-        loss = torch.stack(list(terms.values())).sum()
+        with self.span("teacher"):
+            answers = self._ask("train", self.current_epoch, batch)
+        with self.span("student"):
+            outputs: Outputs = self.student(batch.images)
+        with self.span("method"):
+            terms: dict[str, Tensor] = self.method(outputs, answers, batch)
+            loss = torch.stack(list(terms.values())).sum()
         self._running.add({"loss": loss, **terms, **_measure(outputs, answers, batch)})
         return self._reaching_all(loss)
 
@@ -181,7 +187,8 @@ class DistillModule(pl.LightningModule):
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Let the teacher follow; log the terms of the last steps, every `log_every_n_steps`."""
         if self.teacher is not None:
-            self.teacher.step(self.global_step)
+            with self.span("teacher"):
+                self.teacher.step(self.global_step)
         every: int = getattr(self.trainer, "log_every_n_steps", 0)
         if self.logger is not None and every and self.global_step % every == 0:
             means = {f"step/{name}": value for name, value in self._running.recent().items()}

@@ -14,6 +14,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from distill import build, preflight
+from distill.advice import advise
 from distill.answers import answer
 from distill.data import ImageSource
 from distill.data.augment.color import to_float
@@ -26,6 +27,7 @@ from distill.methods import Supervised
 from distill.metrics import score
 from distill.models import cost
 from distill.models.network import Network
+from distill.profiling import read_profile
 from distill.report import Results, StageResult, write_report
 from distill.seeding import seed_torch
 from distill.settings import DataSettings, RunSettings, TeachingSettings, TrainerSettings, read
@@ -232,7 +234,8 @@ def distill(prepared: Run, name: str, answering: Network) -> tuple[Network, Reco
 def evaluate(prepared: Run, networks: dict[str, Network], records: dict[str, Record], started: float) -> Results:
     """Score every network on the validation split, in float32, and measure what it costs."""
     source, config = prepared.source, prepared.config
-    device = build.trainer(config.trainer, logger=False).strategy.root_device
+    trainer = build.trainer(config.trainer, logger=False)
+    device = trainer.strategy.root_device
     answers = {name: answer(network, source, config.data.batch_size, device) for name, network in networks.items()}
     teacher = answers["teacher"]
     image = to_float(source.val.show(torch.tensor([0]))).to(device)
@@ -248,6 +251,7 @@ def evaluate(prepared: Run, networks: dict[str, Network], records: dict[str, Rec
         )
         for name, network in networks.items()
     }
+    profile = read_profile(prepared.directory) if read(config, "", RunSettings).profile else None
     return Results(
         data=source.name,
         method=[str(name) for name in config.method],
@@ -260,6 +264,8 @@ def evaluate(prepared: Run, networks: dict[str, Network], records: dict[str, Rec
         class_names=list(source.class_names),
         seconds=time.perf_counter() - started,
         versions={package: version(package) for package in PACKAGES} | {"python": platform.python_version()},
+        profile=profile,
+        advice=advise(prepared, networks["teacher"], trainer, profile) if profile else [],
     )
 
 

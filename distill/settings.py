@@ -22,6 +22,7 @@ class RunSettings:
     resume: str | None = None
     preflight: bool | Literal["only"] = True
     show: Literal["layers", "all_layers"] | None = None
+    profile: bool = False
     chain: list[str] = dataclasses.field(default_factory=list)
     generations: int = 1
 

@@ -20,8 +20,9 @@ from distill.files import write_text
 from distill.methods import Method
 from distill.models.network import Network
 from distill.module import DistillModule
+from distill.profiling import Profiling
 from distill.seeding import seed_torch
-from distill.settings import TeachingSettings, TrainerSettings, read
+from distill.settings import RunSettings, TeachingSettings, TrainerSettings, read
 from distill.teachers import LiveTeacher, Teacher
 
 log = logging.getLogger(__name__)
@@ -170,6 +171,8 @@ class Stage:
         configured = self.config.trainer.progress
         bars = sys.stdout.isatty() if configured == "auto" else bool(configured)
         callbacks = build.callbacks(self.config.callbacks, self.checkpoints)
+        if self.name == "student" and read(self.config, "", RunSettings).profile:
+            callbacks.append(Profiling(self.directory))
         return build.trainer(
             self.config.trainer,
             max_epochs=self.max_epochs,

@@ -110,10 +110,10 @@ class ImageDataModule(pl.LightningDataModule):
         if self.workers is not None:
             return self.workers
         neighbours = 1 if self.trainer is None else self.trainer.num_devices
-        return max(1, min(MOST_WORKERS, _cores() // neighbours))
+        return max(1, min(MOST_WORKERS, cores() // neighbours))
 
 
-def _cores() -> int:
+def cores() -> int:
     """Cores that this process may use, which in a container are fewer than there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

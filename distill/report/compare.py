@@ -15,7 +15,7 @@ from rich.table import Table
 
 from distill.errors import SettingError
 
-NOT_A_DIFFERENCE = ("seed", "resume", "defaults", "teacher.checkpoint", "trainer.progress")
+NOT_A_DIFFERENCE = ("seed", "resume", "defaults", "teacher.checkpoint", "trainer.progress", "profile")
 COLUMNS = ("runs", "teacher", "baseline", "student", "gain", "agreement")
 
 

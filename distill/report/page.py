@@ -16,6 +16,17 @@ CAPTIONS = {
     "disagreements": "Where teacher and student differ, surest first; wrong answers in red.",
 }
 
+PARTS = {
+    "data": "waiting for the batch, and making it",
+    "teacher": "its answers",
+    "student": "forward pass",
+    "method": "losses",
+    "backward": "gradients",
+    "optimizer": "new weights, learning rate",
+    "logging": "values of single steps",
+    "rest": "accuracy of the batch, what Lightning does",
+}
+
 
 def render_page(results: Results, config: DictConfig, figures: dict[str, Path]) -> str:
     """The page as HTML, figures embedded."""
@@ -37,5 +48,6 @@ def render_page(results: Results, config: DictConfig, figures: dict[str, Path]) 
         verdict=results.verdict(),
         test=results.against_baseline(),
         pictures=pictures,
+        parts=PARTS,
         config=OmegaConf.to_yaml(config, resolve=True),
     )

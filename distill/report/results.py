@@ -1,12 +1,13 @@
 """What a run found out, as plain data: summary.json, the table, the figures and the page are drawn from it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
 from distill.metrics import PairedTest, Scores, paired_test
+from distill.profiling import Profile
 from distill.stage import Record
 
 
@@ -50,6 +51,7 @@ class Results:
     """A whole run. `stages` has 'teacher', 'student' and, where it was trained, 'baseline'.
 
     targets: (N,) int64 of the validation split. picture: its (C, H, W) uint8 image at a place from 0 to N - 1.
+    profile, advice: where the time of the student's steps went, and what would help; None without profile=true.
     """
 
     data: str
@@ -63,6 +65,8 @@ class Results:
     class_names: list[str]
     seconds: float
     versions: dict[str, str]
+    profile: Profile | None = None
+    advice: list[str] = field(default_factory=list)
 
     @property
     def gain(self) -> float | None:
