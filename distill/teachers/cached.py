@@ -128,7 +128,11 @@ class CachedTeacher(Teacher):
     # ------------------------------------------------------------------------------------------ answering
 
     def attend(self, split: SplitName, epoch: int) -> None:
-        """Look up the split's answers for what the epoch shows; the first time, open the cache."""
+        """Look up the split's answers for what the epoch shows; the first time, open the cache.
+
+        Those of the next epoch are read from disk meanwhile: in the random order of training, the first steps of an
+        epoch would wait for all of its answers.
+        """
         asked = split, self.lesson.shown(epoch) if split == "train" else 0
         if asked == self._asked:
             return
@@ -136,6 +140,8 @@ class CachedTeacher(Teacher):
         if self.store is None:
             self.open()
         self._plane(*asked).read_ahead()
+        if split == "train" and epoch + 1 < self.lesson.epochs:
+            self._plane(split, self.lesson.shown(epoch + 1)).read_ahead()
 
     def answer(self, batch: Batch) -> Outputs:
         """What was kept; from the network, where something is missing or nothing was said of what the batch is."""
@@ -196,8 +202,8 @@ class CachedTeacher(Teacher):
     def _plane(self, split: SplitName, epoch: int) -> Plane:
         assert self.store is not None
         if (split, epoch) not in self._planes:
-            latest = [place for place in self._planes if place[0] != split][-1:]
-            self._planes = {place: self._planes[place] for place in latest}  # an epoch's maps are let go with it
+            for place in [place for place in self._planes if place[0] == split][:-1]:
+                del self._planes[place]  # an epoch's maps are let go with it; the latest is the epoch that goes on
             self._planes[split, epoch] = self.store.plane(split, epoch)
         return self._planes[split, epoch]
 
