@@ -246,6 +246,11 @@ def _normalised() -> Network:
     return Network(cnn(num_classes=10, in_channels=1, width=8), name="cnn8", mean=[0.4], std=[0.3])
 
 
+def _resized() -> Network:
+    torch.manual_seed(1)
+    return Network(cnn(num_classes=10, in_channels=1, width=8), name="cnn8", mean=[0.5], std=[0.3], size=16)
+
+
 def _another_image() -> Lesson:
     other = lesson()
     other.source = source()
@@ -256,6 +261,7 @@ def _another_image() -> Lesson:
 OTHERS: dict[str, Callable[[Path], CachedTeacher]] = {
     "weights": lambda d: CachedTeacher(_moved(), lesson(), dir=str(d)),
     "statistics": lambda d: CachedTeacher(_normalised(), lesson(), dir=str(d)),
+    "size": lambda d: CachedTeacher(_resized(), lesson(), dir=str(d)),
     "data": lambda d: CachedTeacher(network(), _another_image(), dir=str(d)),
     "augmentation": lambda d: cached(d, Augment(flip=True)),
     "its seed": lambda d: CachedTeacher(network(), lesson(Augment(flip=True), seed=1), dir=str(d)),
