@@ -27,6 +27,7 @@ from distill.methods import Composite, Method
 from distill.models.network import Network
 from distill.models.preprocessing import preprocessing_of
 from distill.module import OptimizerFactory
+from distill.precision import choose_precision
 from distill.schedules import Schedule
 from distill.settings import (
     DataSettings,
@@ -204,6 +205,18 @@ def logger(config: DictConfig, directory: Path, stage: str) -> Logger | bool:
     return cast(Logger, _instantiate(config, "logger", save_dir=directory / "tensorboard", version=stage))
 
 
+def precision(config: DictConfig) -> tuple[str, str]:
+    """The trainer's precision, chosen by what the device can do if it is 'auto', and the reason.
+
+    Raises:
+        SettingError: also where the machine hasn't the devices that are asked for.
+    """
+    if config.get("precision") != "auto":
+        return str(config.get("precision", "32-true")), "trainer.precision"
+    plain = trainer(OmegaConf.merge(config, {"precision": "32-true"}), logger=False)  # type: ignore[arg-type]
+    return choose_precision(plain.strategy.root_device)
+
+
 def trainer(config: DictConfig, **given: Any) -> pl.Trainer:
     """A Lightning trainer; what is given wins over what is configured.
 
@@ -212,6 +225,8 @@ def trainer(config: DictConfig, **given: Any) -> pl.Trainer:
     """
     node = without(config, TrainerSettings)
     given = {"max_epochs": config.max_epochs, **given}
+    if node.get("precision") == "auto":
+        node.precision = precision(config)[0]
     for name in given:
         node.pop(name, None)
     fixed = {

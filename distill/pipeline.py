@@ -126,6 +126,7 @@ def run(config: DictConfig, directory: Path) -> float | None:
         return None
     log_to(directory / "train.log")
     prepared = prepare(config, directory)
+    settle_precision(config)
     trainer = build.trainer(config.trainer, logger=False)
     processes = processes_to_start(trainer)
     write_text(directory / "config.yaml", HEADING + OmegaConf.to_yaml(config, resolve=True))
@@ -142,6 +143,16 @@ def run(config: DictConfig, directory: Path) -> float | None:
         run_stages(prepared, started)
     summary = json.loads((directory / "summary.json").read_text())
     return float(summary["student"]["accuracy"])
+
+
+def settle_precision(config: DictConfig) -> None:
+    """Replace trainer.precision=auto by what the device computes best, so that the run can be repeated elsewhere."""
+    read(config.trainer, "trainer", TrainerSettings)
+    if config.trainer.get("precision") == "auto":
+        config.trainer.precision, reason = build.precision(config.trainer)
+        said = f"precision {config.trainer.precision}: {reason}"
+        print(said, flush=True)
+        log.info(said)
 
 
 def run_as_one_of_many(directory: Path) -> None:

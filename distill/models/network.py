@@ -32,6 +32,7 @@ class Prepare(nn.Module):
         if std is not None and min(std) <= 0:
             raise SettingError(f"std={list(std)}: every value must be above 0")
         self.size = size
+        self.dtype: torch.dtype | None = None  # of what comes out; None: as it happens
         self.register_buffer("mean", _per_channel(mean), persistent=False)
         self.register_buffer("std", _per_channel(std), persistent=False)
 
@@ -43,7 +44,7 @@ class Prepare(nn.Module):
             images = F.interpolate(images, (self.size, self.size), mode="bilinear", antialias=True)
         if self.mean is not None and self.std is not None:
             images = (images - self.mean) / self.std
-        return images
+        return images if self.dtype is None else images.to(self.dtype)
 
 
 class Network(nn.Module):
@@ -76,6 +77,17 @@ class Network(nn.Module):
         self.name = name or type(backbone).__name__
         self.prepare = Prepare(mean, std, size)
         self._captured: dict[str, Tensor] = {}
+        self.hooks: set[int] = set()  # identities of the taps' hooks
+        if any(isinstance(module, nn.Conv2d) for module in backbone.modules()):
+            backbone.to(memory_format=torch.channels_last)
+            self._memory_format = torch.channels_last  # convolutions on processors and in half precision are faster so
+        else:
+            self._memory_format = torch.contiguous_format
+
+    @property
+    def tapped(self) -> tuple[str, ...]:
+        """The paths that are captured."""
+        return tuple(self._captured)
 
     def tap(self, patterns: Iterable[str]) -> tuple[str, ...]:
         """Capture the outputs of submodules from now on.
@@ -94,7 +106,7 @@ class Network(nn.Module):
         paths = tuple(dict.fromkeys(path for pattern in patterns for path in _matching(pattern, modules)))
         for path in paths:
             if path not in self._captured:
-                modules[path.removesuffix(INPUT)].register_forward_hook(self._hook(path))
+                self.hooks.add(modules[path.removesuffix(INPUT)].register_forward_hook(self._hook(path)).id)
                 self._captured[path] = torch.empty(0)
         return paths
 
@@ -108,11 +120,15 @@ class Network(nn.Module):
 
     def forward(self, images: Tensor) -> Outputs:
         """Answer for (N, C, H, W) images, float in [0, 1] or uint8."""
-        output = self.backbone(self.prepare(images))
+        output = self.backbone(self.arrange(self.prepare(images)))
         features = dict(self._captured)
         for path in self._captured:
             self._captured[path] = torch.empty(0)
         return Outputs(logits_of(output), features)
+
+    def arrange(self, maps: Tensor) -> Tensor:
+        """(N, C, H, W) images or features as they lie in memory for the backbone; anything else as it is."""
+        return maps.contiguous(memory_format=self._memory_format) if maps.dim() == 4 else maps
 
     def _hook(self, path: str) -> Any:
         def capture(_module: nn.Module, inputs: Any, output: Any) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any, Literal, Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from distill.methods import Method
 from distill.models.network import Network
@@ -18,7 +18,12 @@ class Teacher(nn.Module):
 
     Args:
         network: whose layers can be tapped and whose classifier methods may reuse; None where there is no live network.
+
+    Attributes:
+        form: in which form it answers since `hasten`, in words; None for those that know of none.
     """
+
+    form: str | None = None
 
     def __init__(self, network: Network | None = None) -> None:
         super().__init__()
@@ -36,6 +41,14 @@ class Teacher(nn.Module):
     def tap(self, patterns: Iterable[str]) -> tuple[str, ...]:
         """Capture the outputs of layers from now on; returns the paths that matched."""
         raise NotImplementedError
+
+    def hasten(self, images: Tensor, precision: str) -> None:
+        """Take the fastest form that gives the same answers within a tolerance, after all taps are set; see `form`.
+
+        Args:
+            images: (N, C, H, W) in [0, 1] on the device of the networks, to compare answers on.
+            precision: the trainer's, such as 'bf16-mixed'.
+        """
 
     def begin(self, student: Network) -> None:
         """Called once, before training; for teachers that come out of the student."""

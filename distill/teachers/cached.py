@@ -1,5 +1,6 @@
 """A teacher that answers each question once: what it said is kept, and read from then on."""
 
+import dataclasses
 import logging
 import time
 from collections.abc import Iterable, Sequence
@@ -13,6 +14,7 @@ import torch
 from distill.data.augment.color import to_float
 from distill.errors import SettingError
 from distill.methods import Method
+from distill.models.frozen import freeze
 from distill.models.network import Network
 from distill.teachers import fingerprint
 from distill.teachers.base import Teacher
@@ -121,6 +123,10 @@ class CachedTeacher(Teacher):
         self._taps = tuple(dict.fromkeys((*self._taps, *found)))
         return found
 
+    def hasten(self, images: torch.Tensor, precision: str) -> None:
+        """Ask a frozen copy from now on; its answers have a key of their own."""
+        self.network, self.form = freeze(self.network, images, precision)
+
     # ------------------------------------------------------------------------------------------ answering
 
     def attend(self, split: SplitName, epoch: int) -> None:
@@ -148,7 +154,9 @@ class CachedTeacher(Teacher):
             for name, values in fresh.items():
                 kept[name][~there] = values[~there]
             self._keep(plane, rows[~there], {name: values[~there] for name, values in kept.items()})
-        return layout.decode(kept, batch.images.device)
+        answers = layout.decode(kept, batch.images.device)
+        features = {name: self.network.arrange(feature) for name, feature in answers.features.items()}
+        return dataclasses.replace(answers, features=features)
 
     def share(self, split: SplitName, process: int, processes: int) -> Numbers:
         """Indices of the samples of a split that this run may ask about: one process's part of them."""

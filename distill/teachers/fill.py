@@ -22,7 +22,7 @@ from distill.launch import launch, processes_to_start
 from distill.log import log_to
 from distill.methods import Supervised
 from distill.models.network import Network
-from distill.pipeline import HEADING, Run, load_config, prepare
+from distill.pipeline import HEADING, Run, load_config, prepare, settle_precision
 from distill.teachers.cached import CachedTeacher
 from distill.teachers.lesson import SplitName
 from distill.types import Batch
@@ -43,6 +43,7 @@ def fill_cache(config: DictConfig, directory: Path) -> None:
     """
     log_to(directory / "cache_teacher.log")
     run = prepare(config, directory)
+    settle_precision(config)
     networks = preflight.check_networks(run)
     _cached(run, networks["teacher"]).check(build.method(config.method))
     write_text(directory / "config.yaml", HEADING + OmegaConf.to_yaml(config, resolve=True))

@@ -2,6 +2,9 @@
 
 from collections.abc import Iterable
 
+from torch import Tensor
+
+from distill.models.frozen import freeze
 from distill.models.network import Network
 from distill.teachers.base import Teacher
 from distill.types import Batch, Outputs
@@ -24,6 +27,10 @@ class LiveTeacher(Teacher):
         """One forward pass."""
         outputs: Outputs = self.network(batch.images)
         return outputs
+
+    def hasten(self, images: Tensor, precision: str) -> None:
+        """Ask a frozen copy from now on; the network itself stays as it is."""
+        self.network, self.form = freeze(self.network, images, precision)
 
     def tap(self, patterns: Iterable[str]) -> tuple[str, ...]:
         """Capture layers of the network."""
