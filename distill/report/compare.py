@@ -15,7 +15,8 @@ from rich.table import Table
 
 from distill.errors import SettingError
 
-NOT_A_DIFFERENCE = ("seed", "resume", "defaults", "teacher.checkpoint", "trainer.progress", "profile")
+NOT_A_DIFFERENCE = ("seed", "baseline", "resume", "defaults", "teacher.checkpoint", "trainer.progress", "profile")
+OF_THE_TEACHING = ("method", "teaching", "chain", "generations", "teacher")  # what a student alone knows nothing of
 COLUMNS = ("runs", "teacher", "baseline", "student", "gain", "agreement")
 
 
@@ -25,6 +26,13 @@ class Finished:
 
     summary: dict[str, Any]
     settings: dict[str, Any]
+
+    @property
+    def alone(self) -> str:
+        """The seed and all settings that count for the student without a teacher."""
+        left_out = ("baseline", "resume", "defaults", "trainer.progress", "profile")
+        own = {p: v for p, v in self.settings.items() if p not in left_out and p.split(".")[0] not in OF_THE_TEACHING}
+        return str(sorted(own.items()))
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -66,25 +74,42 @@ def find_runs(directories: Sequence[Path]) -> list[Finished]:
 
 
 def compare(runs: Sequence[Finished]) -> list[dict[str, str]]:
-    """One row for runs that differ only in their seed: accuracies in percent, gains in points, mean +- deviation."""
-    paths = sorted({path for run in runs for path in run.settings})
-    varying = [p for p in paths if p not in NOT_A_DIFFERENCE and len({str(run.settings.get(p)) for run in runs}) > 1]
-    groups: dict[tuple[str, ...], list[Finished]] = defaultdict(list)
-    for run in runs:
-        groups[tuple(f"{path}={run.settings.get(path)}" for path in varying)].append(run)
+    """One row for runs that differ only in their seed: accuracies in percent, gains in points, mean +- deviation.
+
+    A run without a baseline is compared with that of a run which trained the student alone in just the same way.
+    """
+    baselines = {run.alone: run.summary["baseline"] for run in runs if run.summary["baseline"]}
+    groups: dict[str, list[Finished]] = defaultdict(list)
+    for run, name in zip(runs, _names(runs), strict=True):
+        groups[name].append(run)
     return [
-        {"setting": " ".join(key) or "all", **dict(zip(COLUMNS, _cells(group), strict=True))}
-        for key, group in groups.items()
+        {"setting": name or "all", **dict(zip(COLUMNS, _cells(group, baselines), strict=True))}
+        for name, group in groups.items()
     ]
 
 
-def _cells(runs: Sequence[Finished]) -> list[str]:
-    summaries = [run.summary for run in runs]
+def _names(runs: Sequence[Finished]) -> list[str]:
+    """What tells each run from others: the settings that vary; of those of a method, among the runs that use it."""
+    paths = sorted({path for run in runs for path in run.settings} - {*NOT_A_DIFFERENCE})
+    methods = {path for path in paths if path.startswith("method.")}
+    used = ["+".join(run.summary["method"]) for run in runs]
+    names = [[f"method={name}"] if len(set(used)) > 1 else [] for name in used]
+    for path in paths:
+        having = [run for run in runs if path in run.settings or path not in methods]
+        if len({str(run.settings.get(path)) for run in having}) > 1:
+            for run, name in zip(runs, names, strict=True):
+                if path in run.settings or path not in methods:
+                    name.append(f"{path}={run.settings.get(path)}")
+    return [" ".join(name) for name in names]
+
+
+def _cells(runs: Sequence[Finished], baselines: dict[str, Any]) -> list[str]:
+    summaries = [{**run.summary, "baseline": run.summary["baseline"] or baselines.get(run.alone)} for run in runs]
     accuracies = {
         stage: [100 * s[stage]["accuracy"] for s in summaries if s[stage]]
         for stage in ("teacher", "baseline", "student")
     }
-    gains = [s["gain_points"] for s in summaries if s["gain_points"] is not None]
+    gains = [100 * (s["student"]["accuracy"] - s["baseline"]["accuracy"]) for s in summaries if s["baseline"]]
     agreement = [100 * s["student"]["agreement"] for s in summaries]
     shown = [*accuracies.values(), gains, agreement]
     return [str(len(runs)), *(spread(values, signed=values is gains) for values in shown)]

@@ -14,14 +14,15 @@ from distill.report.compare import compare, find_runs, main, spread
 
 def write(directory: Path, student: float, *, baseline: float | None = 0.5, **settings: Any) -> None:
     directory.mkdir(parents=True)
+    config = {"defaults": ["_self_"], "seed": 0, "resume": None, "method": {"kd": {"temperature": 4.0}}, **settings}
     said = {
+        "method": list(config["method"]),
         "teacher": {"accuracy": 0.98},
         "baseline": None if baseline is None else {"accuracy": baseline},
         "student": {"accuracy": student, "agreement": 0.75},
         "gain_points": None if baseline is None else 100 * (student - baseline),
     }
     (directory / "summary.json").write_text(json.dumps(said))
-    config = {"defaults": ["_self_"], "seed": 0, "resume": None, "method": {"kd": {"temperature": 4.0}}, **settings}
     OmegaConf.save(OmegaConf.create(config), directory / "config.yaml")
 
 
@@ -45,9 +46,9 @@ def test_rows_are_named_by_what_differs(tmp_path: Path) -> None:
     write(tmp_path / "other", 0.6, method={"at": {"weight": 1.0}})
     rows = compare(find_runs([tmp_path]))
     assert [(row["setting"], row["runs"]) for row in rows] == [
-        ("method.at.weight=None method.kd.temperature=2.0", "2"),
-        ("method.at.weight=None method.kd.temperature=8.0", "1"),
-        ("method.at.weight=1.0 method.kd.temperature=None", "1"),
+        ("method=kd method.kd.temperature=2.0", "2"),
+        ("method=kd method.kd.temperature=8.0", "1"),
+        ("method=at", "1"),
     ]
     assert [row["student"] for row in rows] == ["85.0 ± 7.1", "70.0", "60.0"]
 
@@ -56,6 +57,17 @@ def test_runs_without_a_baseline_have_no_gain(tmp_path: Path) -> None:
     write(tmp_path / "one", 0.9, baseline=None)
     (row,) = compare(find_runs([tmp_path / "one"]))
     assert (row["baseline"], row["gain"], row["student"]) == ("", "", "90.0")
+
+
+def test_a_baseline_counts_for_all_runs_whose_student_would_be_the_same_alone(tmp_path: Path) -> None:
+    for seed, baseline in enumerate((0.5, 0.6)):
+        write(tmp_path / f"kd{seed}", 0.7, baseline=baseline, seed=seed, width=4)
+        write(tmp_path / f"at{seed}", 0.8, baseline=None, seed=seed, width=4, method={"at": {"weight": 1.0}})
+    write(tmp_path / "wider", 0.9, baseline=None, seed=0, width=8, method={"at": {"weight": 1.0}})
+    rows = {row["setting"]: row for row in compare(find_runs([tmp_path]))}
+    assert rows["method=kd width=4"]["gain"] == "+15.0 ± 7.1"
+    assert (rows["method=at width=4"]["baseline"], rows["method=at width=4"]["gain"]) == ("55.0 ± 7.1", "+25.0 ± 7.1")
+    assert (rows["method=at width=8"]["baseline"], rows["method=at width=8"]["gain"]) == ("", "")
 
 
 def test_directories_without_runs_are_named(tmp_path: Path) -> None:
