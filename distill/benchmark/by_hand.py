@@ -48,11 +48,18 @@ def floor(job: Job, precision: str, *, cached: bool) -> Steps:
         job: what to train.
         precision: as Lightning names it; one of PRECISIONS.
         cached: the teacher has answered already.
+
+    Raises:
+        ValueError: another precision.
     """
+    if precision not in PRECISIONS:
+        raise ValueError(
+            f"trainer.precision={precision}: there is no floor for it; choose from {', '.join(PRECISIONS)}"
+        )
     dtype, device = PRECISIONS[precision], job.device
-    teacher = in_place(folded(job.teacher())).to(dtype).to(memory_format=torch.channels_last)
-    student = in_place(job.student()).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(student.parameters(), LR, MOMENTUM, weight_decay=WEIGHT_DECAY, foreach=True)
+    teacher = folded(job.teacher()).to(dtype).to(memory_format=torch.channels_last)
+    student = job.student().to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(student.parameters(), LR, MOMENTUM, weight_decay=WEIGHT_DECAY)
     images = job.normalised(job.images).to(device, dtype, memory_format=torch.channels_last)
     batches = list(zip(images.split(job.batch_size), job.targets.to(device).split(job.batch_size), strict=True))
     with torch.no_grad():
@@ -86,12 +93,4 @@ def folded(network: nn.Module) -> nn.Module:
             if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                 setattr(parent, name, fuse_conv_bn_eval(conv, norm))
                 setattr(parent, following, nn.Identity())
-    return network
-
-
-def in_place(network: nn.Module) -> nn.Module:
-    """The network with ReLUs that write over what they read."""
-    for module in network.modules():
-        if isinstance(module, nn.ReLU):
-            module.inplace = True
     return network

@@ -92,16 +92,16 @@ class Bench:
             f"{'noise in the shape of CIFAR-100' if options.data is None else 'the images of --data'}, batches of "
             f"{options.batch_size}, SGD with momentum and weight decay. The teacher's weights are random.",
             f"Images per second: median over {options.epochs} x {options.steps} steps after the first few; then the "
-            f"median over {options.rounds} rounds in which all ways take turns. Ratios: medians over rounds too.",
+            f"median over {options.rounds} rounds in which all ways take turns. Ratios are medians over rounds, too.",
         ]
 
     def speeds(self) -> Speeds:
-        """Images per second of each way in each round."""
+        """Images per second of each way in each round, every other one backwards: the machine's speed drifts."""
         ways = self._ways()
         found: Speeds = {name: [] for name in ways}
         for i in range(self.options.rounds):
-            for name, measure in ways.items():
-                found[name].append(measure())
+            for name in list(ways)[:: -1 if i % 2 else 1]:
+                found[name].append(ways[name]())
                 print(f"round {i + 1}: {name}: {found[name][-1]:.0f} images/s", flush=True)
         return found
 
