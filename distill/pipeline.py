@@ -127,8 +127,8 @@ def run(config: DictConfig, directory: Path) -> float | None:
         preflight.show_layers(load(config, directory), settings.show)
         return None
     log_to(directory / "train.log")
-    settle_precision(config)
     prepared = prepare(config, directory)
+    settle_precision(config)
     trainer = build.trainer(config.trainer, logger=False)
     processes = processes_to_start(trainer)
     write_text(directory / "config.yaml", HEADING + OmegaConf.to_yaml(config, resolve=True))

@@ -94,6 +94,7 @@ class TrainerSettings:
     """What configs/trainer/ sets beside the arguments of pytorch_lightning.Trainer."""
 
     progress: bool | Literal["auto"] = "auto"
+    compile: bool | Literal["auto"] = "auto"
     max_epochs: int = 1
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from distill import build
 from distill.callbacks import StageProgress, Throughput
 from distill.checkpoint import load_weights, save_weights
+from distill.compiling import Choice, Work, compile_network
 from distill.data import ImageDataModule, ImageSource
 from distill.files import write_text
 from distill.methods import Method
@@ -21,8 +22,8 @@ from distill.models.network import Network
 from distill.module import DistillModule
 from distill.profiling import Profiling
 from distill.seeding import seed_torch
-from distill.settings import RunSettings, TeachingSettings, read
-from distill.teachers import Teacher
+from distill.settings import RunSettings, TeachingSettings, TrainerSettings, read
+from distill.teachers import LiveTeacher, Teacher
 
 log = logging.getLogger(__name__)
 
@@ -103,9 +104,7 @@ class Stage:
         )
         if teacher is not None:
             device = build.trainer(self.config.trainer, logger=False).strategy.root_device
-            images = data.example(COMPARED).to(device)
-            form = teacher.to(device).hasten(images, build.precision(self.config.trainer)[0])
-            log.info(f"{self.name}: its teacher {form or 'is asked as it is'}")
+            teacher.to(device).hasten(data.example(COMPARED).to(device), build.precision(self.config.trainer)[0])
         return module
 
     def _labels(self) -> torch.Tensor:
@@ -137,6 +136,9 @@ class Stage:
         start = time.perf_counter()
         last = self.checkpoints / "last.ckpt"
         log.info(f"{self.name}: {len(self.samples)} images, {self.max_epochs} epochs")
+        if module.teacher is not None and module.teacher.form:
+            log.info(f"{self.name}: its teacher answers {module.teacher.form}")
+        self._compile(module, trainer)
         trainer.fit(module, datamodule=self.data(), ckpt_path=last if last.is_file() else None, weights_only=True)
         seconds = time.perf_counter() - start
         record = Record(seconds, trainer.global_step, throughput.images_per_second, module.history)
@@ -145,6 +147,25 @@ class Stage:
             write_text(record_file, json.dumps(asdict(record)))
         trainer.strategy.barrier()
         log.info(f"{self.name} trained in {record.seconds:.1f} s")
+
+    def _compile(self, module: DistillModule, trainer: pl.Trainer) -> None:
+        """Compile student and teacher where that is asked for or pays; a resumed stage does as it did before."""
+        choice = read(self.config.trainer, "trainer", TrainerSettings).compile
+        if choice == "auto" and trainer.world_size > 1:
+            return  # processes would measure, and might decide, each for itself
+        device, data = trainer.strategy.root_device, self.data()
+        roles = {"student": module.student.train()}
+        if isinstance(module.teacher, LiveTeacher):
+            roles["teacher"] = module.teacher.network
+        file = self.checkpoints / "compiled.json"
+        decided: dict[str, Choice] = json.loads(file.read_text()) if file.is_file() else dict.fromkeys(roles, choice)
+        if any(decided.values()):
+            batch = data.example(self.config.data.batch_size).to(device)
+            work = Work(batch, self.max_epochs * len(data.train_dataloader()), trainer.precision_plugin.forward_context)
+            for role, network in roles.items():
+                decided[role] = compile_network(network.to(device), role, work, decided[role])
+            if trainer.is_global_zero:
+                write_text(file, json.dumps(decided))
 
     def _trainer(self, throughput: Throughput) -> pl.Trainer:
         configured = self.config.trainer.progress

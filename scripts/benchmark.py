@@ -2,9 +2,9 @@
 
 import argparse
 
-from distill.benchmark import cache, data, loss
+from distill.benchmark import cache, data, loss, train
 
-SUBJECTS = {"cache": cache, "data": data, "loss": loss}
+SUBJECTS = {"cache": cache, "data": data, "loss": loss, "train": train}
 
 
 def main() -> None:

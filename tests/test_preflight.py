@@ -74,7 +74,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def config(file: Path, *overrides: str) -> DictConfig:
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        return compose("train", overrides=["data=arrays", f"data.path={file}", *overrides])
+        return compose("train", overrides=["data=arrays", f"data.path={file}", "trainer.precision=32-true", *overrides])
 
 
 def look(directory: Path, chosen: DictConfig) -> Findings:

@@ -42,7 +42,8 @@ def test_both_networks_see_the_same_augmented_image_each_in_its_own_way(tmp_path
     labels = np.arange(12) % 3
     np.savez(tmp_path / "i.npz", train_images=pixels, train_labels=labels, val_images=pixels, val_labels=labels)
     overrides = [
-        "data=arrays", f"data.path={tmp_path / 'i.npz'}", "data.batch_size=6", "trainer=cpu",
+        "data=arrays", f"data.path={tmp_path / 'i.npz'}", "data.batch_size=6",
+        "trainer=cpu", "trainer.precision=32-true",
         "data.augment={crop_padding: 4, flip: true, color_jitter: 0.4, cutout: 5}",
         "model@teacher=custom", "teacher.target=test_same_image.Recorder", "teacher.arguments={size: 32}",
         "teacher.size=32", f"teacher.mean={list(TEACHER_MEAN)}", f"teacher.std={list(TEACHER_STD)}",
@@ -56,7 +57,8 @@ def test_both_networks_see_the_same_augmented_image_each_in_its_own_way(tmp_path
     module = stage.module(student, run.teacher(teacher), KD())
     assert isinstance(module.teacher, LiveTeacher)
     batch: Batch = next(iter(stage.data().train_dataloader()))
-    for part in (teacher.backbone, student.backbone):
+    parts = [module.teacher.network.backbone, student.backbone]
+    for part in parts:
         recorded(part).clear()
     trainer = build.trainer(run.config.trainer, logger=False, max_epochs=1, enable_checkpointing=False,
                             limit_train_batches=1, limit_val_batches=0)  # fmt: skip
@@ -64,7 +66,7 @@ def test_both_networks_see_the_same_augmented_image_each_in_its_own_way(tmp_path
 
     plain = torch.from_numpy(pixels).permute(0, 3, 1, 2)[batch.indices].float() / 255
     assert not torch.allclose(batch.images, plain, atol=0.05)  # augmented indeed
-    ((shown_teacher,), (shown_student,)) = (recorded(part) for part in (teacher.backbone, student.backbone))
+    ((shown_teacher,), (shown_student,)) = (recorded(part) for part in parts)
     per_channel = [torch.tensor(values).view(3, 1, 1) for values in (TEACHER_MEAN, TEACHER_STD, *run.statistics)]
     mean, std, data_mean, data_std = per_channel
     images = batch.images

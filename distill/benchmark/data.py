@@ -2,7 +2,7 @@
 
 import argparse
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from statistics import median
@@ -70,7 +70,7 @@ def compare(
     ways: dict[str, Iterator[Any]] = {"distill in memory": _endless(_ours(pixels, targets, batch_size, device))}
     for number in workers:
         loader = DataLoader(
-            _PilImages(pixels, targets),
+            PilImages(pixels, targets),
             batch_size,
             shuffle=True,
             drop_last=True,
@@ -105,14 +105,25 @@ def compare(
     ]
 
 
-class _PilImages(Dataset[tuple[Tensor, int]]):
-    """What most training scripts do with CIFAR."""
+class PilImages(Dataset[tuple[Tensor, int]]):
+    """What most training scripts do with CIFAR: random crops and flips of PIL images.
 
-    def __init__(self, pixels: Tensor, targets: Tensor) -> None:
+    Args:
+        pixels: (N, C, H, W) uint8.
+        targets: (N,) int64.
+        last: further transforms, of tensors.
+    """
+
+    def __init__(self, pixels: Tensor, targets: Tensor, *last: Callable[[Tensor], Tensor]) -> None:
         self.pixels = pixels.permute(0, 2, 3, 1).contiguous().numpy()
         self.targets = targets.tolist()
         self.transform = transforms.Compose(
-            [transforms.RandomCrop(SIZE, padding=PADDING), transforms.RandomHorizontalFlip(), transforms.ToTensor()]
+            [
+                transforms.RandomCrop(pixels.shape[-2:], padding=PADDING),
+                transforms.RandomHorizontalFlip(),
+                transforms.ToTensor(),
+                *last,
+            ]
         )
 
     def __len__(self) -> int:

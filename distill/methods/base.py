@@ -75,6 +75,7 @@ class Method(nn.Module):
         schedules: by attribute (`weight`, `temperature`, ...): a factor on its value over the run.
         accepts_top_k: whether `imitate` asks `teacher.at(self.temperature)` instead of `teacher.logits`, and so can do
             with the likeliest classes.
+        accepts_pooled: whether `imitate` can do with (N, C) means over positions of what it taps in the teacher.
         standardize_logits: show `imitate` z-scored logits (2403.01427); the labels' cross-entropy sees them raw.
         needs_teacher: False for a method that works without one; its `forward` may then be given None.
     """
@@ -82,6 +83,7 @@ class Method(nn.Module):
     taps: Taps = Taps()
     standardize_logits: bool = False
     accepts_top_k: bool = False
+    accepts_pooled: bool = False
     needs_teacher: bool = True
 
     def __init__(self, *, weight: float, label_weight: float) -> None:

@@ -36,6 +36,8 @@ class CC(Method):
         label_weight: of the cross-entropy.
     """
 
+    accepts_pooled = True
+
     def __init__(
         self,
         student_layers: Sequence[str] = ("embedding",),

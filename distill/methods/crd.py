@@ -34,6 +34,8 @@ class CRD(Method):
         label_weight: of the cross-entropy.
     """
 
+    accepts_pooled = True
+
     def __init__(
         self,
         student_layers: Sequence[str] = ("embedding",),

@@ -29,6 +29,8 @@ class PKT(Method):
         label_weight: of the cross-entropy.
     """
 
+    accepts_pooled = True
+
     def __init__(
         self,
         student_layers: Sequence[str] = ("embedding",),

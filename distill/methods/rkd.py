@@ -30,6 +30,8 @@ class RKD(Method):
         label_weight: of the cross-entropy.
     """
 
+    accepts_pooled = True
+
     def __init__(
         self,
         student_layers: Sequence[str] = ("embedding",),

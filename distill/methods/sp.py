@@ -25,6 +25,8 @@ class SP(Method):
         label_weight: of the cross-entropy.
     """
 
+    accepts_pooled = True
+
     def __init__(
         self,
         student_layers: Sequence[str] = ("last_stage",),

@@ -28,6 +28,8 @@ class SRRL(Method):
         label_weight: of the cross-entropy.
     """
 
+    accepts_pooled = True
+
     def __init__(
         self,
         student_layers: Sequence[str] = ("last_stage",),

@@ -17,6 +17,9 @@ from distill.types import Outputs
 TOLERANCE = {torch.float32: (1e-5, 1e-3), torch.bfloat16: (2e-3, 5e-2), torch.float16: (1e-3, 2e-2)}
 
 
+UNCHANGED = "as they are: no faster form of the network keeps the tolerance"
+
+
 class FrozenNetwork(Network):
     """A copy of a network without gradients, whose arithmetic is that of its weights' dtype, whatever autocast says."""
 
@@ -24,11 +27,6 @@ class FrozenNetwork(Network):
         """As Network, with logits and features in the weights' dtype."""
         with torch.autocast(images.device.type, enabled=False):
             return super().forward(images)
-
-    def arrange(self, images: Tensor) -> Tensor:
-        """Also brings images to the weights' dtype."""
-        dtype = next((p.dtype for p in self.backbone.parameters() if p.is_floating_point()), images.dtype)
-        return super().arrange(images.to(dtype))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +43,7 @@ class Form:
 
     def __str__(self) -> str:
         folded = f" with {self.folded} BatchNorms folded" if self.folded else ""
-        return f"answers in {str(self.dtype)[6:]}{folded}, {self.kl:.1e} nats from its own (at most {self.most:.0e})"
+        return f"in {str(self.dtype)[6:]}{folded}, {self.kl:.1e} nats from the network's own (at most {self.most:.0e})"
 
     @property
     def most(self) -> float:
@@ -54,8 +52,8 @@ class Form:
 
 
 @torch.no_grad()
-def freeze(network: Network, images: Tensor, precision: str) -> tuple[Network, Form | None]:
-    """The fastest frozen form of a network that keeps the tolerance; the network itself where none does.
+def freeze(network: Network, images: Tensor, precision: str) -> tuple[Network, str]:
+    """The fastest frozen form of a network that keeps the tolerance, and which; the network itself where none does.
 
     Tried in turn: batch normalisations folded and weights in the trainer's half precision; folded alone.
 
@@ -66,7 +64,7 @@ def freeze(network: Network, images: Tensor, precision: str) -> tuple[Network, F
     """
     weights = [p for p in network.backbone.parameters() if p.is_floating_point()]
     if {weight.dtype for weight in weights} != {torch.float32}:
-        return network, None
+        return network, UNCHANGED
     half = {"bf16": torch.bfloat16, "16": torch.float16}.get(precision.split("-")[0])
     if half is torch.float16 and images.device.type != "cuda":
         half = None
@@ -78,13 +76,15 @@ def freeze(network: Network, images: Tensor, precision: str) -> tuple[Network, F
         try:
             copied = _copy(network)
             folded = _fold(copied, images)
-            copied.backbone.to(dtype)
+            if dtype is not torch.float32:
+                copied.backbone.to(dtype)
+                copied.prepare.dtype = dtype
             kl, features = _distance(own, copied(images))
         except Exception:  # whatever a foreign network says to being copied, folded or cast
             continue
         if kl <= TOLERANCE[dtype][0] and features <= TOLERANCE[dtype][1]:
-            return copied, Form(dtype, folded, kl)
-    return network, None
+            return copied, str(Form(dtype, folded, kl))
+    return network, UNCHANGED
 
 
 def _copy(network: Network) -> FrozenNetwork:

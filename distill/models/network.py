@@ -32,6 +32,7 @@ class Prepare(nn.Module):
         if std is not None and min(std) <= 0:
             raise SettingError(f"std={list(std)}: every value must be above 0")
         self.size = size
+        self.dtype: torch.dtype | None = None  # of what comes out; None: as it happens
         self.register_buffer("mean", _per_channel(mean), persistent=False)
         self.register_buffer("std", _per_channel(std), persistent=False)
 
@@ -43,7 +44,7 @@ class Prepare(nn.Module):
             images = F.interpolate(images, (self.size, self.size), mode="bilinear", antialias=True)
         if self.mean is not None and self.std is not None:
             images = (images - self.mean) / self.std
-        return images
+        return images if self.dtype is None else images.to(self.dtype)
 
 
 class Network(nn.Module):
@@ -125,9 +126,9 @@ class Network(nn.Module):
             self._captured[path] = torch.empty(0)
         return Outputs(logits_of(output), features)
 
-    def arrange(self, images: Tensor) -> Tensor:
-        """Prepared images as they lie best in memory for the backbone."""
-        return images.contiguous(memory_format=self._memory_format)
+    def arrange(self, maps: Tensor) -> Tensor:
+        """(N, C, H, W) images or features as they lie in memory for the backbone; anything else as it is."""
+        return maps.contiguous(memory_format=self._memory_format) if maps.dim() == 4 else maps
 
     def _hook(self, path: str) -> Any:
         def capture(_module: nn.Module, inputs: Any, output: Any) -> None:

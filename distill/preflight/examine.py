@@ -90,6 +90,8 @@ def examine(run: "Run", networks: dict[str, Network], trainer: pl.Trainer) -> Fi
             teacher.begin(networks["student"])  # before the student is tapped: a copy of it must not share its taps
         _check_taps(run, networks["student"], teacher, method)
         steps["student"] = _step(run, "student", networks["student"], teacher, method, trainer)
+        if teacher is not None and teacher.form and knows and not run.assistants:
+            findings.say("answers", teacher.form)
         telling = teacher is None or (apart and knows and not run.assistants)
         _terms(run, steps["student"], method, telling=telling, apart=apart, findings=findings)
         _memory(run, {name: step.memory for name, step in steps.items()}, device, findings)

@@ -18,7 +18,12 @@ class Teacher(nn.Module):
 
     Args:
         network: whose layers can be tapped and whose classifier methods may reuse; None where there is no live network.
+
+    Attributes:
+        form: in which form it answers since `hasten`, in words; None for those that know of none.
     """
+
+    form: str | None = None
 
     def __init__(self, network: Network | None = None) -> None:
         super().__init__()
@@ -37,17 +42,13 @@ class Teacher(nn.Module):
         """Capture the outputs of layers from now on; returns the paths that matched."""
         raise NotImplementedError
 
-    def hasten(self, images: Tensor, precision: str) -> str | None:
-        """Take the fastest form that gives the same answers within a tolerance, after all taps are set.
+    def hasten(self, images: Tensor, precision: str) -> None:
+        """Take the fastest form that gives the same answers within a tolerance, after all taps are set; see `form`.
 
         Args:
             images: (N, C, H, W) in [0, 1] on the device of the networks, to compare answers on.
             precision: the trainer's, such as 'bf16-mixed'.
-
-        Returns:
-            What was done, in words; None for nothing.
         """
-        return None
 
     def begin(self, student: Network) -> None:
         """Called once, before training; for teachers that come out of the student."""

@@ -1,8 +1,10 @@
 """A teacher that answers each question once: what it said is kept, and read from then on."""
 
+import dataclasses
 import logging
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from distill.teachers.base import Teacher
 from distill.teachers.comparison import disagreeing
 from distill.teachers.lesson import Lesson, SplitName
 from distill.teachers.record import DType, Layout, in_bytes
-from distill.teachers.requirements import check_method
+from distill.teachers.requirements import Features, check_method
 from distill.teachers.store import Manifest, Numbers, Plane, Store
 from distill.types import Batch, Outputs
 
@@ -43,7 +45,7 @@ class CachedTeacher(Teacher):
         top_k: keep so many classes, and the exact mass of the others at `temperatures`; None for all logits.
         temperatures: with `top_k`, those at which methods may soften.
         dtype: of what is kept.
-        features: also keep what is tapped.
+        features: also keep what is tapped; 'pooled': its means over positions, which methods are then given.
         max_gb: of all answers, in 10^9 bytes.
         validate: answers that are worked out again and compared when a cache is opened; 0 for none.
 
@@ -64,7 +66,7 @@ class CachedTeacher(Teacher):
         top_k: int | None = None,
         temperatures: Sequence[float] = (1, 2, 3, 4, 5, 6, 8, 10),
         dtype: DType = "float32",
-        features: bool = False,
+        features: Features = False,
         max_gb: float = 20.0,
         validate: int = 32,
     ) -> None:
@@ -74,6 +76,8 @@ class CachedTeacher(Teacher):
             raise ValueError(f"top_k={top_k}: must be from 1 to the number of classes, {classes}")
         if not temperatures or min(temperatures) <= 0:
             raise ValueError(f"temperatures={list(temperatures)}: must be one or more numbers above 0")
+        if features not in (False, True, "pooled"):
+            raise ValueError(f"features={features!r}: must be true, false or pooled")
         if max_gb <= 0:
             raise ValueError(f"max_gb={max_gb}: must be above 0")
         if validate < 0:
@@ -81,7 +85,8 @@ class CachedTeacher(Teacher):
         kept = tuple(map(float, temperatures)) if top_k is not None else ()
         self.lesson, self.root, self.features = lesson, Path(dir).expanduser(), features
         self.max_gb, self.validate = max_gb, validate
-        self.layouts: dict[SplitName, Layout] = {"train": Layout(classes, dtype, top_k, kept), "val": Layout(classes)}
+        layout = Layout(classes, dtype, top_k, kept, pooled=features == "pooled")
+        self.layouts: dict[SplitName, Layout] = {"train": layout, "val": Layout(classes)}
         self.store: Store | None = None
         self.passes = 0
         self._taps: tuple[str, ...] = ()
@@ -122,15 +127,18 @@ class CachedTeacher(Teacher):
         self._taps = tuple(dict.fromkeys((*self._taps, *found)))
         return found
 
-    def hasten(self, images: torch.Tensor, precision: str) -> str | None:
+    def hasten(self, images: torch.Tensor, precision: str) -> None:
         """Ask a frozen copy from now on; its answers have a key of their own."""
-        self.network, form = freeze(self.network, images, precision)
-        return None if form is None else str(form)
+        self.network, self.form = freeze(self.network, images, precision)
 
     # ------------------------------------------------------------------------------------------ answering
 
     def attend(self, split: SplitName, epoch: int) -> None:
-        """Look up the split's answers for what the epoch shows; the first time, open the cache."""
+        """Look up the split's answers for what the epoch shows; the first time, open the cache.
+
+        Those of the next epoch are read from disk meanwhile: in the random order of training, the first steps of an
+        epoch would wait for all of its answers.
+        """
         asked = split, self.lesson.shown(epoch) if split == "train" else 0
         if asked == self._asked:
             return
@@ -138,14 +146,17 @@ class CachedTeacher(Teacher):
         if self.store is None:
             self.open()
         self._plane(*asked).read_ahead()
+        if split == "train" and epoch + 1 < self.lesson.epochs:
+            self._plane(split, self.lesson.shown(epoch + 1)).read_ahead()
 
     def answer(self, batch: Batch) -> Outputs:
         """What was kept; from the network, where something is missing or nothing was said of what the batch is."""
         if self._asked is None:
-            return self._ask(batch)
+            return self.layouts["train"].seen(self._ask(batch))
         if batch.indices is None:
             raise SettingError("teaching=cached: batches must have indices, by which answers are kept")
         layout, plane = self.layouts[self._asked[0]], self._plane(*self._asked)
+        # Waits for a GPU, as copying the answers to it does; the order can't tell where broken images were replaced.
         rows = batch.indices.cpu().numpy()
         kept, there = plane.read(rows)
         if not there.all():
@@ -154,7 +165,9 @@ class CachedTeacher(Teacher):
             for name, values in fresh.items():
                 kept[name][~there] = values[~there]
             self._keep(plane, rows[~there], {name: values[~there] for name, values in kept.items()})
-        return layout.decode(kept, batch.images.device)
+        answers = layout.decode(kept, batch.images.device)
+        features = {name: self.network.arrange(feature) for name, feature in answers.features.items()}
+        return dataclasses.replace(answers, features=features)
 
     def share(self, split: SplitName, process: int, processes: int) -> Numbers:
         """Indices of the samples of a split that this run may ask about: one process's part of them."""
@@ -198,8 +211,8 @@ class CachedTeacher(Teacher):
     def _plane(self, split: SplitName, epoch: int) -> Plane:
         assert self.store is not None
         if (split, epoch) not in self._planes:
-            latest = [place for place in self._planes if place[0] != split][-1:]
-            self._planes = {place: self._planes[place] for place in latest}  # an epoch's maps are let go with it
+            for place in [place for place in self._planes if place[0] == split][:-1]:
+                del self._planes[place]  # an epoch's maps are let go with it; the latest is the epoch that goes on
             self._planes[split, epoch] = self.store.plane(split, epoch)
         return self._planes[split, epoch]
 
@@ -214,10 +227,10 @@ class CachedTeacher(Teacher):
         """
         if self._taps:
             example = self.lesson.source.train.show(torch.arange(1))
-            outputs = self.network(to_float(example).to(self._device))
-            shapes = tuple((name, tuple(outputs.features[name].shape[1:])) for name in self._taps)
             train = self.layouts["train"]
-            self.layouts["train"] = Layout(train.classes, train.dtype, train.top_k, train.temperatures, shapes)
+            features = train.seen(self.network(to_float(example).to(self._device))).features
+            shapes = tuple((name, tuple(features[name].shape[1:])) for name in self._taps)
+            self.layouts["train"] = replace(train, features=shapes)
         self._check_size()
         about = fingerprint.asked(self.network, self.lesson, self.layouts["train"])
         fields = {str(split): layout.fields for split, layout in self.layouts.items()}
@@ -241,6 +254,7 @@ class CachedTeacher(Teacher):
         layout, lesson = self.layouts["train"], self.lesson
         kept = "all logits" if layout.top_k is None else f"top-{layout.top_k}"
         also = f", and {', '.join(name for name, _ in layout.features)}" if layout.features else ""
+        also += " averaged over positions" if also and layout.pooled else ""
         epochs = f" x {lesson.distinct_epochs} epochs" if lesson.distinct_epochs > 1 else ""
         return (
             f"{in_bytes(self.wanted_bytes)} for {len(lesson.samples):,} samples{epochs}, "

@@ -66,12 +66,12 @@ class EnsembleTeacher(Teacher):
         with torch.autocast(batch.images.device.type, enabled=False):
             return Outputs(self._joined([each.logits for each in outputs], batch.targets), outputs[0].features)
 
-    def hasten(self, images: Tensor, precision: str) -> str | None:
+    def hasten(self, images: Tensor, precision: str) -> None:
         """Ask frozen copies from now on."""
         found = [freeze(network, images, precision) for network in self.networks if isinstance(network, Network)]
         self.networks = nn.ModuleList(network for network, _ in found)
         self.network = found[0][0]
-        return "; ".join(str(form) for _, form in found if form) or None
+        self.form = "; ".join(form for _, form in found)
 
     def tap(self, patterns: Iterable[str]) -> tuple[str, ...]:
         """Capture layers of the first network."""

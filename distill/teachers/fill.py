@@ -42,8 +42,8 @@ def fill_cache(config: DictConfig, directory: Path) -> None:
         SettingError: a setting cannot work, or the disk is full.
     """
     log_to(directory / "cache_teacher.log")
-    settle_precision(config)
     run = prepare(config, directory)
+    settle_precision(config)
     networks = preflight.check_networks(run)
     _cached(run, networks["teacher"]).check(build.method(config.method))
     write_text(directory / "config.yaml", HEADING + OmegaConf.to_yaml(config, resolve=True))

@@ -58,8 +58,8 @@ def weights(network: Network) -> str:
 
 
 def code(network: Network) -> str:
-    """Of how the network is put together, and of the source files of its layers' classes (torch's own left out)."""
-    hasher = hashlib.sha256(repr(network).encode())
+    """Of how the network is put together, at which size, and of its layers' source files (torch's left out)."""
+    hasher = hashlib.sha256(f"{network!r} {network.prepare.size}".encode())
     for module in network.modules():
         text = getattr(module, "code", "") if isinstance(module, torch.fx.GraphModule | torch.jit.ScriptModule) else ""
         hasher.update(f"{_path_of(module)} {text}".encode())

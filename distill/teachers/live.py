@@ -28,10 +28,9 @@ class LiveTeacher(Teacher):
         outputs: Outputs = self.network(batch.images)
         return outputs
 
-    def hasten(self, images: Tensor, precision: str) -> str | None:
+    def hasten(self, images: Tensor, precision: str) -> None:
         """Ask a frozen copy from now on; the network itself stays as it is."""
-        self.network, form = freeze(self.network, images, precision)
-        return None if form is None else str(form)
+        self.network, self.form = freeze(self.network, images, precision)
 
     def tap(self, patterns: Iterable[str]) -> tuple[str, ...]:
         """Capture layers of the network."""

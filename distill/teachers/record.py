@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from distill.errors import SettingError
+from distill.losses.logits import precise
 from distill.losses.top_k import TopK
 from distill.types import Outputs
 
@@ -44,6 +45,7 @@ class Layout:
     top_k: None for all logits.
     temperatures: where the mass of the others is known, with `top_k`.
     features: shape of a sample's feature, by tap name.
+    pooled: whether features are means over their positions.
     """
 
     classes: int
@@ -51,6 +53,7 @@ class Layout:
     top_k: int | None = None
     temperatures: tuple[float, ...] = ()
     features: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    pooled: bool = False
 
     @property
     def fields(self) -> tuple[Field, ...]:
@@ -71,6 +74,12 @@ class Layout:
         """Bytes that a sample takes, its checksum included."""
         return sum(field.row_bytes for field in self.fields) + 4
 
+    def seen(self, outputs: Outputs) -> Outputs:
+        """What a method is shown of a network's answers: features averaged where they are pooled, all else as it is."""
+        if not self.pooled:
+            return outputs
+        return replace(outputs, features={name: averaged(feature) for name, feature in outputs.features.items()})
+
     def encode(self, outputs: Outputs) -> dict[str, npt.NDArray[Any]]:
         """Answers of a network, as they are kept.
 
@@ -86,7 +95,8 @@ class Layout:
                 "indices": top.indices.cpu().numpy(),
                 "log_tails": top.log_tails.float().cpu().numpy(),
             }
-        return rows | {f"feature.{name}": self._to_array(outputs.features[name]) for name, _ in self.features}
+        features = self.seen(outputs).features
+        return rows | {f"feature.{name}": self._to_array(features[name]) for name, _ in self.features}
 
     def decode(self, rows: Rows, device: torch.device) -> Outputs:
         """What a method sees: float32 on the device."""
@@ -112,6 +122,13 @@ class Layout:
         if self.dtype == "bfloat16":
             return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16).to(device).float()
         return torch.from_numpy(array).to(device).float()
+
+
+def averaged(feature: Tensor) -> Tensor:
+    """Maps (N, C, *positions) to (N, C) and tokens (N, T, D) to (N, D), at least float32; vectors as they are."""
+    if feature.ndim < 3:
+        return feature
+    return precise(feature).mean(1) if feature.ndim == 3 else precise(feature).flatten(2).mean(2)
 
 
 def checksums(rows: Rows) -> npt.NDArray[np.uint32]:

@@ -1,11 +1,15 @@
 """Does a cache keep what a method needs?"""
 
+from typing import Literal
+
 from distill.errors import SettingError
 from distill.methods import Composite, Method
 from distill.teachers.record import Layout
 
+Features = bool | Literal["pooled"]
 
-def check_method(method: Method, layout: Layout, features: bool) -> None:
+
+def check_method(method: Method, layout: Layout, features: Features) -> None:
     """Compare what each member of a method needs with what is kept.
 
     Raises:
@@ -17,6 +21,11 @@ def check_method(method: Method, layout: Layout, features: bool) -> None:
             raise SettingError(
                 f"teaching.features=false: {name} needs layers of the teacher ({', '.join(member.taps.teacher)}); "
                 "keep them with teaching.features=true, or use teaching=live"
+            )
+        if member.taps.teacher and features == "pooled" and not member.accepts_pooled:
+            raise SettingError(
+                f"teaching.features=pooled: {name} takes layers of the teacher ({', '.join(member.taps.teacher)}) as "
+                "they are, not averaged over positions; keep them so with teaching.features=true, or use teaching=live"
             )
         if layout.top_k is not None:
             _check_top_k(member, name, layout)

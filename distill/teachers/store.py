@@ -14,9 +14,9 @@ import errno
 import io
 import json
 import logging
-import mmap
 import os
 import shutil
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,6 +31,7 @@ from distill.teachers.record import Field, Rows, checksums
 log = logging.getLogger(__name__)
 
 SHARD_BYTES = 1 << 28
+WINDOW = 1 << 17  # the least that a system reads ahead by default; of more at once it may leave out the rest
 CHECKSUMS = Field("checksums", "<u4", ())
 Numbers = npt.NDArray[np.int64]
 
@@ -92,11 +93,10 @@ class ArrayFile:
         return taken
 
     def read_ahead(self) -> None:
-        """Have the system read the file while something else is done."""
-        array = self.array()
-        mapping = getattr(array, "_mmap", None)
-        if mapping is not None and hasattr(mmap, "MADV_WILLNEED"):
-            mapping.madvise(mmap.MADV_WILLNEED)
+        """Have the system read the file into its memory, where it takes such advice."""
+        with contextlib.suppress(OSError), self.path.open("rb") as file:
+            for start in range(0, os.fstat(file.fileno()).st_size, WINDOW):
+                os.posix_fadvise(file.fileno(), start, WINDOW, os.POSIX_FADV_WILLNEED)
 
     def _is_whole(self) -> bool:
         try:
@@ -148,6 +148,7 @@ class Plane:
         self._names = [field.name for field in fields]
         self._trusted = np.zeros(rows, dtype=bool)
         self._warned = False
+        self._reader: threading.Thread | None = None
 
     def read(self, rows: Numbers) -> tuple[dict[str, npt.NDArray[Any]], npt.NDArray[np.bool_]]:
         """Some rows, by field, and which of them are there; the others hold anything."""
@@ -190,7 +191,12 @@ class Plane:
             sums.write(rows[places] - shard * self.shard_rows, np.zeros(len(places), np.uint32))
 
     def read_ahead(self) -> None:
-        """Have the system read all of it while something else is done."""
+        """Have the system read all of it, once, while something else is done."""
+        if self._reader is None and hasattr(os, "posix_fadvise"):
+            self._reader = threading.Thread(target=self._read_ahead, name=f"reads {self.directory}", daemon=True)
+            self._reader.start()
+
+    def _read_ahead(self) -> None:
         for files in self.files:
             for file in files.values():
                 file.read_ahead()

@@ -18,7 +18,7 @@ from distill.log import OURS
 from distill.pipeline import run
 
 ROOT = Path(__file__).parents[2]
-TINY = ("trainer.max_epochs=2", "teacher.max_epochs=2")
+TINY = ("trainer.max_epochs=2", "teacher.max_epochs=2", "trainer.precision=32-true")
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 RunHere = Callable[..., Path]

@@ -93,11 +93,32 @@ def test_runs_side_by_side_of_which_one_is_killed_share_a_cache(teacher: Path, t
     assert not any(len(plane.damaged()) for plane in store.planes())
 
 
-def test_what_is_not_kept_ends_a_run_before_it_starts(teacher: Path, tmp_path: Path) -> None:
-    settings = ["teaching=cached", f"teaching.dir={tmp_path / 'cache'}", "method=[at]"]
-    with pytest.raises(SettingError, match=r"teaching.features=false: AT needs layers of the teacher"):
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        ("false", "teaching.features=false: AT needs layers of the teacher"),
+        ("pooled", "teaching.features=pooled: AT takes layers of the teacher"),
+        ("means", "teaching.features='means': must be true or false or one of pooled"),
+    ],
+)
+def test_what_is_not_kept_ends_a_run_before_it_starts(
+    teacher: Path, tmp_path: Path, features: str, message: str
+) -> None:
+    settings = ["teaching=cached", f"teaching.dir={tmp_path / 'cache'}", "method=[at]", f"teaching.features={features}"]
+    with pytest.raises(SettingError, match=message):
         student(overrides(teacher, tmp_path / "run", *settings), tmp_path / "run")
     assert not (tmp_path / "cache").exists()
+
+
+def test_averages_of_maps_are_kept_and_taken_up(teacher: Path, tmp_path: Path) -> None:
+    cached = ["method=sp", "teaching=cached", f"teaching.dir={tmp_path / 'cache'}", "teaching.features=pooled"]
+    weights = [student(overrides(teacher, tmp_path / run, *cached), tmp_path / run) for run in ("fills", "reads")]
+    assert same(*weights)
+    (store,) = stores(tmp_path / "cache")
+    assert [(field.name, field.shape) for field in store.manifest.fields["train"]] == [
+        ("logits", (10,)),
+        ("feature.layer3", (96,)),
+    ]
 
 
 def test_live_teaching_cannot_be_filled(teacher: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from distill.errors import SettingError
 
 Read = Callable[[Path], dict[str, Tensor]]
 ROOT = Path(__file__).parents[2]
-TINY = ("trainer.max_epochs=2", "teacher.max_epochs=2")
+TINY = ("trainer.max_epochs=2", "teacher.max_epochs=2", "trainer.precision=32-true")
 STAGES = ("teacher", "baseline", "student")
 
 
@@ -49,7 +49,7 @@ def test_the_run_directory(finished: Any) -> None:
         "config.yaml", "summary.json", "report.html", "train.log",
         "figures/curves.png", "figures/reliability.png", "figures/disagreements.png",
         *(f"{stage}.safetensors" for stage in STAGES),
-        *(f"checkpoints/{stage}/{name}" for stage in STAGES for name in ("last.ckpt", "record.json")),
+        *(f"checkpoints/{stage}/{name}" for stage in STAGES for name in ("compiled.json", "last.ckpt", "record.json")),
     }  # fmt: skip
     assert {Path(name).parts[:2] for name in logs} == {("tensorboard", stage) for stage in STAGES}
 

@@ -22,7 +22,7 @@ from distill.models.cnn import cnn
 from distill.schedules import Ramp
 from distill.teachers import CachedTeacher, Lesson, LiveTeacher, Teacher, fingerprint
 from distill.teachers.commands import main
-from distill.teachers.store import ArrayFile, stores
+from distill.teachers.store import ArrayFile, Plane, stores
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
@@ -207,6 +207,21 @@ def test_training_goes_on_when_the_disk_is_full(
     assert same(live, train(cached(tmp_path, validate=80)))
 
 
+def test_the_next_epoch_is_read_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(Plane, "read_ahead", lambda self: asked.append(str(self.directory.relative_to(tmp_path))[17:]))
+    teacher = cached(tmp_path, MIXED, replay=2)
+    for split, epoch in (("train", 0), ("val", 0), ("train", 0), ("train", 1), ("val", 0), ("train", 2)):
+        teacher.attend(split, epoch)  # type: ignore[arg-type]
+        assert [place for place in teacher._planes if place[0] == "train"] == [("train", 0), ("train", 1)]
+    train, val = ["train/epoch0000", "train/epoch0001"], ["val/epoch0000"]
+    assert asked == [*train, *val, *train, *train[::-1], *val, train[0]]
+    longer = cached(tmp_path, MIXED)
+    for epoch in range(EPOCHS):
+        longer.attend("train", epoch)
+        assert list(longer._planes) == [("train", e) for e in ([0, 1], [1, 2], [1, 2])[epoch]]
+
+
 def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SettingError, match=r"teaching.dir=.*file: cannot be written"):
@@ -231,6 +246,11 @@ def _normalised() -> Network:
     return Network(cnn(num_classes=10, in_channels=1, width=8), name="cnn8", mean=[0.4], std=[0.3])
 
 
+def _resized() -> Network:
+    torch.manual_seed(1)
+    return Network(cnn(num_classes=10, in_channels=1, width=8), name="cnn8", mean=[0.5], std=[0.3], size=16)
+
+
 def _another_image() -> Lesson:
     other = lesson()
     other.source = source()
@@ -241,6 +261,7 @@ def _another_image() -> Lesson:
 OTHERS: dict[str, Callable[[Path], CachedTeacher]] = {
     "weights": lambda d: CachedTeacher(_moved(), lesson(), dir=str(d)),
     "statistics": lambda d: CachedTeacher(_normalised(), lesson(), dir=str(d)),
+    "size": lambda d: CachedTeacher(_resized(), lesson(), dir=str(d)),
     "data": lambda d: CachedTeacher(network(), _another_image(), dir=str(d)),
     "augmentation": lambda d: cached(d, Augment(flip=True)),
     "its seed": lambda d: CachedTeacher(network(), lesson(Augment(flip=True), seed=1), dir=str(d)),

@@ -91,6 +91,30 @@ def test_a_file_of_another_kind_is_made_anew(tmp_path: Path, content: bytes) -> 
     assert plane(tmp_path).read(np.arange(ROWS))[1].nonzero()[0].tolist() == [0, 1, 2, 3, 4]
 
 
+def test_all_of_every_file_is_read_ahead_in_slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "SHARD_BYTES", 2000)
+    monkeypatch.setattr(store_module, "WINDOW", 300)
+    advised: dict[str, set[int]] = {}
+
+    def advise(file: int, start: int, length: int, advice: int) -> None:
+        assert (length, advice) == (300, os.POSIX_FADV_WILLNEED)
+        name = Path(f"/proc/self/fd/{file}").readlink().name
+        advised.setdefault(name, set()).update(range(start, start + length))
+
+    monkeypatch.setattr(os, "posix_fadvise", advise)
+    plane(tmp_path).write(np.arange(50), answers(np.arange(50)))  # one shard of two; the other has no files
+    mine = plane(tmp_path)
+    mine.read_ahead()
+    reader = mine._reader
+    mine.read_ahead()
+    assert reader is not None
+    assert mine._reader is reader
+    reader.join()
+    files = sorted(tmp_path.iterdir())
+    assert [file.name for file in files] == ["000.checksums.npy", "000.logits.npy"]
+    assert all(set(range(file.stat().st_size)) <= advised[file.name] for file in files)
+
+
 def _write_forever(directory: Path, seed: int) -> None:
     mine, chances = plane(directory), np.random.default_rng(seed)
     while True:

@@ -1,0 +1,54 @@
+"""trainer.precision=auto: told from what the hardware can do."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+from distill import build, precision
+from distill.files import CONFIGS
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
+
+
+@pytest.mark.parametrize(("feature", "name"), [("AVX512_BF16", "bf16-mixed"), (None, "32-true")])
+def test_of_a_processor(monkeypatch: pytest.MonkeyPatch, feature: str | None, name: str) -> None:
+    monkeypatch.setattr(precision, "native_bfloat16", lambda: feature)
+    chosen, reason = precision.choose_precision(CPU)
+    assert chosen == name
+    assert (feature or "no bfloat16") in reason
+
+
+@pytest.mark.parametrize(
+    ("bf16", "capability", "name"),
+    [(True, (8, 0), "bf16-mixed"), (False, (7, 5), "16-mixed"), (False, (6, 1), "32-true")],
+)
+def test_of_a_gpu(monkeypatch: pytest.MonkeyPatch, bf16: bool, capability: tuple[int, int], name: str) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: bf16)  # stands in for a GPU
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert precision.choose_precision(CUDA)[0] == name
+
+
+def test_of_other_devices() -> None:
+    assert precision.choose_precision(torch.device("mps"))[0] == "32-true"
+
+
+def test_the_processor_is_asked_what_it_can_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    for feature in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
+        monkeypatch.setattr(torch.cpu, feature, lambda: False, raising=False)
+    arm = Path("/proc/cpuinfo").exists() and "Features" in Path("/proc/cpuinfo").read_text()
+    if not arm:
+        assert precision.native_bfloat16() is None
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
+    assert precision.native_bfloat16() == "AVX512_BF16"
+
+
+def test_the_trainer_gets_what_was_chosen_and_a_given_precision_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "native_bfloat16", lambda: "AMX")
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        auto, given = (compose("train", overrides=["trainer=cpu", *more]).trainer
+                       for more in ([], ["trainer.precision=32-true"]))  # fmt: skip
+    assert build.trainer(auto, logger=False).precision == "bf16-mixed"
+    assert build.precision(auto) == ("bf16-mixed", "this processor computes bfloat16 natively (AMX)")
+    assert build.trainer(given, logger=False).precision == build.precision(given)[0] == "32-true"
