@@ -35,7 +35,7 @@ class Circumstances:
     workers, cores: processes that decode them, and cores for these; of each training process.
     keepable: data.in_memory could be set to keep them decoded.
     logs: single steps are logged, every so many; 0 for never.
-    precision, native: what is computed in, and what the device computes natively.
+    precision, native: what is computed in, and the narrowest that the device computes natively.
     """
 
     cacheable: bool
@@ -97,8 +97,8 @@ def _on_arithmetic(share: float, now: Circumstances) -> str:
     if share <= ARITHMETIC or not now.precision.startswith("32") or now.native.startswith("32"):
         return ""
     return (
-        f"The student's own arithmetic takes {share:.0%} of a step in float32: trainer.precision={now.native} is what "
-        "this device is fastest at."
+        f"The student's own arithmetic takes {share:.0%} of a step in float32: trainer.precision={now.native}, which "
+        "this device computes natively, may be faster."
     )
 
 
