@@ -9,7 +9,7 @@ import pytest
 
 from distill.profiling import PARTS
 
-TINY = ("trainer.max_epochs=2", "baseline=false")
+TINY = ("trainer.max_epochs=2", "trainer.precision=32-true", "baseline=false")
 
 
 @pytest.fixture(scope="module")
