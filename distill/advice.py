@@ -6,7 +6,6 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import pytorch_lightning as pl
-import torch
 
 from distill import build
 from distill.data.augment import Augment
@@ -14,6 +13,7 @@ from distill.data.module import MOST_WORKERS, cores
 from distill.data.source import Split
 from distill.errors import SettingError
 from distill.models.network import Network
+from distill.precision import choose_precision
 from distill.profiling import Profile
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Circumstances:
     workers, cores: processes that decode them, and cores for these; of each training process.
     keepable: data.in_memory could be set to keep them decoded.
     logs: single steps are logged, every so many; 0 for never.
-    precision, native: what is computed in, and what the device computes natively.
+    precision, native: what is computed in, and the narrowest that the device computes natively.
     """
 
     cacheable: bool
@@ -97,8 +97,8 @@ def _on_arithmetic(share: float, now: Circumstances) -> str:
     if share <= ARITHMETIC or not now.precision.startswith("32") or now.native.startswith("32"):
         return ""
     return (
-        f"The student's own arithmetic takes {share:.0%} of a step in float32: trainer.precision={now.native} is what "
-        "this device is fastest at."
+        f"The student's own arithmetic takes {share:.0%} of a step in float32: trainer.precision={now.native}, which "
+        "this device computes natively, may be faster."
     )
 
 
@@ -139,15 +139,9 @@ def advise(run: "Run", teacher: Network, trainer: pl.Trainer, profile: Profile) 
             keepable="in_memory" in config.data and config.data.in_memory is not True,
             logs=getattr(trainer, "log_every_n_steps", 0) if config.logger else 0,
             precision=str(config.trainer.get("precision", "32-true")),
-            native=_native(trainer.strategy.root_device),
+            native=choose_precision(trainer.strategy.root_device)[0],
         ),
     )
-
-
-def _native(device: torch.device) -> str:
-    """The precision that a device is fastest at, by Lightning's name."""
-    bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return "bf16-mixed" if bfloat16 else "32-true"
 
 
 def _cacheable(run: "Run", teacher: Network) -> bool:

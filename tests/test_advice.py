@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from hydra import compose, initialize_config_dir
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -149,8 +148,11 @@ def test_logging_is_not_advised_upon_without_a_logger(tmp_path: Path) -> None:
     assert "trainer.log_every_n_steps" not in advised(tmp_path, spent, "logger=none")
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_float32_on_a_gpu(tmp_path: Path) -> None:
-    native = torch.cuda.is_bf16_supported(including_emulation=False)
-    assert ("bf16-mixed" in advised(tmp_path, shares(backward=0.9), "trainer=gpu")) == native
+@pytest.mark.parametrize("native", ["bf16-mixed", "32-true"])
+def test_the_precision_that_is_advised_is_the_devices_own(
+    native: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("distill.advice.choose_precision", lambda device: (native, device.type))
+    spent = shares(backward=0.9)
+    assert ("trainer.precision=bf16-mixed" in advised(tmp_path, spent)) == (native == "bf16-mixed")
+    assert "trainer.precision" not in advised(tmp_path, spent, "trainer.precision=bf16-mixed")

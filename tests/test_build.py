@@ -49,7 +49,7 @@ def test_every_option_composes(group: str, option: str) -> None:
     config = composed(f"{group}={option}")
     assert set(config) == {
         "seed", "baseline", "resume", "data", "teacher", "student", "method", "teaching", "optimizer", "scheduler",
-        "trainer", "callbacks", "logger", "chain", "generations", "preflight", "show",
+        "trainer", "callbacks", "logger", "chain", "generations", "preflight", "show", "profile",
     }  # fmt: skip
     if group == "method":
         assert list(config.method) == ["kd" if option == "kd_standardized" else option]

@@ -9,7 +9,7 @@ import pytest
 
 from distill.profiling import PARTS
 
-TINY = ("trainer.max_epochs=2", "baseline=false")
+TINY = ("trainer.max_epochs=2", "trainer.precision=32-true", "baseline=false")
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,6 @@ def profiled(command: Any, finished: Any, tmp_path_factory: pytest.TempPathFacto
     teacher = f"teacher.checkpoint={finished.directory}/teacher.safetensors"
     done = command("train.py", "profile=true", teacher, *TINY, f"hydra.run.dir={directory}")
     assert done.stderr == ""  # the tracer keeps to itself
-    assert done.stdout.splitlines()[0].startswith("data ")
     return directory
 
 
