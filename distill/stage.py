@@ -104,7 +104,10 @@ class Stage:
         )
         if teacher is not None:
             device = build.trainer(self.config.trainer, logger=False).strategy.root_device
-            teacher.to(device).hasten(data.example(COMPARED).to(device), build.precision(self.config.trainer)[0])
+            own = teacher.to(device).network
+            teacher.hasten(data.example(COMPARED).to(device), build.precision(self.config.trainer)[0])
+            if own is not None and own is not teacher.network:
+                own.cpu()  # it is asked again only at the end
         return module
 
     def _labels(self) -> torch.Tensor:
