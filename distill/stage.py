@@ -160,7 +160,7 @@ class Stage:
         roles = {"student": module.student.train()}
         if isinstance(module.teacher, LiveTeacher):
             roles["teacher"] = module.teacher.network
-        file = self.checkpoints / "compiled.json"
+        file = self.checkpoints.with_suffix(".compiled.json")
         decided: dict[str, Choice] = json.loads(file.read_text()) if file.is_file() else dict.fromkeys(roles, choice)
         if any(decided.values()):
             batch = data.example(self.config.data.batch_size).to(device)

@@ -49,7 +49,8 @@ def test_the_run_directory(finished: Any) -> None:
         "config.yaml", "summary.json", "report.html", "train.log",
         "figures/curves.png", "figures/reliability.png", "figures/disagreements.png",
         *(f"{stage}.safetensors" for stage in STAGES),
-        *(f"checkpoints/{stage}/{name}" for stage in STAGES for name in ("compiled.json", "last.ckpt", "record.json")),
+        *(f"checkpoints/{stage}/{name}" for stage in STAGES for name in ("last.ckpt", "record.json")),
+        *(f"checkpoints/{stage}.compiled.json" for stage in STAGES),
     }  # fmt: skip
     assert {Path(name).parts[:2] for name in logs} == {("tensorboard", stage) for stage in STAGES}
 
