@@ -169,9 +169,10 @@ def run_as_one_of_many(directory: Path) -> None:
 
 
 def _resumed(given: DictConfig, directory: Path) -> DictConfig:
-    """A run's own configuration; where it goes on and what is looked at first is free, how long it is isn't."""
+    """A run's own configuration; where it goes on and what is looked at first is free, what it computes isn't."""
     config = load_config(directory, "resume")
-    config.trainer = {**given.trainer, "max_epochs": config.trainer.max_epochs}
+    fixed = {name: config.trainer[name] for name in ("max_epochs", "precision", "compile") if name in config.trainer}
+    config.trainer = {**given.trainer, **fixed}
     config.preflight, config.show = given.preflight, given.show
     return config
 
