@@ -13,6 +13,7 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from distill import build
+from distill.benchmark.job import settle_norms
 from distill.benchmark.measure import machine
 from distill.benchmark.report import Cell, Report
 from distill.callbacks import Throughput
@@ -73,6 +74,7 @@ class Bench:
         train, val = Split(pixels, targets), Split(pixels[:CLASSES], targets[:CLASSES])
         self.source = ImageSource("noise", train, val, [str(number) for number in range(CLASSES)])
         self.network = self._network(options.teacher, seed=0).to(self.device)
+        settle_norms(self.network, pixels[:256].to(self.device))
 
     def throughput(self, rounds: int) -> list[dict[str, Cell]]:
         """Images per second of each way."""

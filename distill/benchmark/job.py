@@ -52,12 +52,8 @@ class Job:
         assert isinstance(self.source.train, Split)
         self.images, self.targets = self.source.train.images, self.source.train.targets
         self.mean, self.std = self.source.statistics()
-        teacher = self._network(options.teacher).train()
-        for module in teacher.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.momentum = None  # the statistics of what it sees, not a step towards them
-        with torch.no_grad():
-            teacher(self.normalised(self.images[:256]))
+        teacher = self._network(options.teacher)
+        settle_norms(teacher, self.normalised(self.images[:256]))
         save_weights(teacher, self.weights, {"name": options.teacher})
 
     def teacher(self) -> nn.Module:
@@ -110,6 +106,15 @@ class Job:
         with initialize_config_dir(str(CONFIGS), version_base="1.3"):
             config = compose("train", [f"model@student={name}"]).student
         return build.network(config, "student", self.source, (self.mean, self.std)).backbone
+
+
+@torch.no_grad()
+def settle_norms(network: nn.Module, images: Tensor) -> None:
+    """Give BatchNorms the statistics of some images: so a network of random weights gives answers of a sane size."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None  # the statistics of what it sees, not a step towards them
+    network.train()(images)
 
 
 def _write_images(file: Path, given: Path | None, count: int) -> None:
