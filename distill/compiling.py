@@ -86,6 +86,13 @@ def compile_network(network: Network, role: str, work: Work, choice: Choice) -> 
     return True
 
 
+def release(network: Network) -> None:
+    """Back to the network as it was, for what follows its training; graphs are limited, for all networks together."""
+    if network.backbone._compiled_call_impl is not None:
+        network.backbone._compiled_call_impl = None
+        torch.compiler.reset()
+
+
 def _pays(
     network: Network,
     role: str,

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from distill import build
 from distill.callbacks import StageProgress, Throughput
 from distill.checkpoint import load_weights, save_weights
-from distill.compiling import Choice, Work, compile_network
+from distill.compiling import Choice, Work, compile_network, release
 from distill.data import ImageDataModule, ImageSource
 from distill.files import write_text
 from distill.methods import Method
@@ -144,6 +144,8 @@ class Stage:
         self._compile(module, trainer)
         trainer.fit(module, datamodule=self.data(), ckpt_path=last if last.is_file() else None, weights_only=True)
         seconds = time.perf_counter() - start
+        for network in self._compilable(module).values():
+            release(network)
         record = Record(seconds, trainer.global_step, throughput.images_per_second, module.history)
         if trainer.is_global_zero:
             save_weights(module.deployed.backbone, self.weights, {"name": module.deployed.name})
@@ -157,18 +159,23 @@ class Stage:
         if choice == "auto" and trainer.world_size > 1:
             return  # processes would measure, and might decide, each for itself
         device, data = trainer.strategy.root_device, self.data()
-        roles = {"student": module.student.train()}
-        if isinstance(module.teacher, LiveTeacher):
-            roles["teacher"] = module.teacher.network
+        roles = self._compilable(module)
         file = self.checkpoints.with_suffix(".compiled.json")
         decided: dict[str, Choice] = json.loads(file.read_text()) if file.is_file() else dict.fromkeys(roles, choice)
         if any(decided.values()):
             batch = data.example(self.config.data.batch_size).to(device)
             work = Work(batch, self.max_epochs * len(data.train_dataloader()), trainer.precision_plugin.forward_context)
+            module.student.train()
             for role, network in roles.items():
                 decided[role] = compile_network(network.to(device), role, work, decided[role])
             if trainer.is_global_zero:
                 write_text(file, json.dumps(decided))
+
+    def _compilable(self, module: DistillModule) -> dict[str, Network]:
+        found = {"student": module.student}
+        if isinstance(module.teacher, LiveTeacher):
+            found["teacher"] = module.teacher.network
+        return found
 
     def _trainer(self, throughput: Throughput) -> pl.Trainer:
         configured = self.config.trainer.progress

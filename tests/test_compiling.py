@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from distill import compiling
-from distill.compiling import Work, compile_network
+from distill.compiling import Work, compile_network, release
 from distill.errors import SettingError
 from distill.models.network import Network
 
@@ -29,6 +29,9 @@ def test_compiled_answers_and_names_are_the_same(role: str) -> None:
     with torch.set_grad_enabled(role == "student"):
         torch.testing.assert_close(compiled(IMAGES).logits, plain(IMAGES).logits)
     assert list(compiled.state_dict()) == list(plain.state_dict())
+    assert compiled.backbone._compiled_call_impl is not None
+    release(compiled)
+    assert compiled.backbone._compiled_call_impl is None
     assert all(torch.equal(a, b) for a, b in zip(compiled.parameters(), plain.parameters(), strict=True))
 
 
