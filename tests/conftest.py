@@ -5,6 +5,8 @@ import os
 import shutil
 import tempfile
 
+from hypothesis import settings
+
 # One thread a process, here and in the commands that tests start: the networks are tiny, and on a busy machine threads
 # wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -14,3 +16,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 if "MPLCONFIGDIR" not in os.environ:
     os.environ["MPLCONFIGDIR"] = tempfile.mkdtemp()
     atexit.register(shutil.rmtree, os.environ["MPLCONFIGDIR"], ignore_errors=True)
+
+# The same examples in every run, so that a failure says something of the change at hand. HYPOTHESIS_PROFILE=default
+# looks for new ones.
+settings.register_profile("repeatable", derandomize=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))

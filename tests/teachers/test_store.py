@@ -176,7 +176,8 @@ def test_layouts_keep_to_the_precision_of_their_dtype(dtype: DType, k: int | Non
     found = layout.decode(kept, torch.device("cpu"))
     error = {"float32": 0.0, "float16": 2**-10, "bfloat16": 2**-7}[dtype]
     assert torch.allclose(found.features["body.1"], feature, rtol=error, atol=error)
-    assert torch.equal(found.likeliest(), logits.argmax(1))
+    likeliest = logits.gather(1, found.likeliest()[:, None])  # or one that rounds to the same
+    assert torch.allclose(likeliest, logits.amax(1, keepdim=True), rtol=2 * error, atol=0)
     if k is None:
         assert torch.allclose(found.logits, logits, rtol=error, atol=error)
     else:
