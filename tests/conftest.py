@@ -1,10 +1,13 @@
 """What all tests share."""
 
 import atexit
+import logging
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import settings
 
 # One thread a process, here and in the commands that tests start: the networks are tiny, and on a busy machine threads
@@ -21,3 +24,18 @@ if "MPLCONFIGDIR" not in os.environ:
 # looks for new ones.
 settings.register_profile("repeatable", derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """What a run does to the loggers of its process is not for the next test."""
+    from distill.log import OURS  # not before the environment is set
+
+    loggers = [logging.getLogger(name) for name in OURS]
+    before = [(logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
+    yield
+    logging.captureWarnings(False)
+    for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
+        for handler in set(logger.handlers) - set(handlers):
+            handler.close()
+        logger.handlers, logger.level, logger.propagate = handlers, level, propagate

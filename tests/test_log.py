@@ -1,25 +1,11 @@
 """What goes to train.log and what to the terminal."""
 
 import logging
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from distill.log import OURS, log_to
-
-
-@pytest.fixture(autouse=True)
-def _logging_as_it_was() -> Iterator[None]:
-    with warnings.catch_warnings():
-        yield
-    logging.captureWarnings(False)
-    for name in OURS:
-        logger = logging.getLogger(name)
-        for handler in logger.handlers:
-            handler.close()
-        logger.handlers, logger.propagate = [], True
+from distill.log import log_to
 
 
 def test_a_warning_reaches_the_terminal_once_and_the_file_each_time(

@@ -1,10 +1,8 @@
 """What is said before a run starts, and that a run doesn't feel it."""
 
-import logging
 import math
 import subprocess
 import sys
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +18,6 @@ from distill import Batch, DistillModule, build
 from distill.checkpoint import save_weights
 from distill.cli import CONFIGS
 from distill.errors import SettingError
-from distill.log import OURS
 from distill.methods import KD
 from distill.pipeline import Run, prepare, run
 from distill.preflight import check_networks, examine
@@ -48,17 +45,6 @@ class Knowing(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         self.stem(images)
         return -1000 * (images.mean((1, 2, 3))[:, None] - self.levels) ** 2
-
-
-@pytest.fixture(autouse=True)
-def _logging_as_it_was() -> Iterator[None]:
-    yield
-    logging.captureWarnings(False)
-    for name in OURS:
-        logger = logging.getLogger(name)
-        for handler in logger.handlers:
-            handler.close()
-        logger.handlers, logger.propagate = [], True
 
 
 @pytest.fixture(scope="module")

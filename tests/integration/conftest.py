@@ -1,10 +1,9 @@
 """Runs that several tests look at, and the two ways to make one: as a command, or in this process."""
 
-import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from distill.cli import CONFIGS
-from distill.log import OURS
 from distill.pipeline import run
 
 ROOT = Path(__file__).parents[2]
@@ -57,12 +55,8 @@ def finished(command: Command, tmp_path_factory: pytest.TempPathFactory) -> Fini
 
 
 @pytest.fixture
-def run_here(tmp_path: Path) -> Iterator[RunHere]:
+def run_here(tmp_path: Path) -> RunHere:
     """Runs the main job in this process, which spares seconds of imports: `run_here("seed=1", name="other")`."""
-    loggers = [logging.getLogger(name) for name in OURS]
-    before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]
-    for logger in loggers:
-        logger.handlers = []
 
     def execute(*overrides: str, name: str = "run") -> Path:
         with initialize_config_dir(str(CONFIGS), version_base="1.3"):
@@ -70,12 +64,7 @@ def run_here(tmp_path: Path) -> Iterator[RunHere]:
         run(config, tmp_path / name)
         return tmp_path / name
 
-    yield execute
-    logging.captureWarnings(False)
-    for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
-        for handler in logger.handlers:
-            handler.close()
-        logger.handlers, logger.level, logger.propagate = handlers, level, propagate
+    return execute
 
 
 @pytest.fixture

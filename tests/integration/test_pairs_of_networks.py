@@ -1,8 +1,6 @@
 """Pairs of networks from different places, from configuration to the student's file."""
 
 import json
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +10,6 @@ from torch import Tensor, nn
 
 from distill.checkpoint import read_metadata
 from distill.cli import CONFIGS
-from distill.log import OURS
 from distill.pipeline import run
 
 QUICK = ("trainer=cpu", "logger=none", "baseline=false", "trainer.max_epochs=1", "teacher.max_epochs=1")
@@ -36,17 +33,6 @@ class Pretrained(nn.Module):
         assert images.shape[-2:] == (48, 48)
         assert images.abs().max() <= 1 + 1e-4
         return {"logits": self.head(20 * images.mean((2, 3)))}
-
-
-@pytest.fixture(autouse=True)
-def _logging_as_it_was() -> Iterator[None]:
-    yield
-    logging.captureWarnings(False)
-    for name in OURS:
-        logger = logging.getLogger(name)
-        for handler in logger.handlers:
-            handler.close()
-        logger.handlers, logger.propagate = [], True
 
 
 @pytest.fixture(scope="module")
