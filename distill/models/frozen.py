@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +15,6 @@ from distill.types import Outputs
 # difference of a feature over its size, as root mean squares. Half precision rounds to 3 digits (bfloat16) or 4.
 TOLERANCE = {torch.float32: (1e-5, 1e-3), torch.bfloat16: (2e-3, 5e-2), torch.float16: (1e-3, 2e-2)}
 
-
 UNCHANGED = "as they are: no faster form of the network keeps the tolerance"
 
 
@@ -27,28 +25,6 @@ class FrozenNetwork(Network):
         """As Network, with logits and features in the weights' dtype."""
         with torch.autocast(images.device.type, enabled=False):
             return super().forward(images)
-
-
-@dataclass(frozen=True, slots=True)
-class Form:
-    """What was done to a network, and how far its answers are from before.
-
-    folded: how many batch normalisations became part of the convolution before them.
-    kl: nats, of the first answers to the new ones.
-    """
-
-    dtype: torch.dtype
-    folded: int
-    kl: float
-
-    def __str__(self) -> str:
-        folded = f" with {self.folded} BatchNorms folded" if self.folded else ""
-        return f"in {str(self.dtype)[6:]}{folded}, {self.kl:.1e} nats from the network's own (at most {self.most:.0e})"
-
-    @property
-    def most(self) -> float:
-        """The tolerance that it had to keep."""
-        return TOLERANCE[self.dtype][0]
 
 
 @torch.no_grad()
@@ -83,7 +59,8 @@ def freeze(network: Network, images: Tensor, precision: str) -> tuple[Network, s
         except Exception:  # whatever a foreign network says to being copied, folded or cast
             continue
         if kl <= TOLERANCE[dtype][0] and features <= TOLERANCE[dtype][1]:
-            return copied, str(Form(dtype, folded, kl))
+            form = f"in {str(dtype)[6:]}" + (f" with {folded} BatchNorms folded" if folded else "")
+            return copied, f"{form}, {kl:.1e} nats from the network's own (at most {TOLERANCE[dtype][0]:.0e})"
     return network, UNCHANGED
 
 
