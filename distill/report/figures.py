@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from distill.files import write_atomically
@@ -16,7 +15,7 @@ from distill.report.results import Results
 COLOURS = {"teacher": "#6b7280", "baseline": "#d97706", "student": "#2563eb"}
 INK, FAINT, WRONG = "#1f2937", "#e5e7eb", "#b91c1c"
 TITLE = {"loc": "left", "fontsize": 10, "color": INK}
-SHOWN_DISAGREEMENTS = 16
+SHOWN_DISAGREEMENTS = 18
 
 
 def draw_figures(results: Results) -> dict[str, Figure]:
@@ -92,13 +91,25 @@ def disagreements(results: Results) -> Figure:
     differ = (said["teacher"] != said["student"]).nonzero().flatten()
     surest = (sure["teacher"].values * sure["student"].values)[differ].argsort(descending=True)
     shown = differ[surest][:SHOWN_DISAGREEMENTS].tolist()
-    columns = 8
+    columns = 6
     lines = max(1, -(-len(shown) // columns))
-    figure = Figure(figsize=(10, 0.5 + 1.85 * lines), layout=ConstrainedLayoutEngine(h_pad=0.08, w_pad=0.08))
+    # Sizes in inches: captions are wider than their pictures, which layout engines would shrink to make room.
+    above, picture, between, below = 0.6, 1.15, 0.75, 0.4
+    height = above + lines * picture + (lines - 1) * between + below
+    figure = Figure(figsize=(10, height))
     title = f"{len(differ)} of {len(results.targets)} images on which teacher and student differ"
-    figure.suptitle(title, x=0.01, ha="left", color=INK, fontsize=10)
-    for place, axes in enumerate(figure.subplots(lines, columns, squeeze=False).flat):
+    figure.suptitle(title, x=0.01, y=1 - 0.12 / height, ha="left", va="top", color=INK, fontsize=10)
+    grid = {
+        "left": 0.01,
+        "right": 1.0,
+        "top": 1 - above / height,
+        "bottom": below / height,
+        "hspace": between / picture,
+        "wspace": 0.05,
+    }
+    for place, axes in enumerate(figure.subplots(lines, columns, squeeze=False, gridspec_kw=grid).flat):
         axes.set_axis_off()
+        axes.set_anchor("NW")
         if place >= len(shown):
             continue
         index = shown[place]
@@ -107,12 +118,17 @@ def disagreements(results: Results) -> Figure:
         captions = []
         for name in ("teacher", "student"):
             answer = int(said[name][index])
-            said_so = f"{name}: {results.class_names[answer]} ({float(sure[name].values[index]):.0%})"
+            said_so = f"{name}: {_short(results.class_names[answer])} ({float(sure[name].values[index]):.0%})"
             captions.append((said_so, INK if answer == truth else WRONG))
-        axes.set_title(f"true: {results.class_names[truth]}", fontsize=7.5, loc="left", color=INK, pad=3)
+        axes.set_title(f"true: {_short(results.class_names[truth])}", fontsize=7.5, loc="left", color=INK, pad=3)
         for line, (text, colour) in enumerate(captions):
-            axes.text(0.0, -0.05 - 0.15 * line, text, transform=axes.transAxes, fontsize=7, va="top", color=colour)
+            below_it = {"xycoords": "axes fraction", "xytext": (0, -4 - 9 * line), "textcoords": "offset points"}
+            axes.annotate(text, (0, 0), **below_it, fontsize=7, va="top", color=colour)
     return figure
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 14 else f"{name[:13]}…"
 
 
 def _picture(image: torch.Tensor) -> Any:

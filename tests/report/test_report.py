@@ -192,13 +192,24 @@ def test_disagreements_are_those_of_teacher_and_student_surest_first() -> None:
     figure = disagreements(results)
     assert figure.get_suptitle().startswith(f"{len(differ)} of {COUNT} images")
     shown: list[Any] = [axes for axes in figure.axes if axes.images]
-    assert len(shown) == min(16, len(differ))
+    assert len(shown) == min(18, len(differ))
     sureness = {i: float(said["teacher"].values[i] * said["student"].values[i]) for i in differ}
     expected = sorted(differ, key=lambda i: -sureness[i])[: len(shown)]
     pictures = [axes.images[0].get_array().tolist() for axes in shown]
     assert pictures == [results.picture(i)[0].tolist() for i in expected]
     for axes, i in zip(shown, expected, strict=True):
         assert axes.get_title(loc="left") == f"true: {results.class_names[int(results.targets[i])]}"
+
+
+def test_long_names_of_classes_leave_the_pictures_their_size() -> None:
+    results = replace(made_up(), class_names=[f"{i}, a class with a name of many words" for i in range(10)])
+    figure = disagreements(results)
+    figure.canvas.draw()
+    for axes in (axes for axes in figure.axes if axes.images):
+        box = axes.get_window_extent()
+        assert box.height > figure.dpi  # an inch
+        for text in (axes.title, *axes.texts):
+            assert text.get_window_extent().x1 < box.x0 + figure.bbox.width / 6
 
 
 def test_two_that_agree_everywhere_still_give_a_figure() -> None:
