@@ -74,6 +74,44 @@ def test_tapping_twice_captures_once_and_nothing_is_kept() -> None:
     assert all(held.numel() == 0 for held in network._captured.values())
 
 
+class InPlace(nn.Module):
+    """A residual block that works in place like torchvision's; in training, its dropout does too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 3, 3, padding=1)
+        self.drop = nn.Dropout(0.5, inplace=True)
+        self.second = nn.Conv2d(3, 3, 3, padding=1)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.second(self.drop(self.first(x)))
+        y += x
+        out: Tensor = self.relu(y).mean((2, 3))
+        return out
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_tap_keeps_what_a_later_layer_writes_over(training: bool) -> None:
+    torch.manual_seed(0)
+    network = Network(InPlace())
+    network.tap(["first", "second", "relu:input", "relu"])
+    network.eval()(IMAGES)  # whether it is written over differs between the modes
+    network.train(training)
+    first = network.backbone.first(IMAGES)
+    for _ in range(2):
+        torch.manual_seed(1)
+        features = network(IMAGES).features
+        torch.manual_seed(1)
+        second = network.backbone.second(F.dropout(first, 0.5, training))
+        torch.testing.assert_close(features["first"], first)
+        torch.testing.assert_close(features["second"], second)
+        torch.testing.assert_close(features["relu:input"], second + IMAGES)
+        torch.testing.assert_close(features["relu"], (second + IMAGES).relu())
+    features["second"].square().sum().backward()
+    assert network.backbone.get_parameter("first.weight").grad is not None
+
+
 def test_a_pattern_that_matches_nothing_is_named_with_a_likely_one() -> None:
     with pytest.raises(SettingError, match=r"no layer matches 'layer3'; did you mean layer[12]?"):
         Network(backbone()).tap(["layer3"])

@@ -71,8 +71,12 @@ def _copy(network: Network) -> FrozenNetwork:
     paths = network.tapped
     if paths:
         for ours, theirs in zip(network.backbone.modules(), other.backbone.modules(), strict=True):
-            for hook in network.hooks & ours._forward_hooks.keys():
-                del theirs._forward_hooks[hook]
+            for hooks, copied in (
+                (ours._forward_hooks, theirs._forward_hooks),
+                (ours._forward_pre_hooks, theirs._forward_pre_hooks),
+            ):
+                for hook in network.hooks & hooks.keys():
+                    del copied[hook]
         other.tap(paths)
     return other.eval().requires_grad_(False)
 

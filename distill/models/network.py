@@ -77,6 +77,8 @@ class Network(nn.Module):
         self.name = name or type(backbone).__name__
         self.prepare = Prepare(mean, std, size)
         self._captured: dict[str, Tensor] = {}
+        self._overwritten: dict[tuple[str, bool], bool] = {}  # by tap and mode: whether a later layer works in place
+        self._watched: dict[str, tuple[Tensor, int]] = {}
         self.hooks: set[int] = set()  # identities of the taps' hooks
         if any(isinstance(module, nn.Conv2d) for module in backbone.modules()):
             backbone.to(memory_format=torch.channels_last)
@@ -106,7 +108,7 @@ class Network(nn.Module):
         paths = tuple(dict.fromkeys(path for pattern in patterns for path in _matching(pattern, modules)))
         for path in paths:
             if path not in self._captured:
-                self.hooks.add(modules[path.removesuffix(INPUT)].register_forward_hook(self._hook(path)).id)
+                self.hooks.add(self._hook(path, modules[path.removesuffix(INPUT)]))
                 self._captured[path] = torch.empty(0)
         return paths
 
@@ -121,6 +123,9 @@ class Network(nn.Module):
     def forward(self, images: Tensor) -> Outputs:
         """Answer for (N, C, H, W) images, float in [0, 1] or uint8."""
         output = self.backbone(self.arrange(self.prepare(images)))
+        for path, (value, version) in self._watched.items():
+            self._overwritten[path, self.training] = value._version != version
+        self._watched.clear()
         features = dict(self._captured)
         for path in self._captured:
             self._captured[path] = torch.empty(0)
@@ -130,11 +135,19 @@ class Network(nn.Module):
         """(N, C, H, W) images or features as they lie in memory for the backbone; anything else as it is."""
         return maps.contiguous(memory_format=self._memory_format) if maps.dim() == 4 else maps
 
-    def _hook(self, path: str) -> Any:
-        def capture(_module: nn.Module, inputs: Any, output: Any) -> None:
-            self._captured[path] = logits_of(inputs if path.endswith(INPUT) else output)
+    def _hook(self, path: str, module: nn.Module) -> int:
+        """Capture what goes into a module, before it may work in place, or what comes out; the hook's identity."""
+        if path.endswith(INPUT):
+            return module.register_forward_pre_hook(lambda _module, inputs: self._capture(path, inputs)).id
+        return module.register_forward_hook(lambda _module, _inputs, output: self._capture(path, output)).id
 
-        return capture
+    def _capture(self, path: str, output: Any) -> None:
+        """Keep a tap's value: a copy where a later layer writes over it, and in the first pass, which tells."""
+        value = logits_of(output)
+        known = self._overwritten.get((path, self.training))
+        if known is None and not value.is_inference():
+            self._watched[path] = value, value._version
+        self._captured[path] = value if known is False else value.clone()
 
 
 def logits_of(output: Any) -> Tensor:
