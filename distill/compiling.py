@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from distill.errors import SettingError
 from distill.models.network import Network
+from distill.settings import Compile
 from distill.types import Outputs
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,11 @@ class Work:
             network(self.images)
 
 
+def choice_for(role: str, setting: Compile) -> Choice:
+    """What `trainer.compile` says of a role."""
+    return setting == role if setting in ("student", "teacher") else setting  # type: ignore[return-value]
+
+
 def compile_network(network: Network, role: str, work: Work, choice: Choice) -> bool:
     """Compile a network in place, if asked to or if that is faster by a clear margin; says whether.
 
@@ -60,7 +66,7 @@ def compile_network(network: Network, role: str, work: Work, choice: Choice) -> 
         network: a student in training mode, or a teacher that answers without gradients.
         role: 'student' or 'teacher', for messages.
         work: what it will do.
-        choice: `trainer.compile`.
+        choice: what `trainer.compile` says of it.
 
     Raises:
         SettingError: it was asked for and torch.compile fails.
@@ -79,7 +85,7 @@ def compile_network(network: Network, role: str, work: Work, choice: Choice) -> 
         except Exception as error:
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             if choice is True:
-                raise SettingError(f"trainer.compile=true: the {role} cannot be compiled: {reason}") from error
+                raise SettingError(f"trainer.compile: the {role} cannot be compiled: {reason}") from error
             log.info(f"the {role} is not compiled: {reason}")
             return False
     _compile(network, options)

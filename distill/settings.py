@@ -11,6 +11,7 @@ from distill.checking import check_given, check_value, join, located
 from distill.errors import SettingError
 
 T = TypeVar("T")
+Compile = bool | Literal["auto", "student", "teacher"]
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class TrainerSettings:
     """What configs/trainer/ sets beside the arguments of pytorch_lightning.Trainer."""
 
     progress: bool | Literal["auto"] = "auto"
-    compile: bool | Literal["auto"] = "auto"
+    compile: Compile = "auto"
     max_epochs: int = 1
 
     def __post_init__(self) -> None:

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from distill import build
 from distill.callbacks import StageProgress, Throughput
 from distill.checkpoint import load_weights, save_weights
-from distill.compiling import Choice, Work, compile_network, release
+from distill.compiling import Choice, Work, choice_for, compile_network, release
 from distill.data import ImageDataModule, ImageSource
 from distill.files import write_text
 from distill.methods import Method
@@ -155,13 +155,15 @@ class Stage:
 
     def _compile(self, module: DistillModule, trainer: pl.Trainer) -> None:
         """Compile student and teacher where that is asked for or pays; a resumed stage does as it did before."""
-        choice = read(self.config.trainer, "trainer", TrainerSettings).compile
-        if choice == "auto" and trainer.world_size > 1:
+        setting = read(self.config.trainer, "trainer", TrainerSettings).compile
+        if setting == "auto" and trainer.world_size > 1:
             return  # processes would measure, and might decide, each for itself
         device, data = trainer.strategy.root_device, self.data()
         roles = self._compilable(module)
         file = self.checkpoints.with_suffix(".compiled.json")
-        decided: dict[str, Choice] = json.loads(file.read_text()) if file.is_file() else dict.fromkeys(roles, choice)
+        decided: dict[str, Choice] = (
+            json.loads(file.read_text()) if file.is_file() else {role: choice_for(role, setting) for role in roles}
+        )
         if any(decided.values()):
             batch = data.example(self.config.data.batch_size).to(device)
             work = Work(batch, self.max_epochs * len(data.train_dataloader()), trainer.precision_plugin.forward_context)

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from distill import compiling
-from distill.compiling import Work, compile_network, release
+from distill.compiling import Work, choice_for, compile_network, release
 from distill.errors import SettingError
 from distill.models.network import Network
+from distill.settings import Compile
 
 IMAGES = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 WORK = Work(IMAGES, 10, nullcontext)
@@ -33,6 +34,20 @@ def test_compiled_answers_and_names_are_the_same(role: str) -> None:
     release(compiled)
     assert compiled.backbone._compiled_call_impl is None
     assert all(torch.equal(a, b) for a, b in zip(compiled.parameters(), plain.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("setting", "student", "teacher"),
+    [
+        (True, True, True),
+        (False, False, False),
+        ("auto", "auto", "auto"),
+        ("student", True, False),
+        ("teacher", False, True),
+    ],
+)
+def test_each_role_has_its_own_choice(setting: Compile, student: object, teacher: object) -> None:
+    assert (choice_for("student", setting), choice_for("teacher", setting)) == (student, teacher)
 
 
 def test_short_work_is_not_worth_a_try(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,6 +78,6 @@ class Broken(nn.Module):
 
 
 def test_what_fails_is_said_where_it_was_asked_for_and_left_where_not() -> None:
-    with pytest.raises(SettingError, match=r"trainer\.compile=true: the student cannot be compiled: no two ways"):
+    with pytest.raises(SettingError, match=r"trainer\.compile: the student cannot be compiled: no two ways"):
         compile_network(Network(Broken()), "student", WORK, True)
     assert not compile_network(Network(Broken()), "student", WORK, "auto")
