@@ -223,6 +223,18 @@ def test_a_cache_is_neither_made_nor_asked(images: Path, tmp_path: Path) -> None
     assert not (tmp_path / "cache").exists()
 
 
+@pytest.mark.parametrize(("temperature", "held", "warned"), [(1, "100%", False), (100, "54%", True)])
+def test_what_the_classes_that_are_kept_hold_is_said(
+    images: Path, tmp_path: Path, temperature: int, held: str, warned: bool
+) -> None:
+    kept = ("teaching=cached", "teaching.top_k=1", f"teaching.temperatures=[{temperature}]")
+    findings = look(tmp_path, config(images, *KNOWING, *RAW, *kept, f"method.kd.temperature={temperature}"))
+    told = f"the 1 likeliest of 4 classes hold {held} of the teacher's mass at temperature {temperature} (kd)"
+    assert f"answers   {told}" in findings.lines
+    warnings = [warning for warning in findings.warnings if "lower method.kd.temperature" in warning]
+    assert len(warnings) == warned
+
+
 def test_a_term_that_trains_only_the_method_is_not_idle(images: Path, tmp_path: Path) -> None:
     """Factor transfer's paraphraser never reaches the student."""
     findings = look(tmp_path, config(images, *QUICK, "method=ft", "method.ft.weight=1"))

@@ -38,7 +38,7 @@ def plain(job: Job, workers: int) -> Steps:
             yield
 
 
-def floor(job: Job, precision: str, *, cached: bool) -> Steps:
+def floor(job: Job, precision: str, *, cached: bool, compiled: bool = False) -> Steps:
     """Nothing but the teacher's answer and the student's step, all that may lie ready lying ready.
 
     Batches are normalised and in the layout and precision of the step; they are neither cropped nor flipped. The
@@ -48,6 +48,7 @@ def floor(job: Job, precision: str, *, cached: bool) -> Steps:
         job: what to train.
         precision: as Lightning names it; one of PRECISIONS.
         cached: the teacher has answered already.
+        compiled: the teacher is compiled, its weights frozen.
 
     Raises:
         ValueError: another precision.
@@ -58,6 +59,8 @@ def floor(job: Job, precision: str, *, cached: bool) -> Steps:
         )
     dtype, device = PRECISIONS[precision], job.device
     teacher = folded(job.teacher()).to(dtype).to(memory_format=torch.channels_last)
+    if compiled:
+        teacher.compile(options={"freezing": True})
     student = job.student().to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(student.parameters(), LR, MOMENTUM, weight_decay=WEIGHT_DECAY)
     images = job.normalised(job.images).to(device, dtype, memory_format=torch.channels_last)

@@ -32,6 +32,7 @@ MOST_WORKERS = 16  # what torchdistill's configs for CIFAR say
 TRIALS = 3
 VARIANTS: dict[str, list[str]] = {
     "live teacher": [],
+    "live teacher, compiled": ["trainer.compile=teacher"],
     "cached answers": ["teaching=cached", "teaching.epochs=1", "teaching.dir=answers"],
     "live teacher in float32": ["trainer.precision=32-true"],
 }
@@ -40,7 +41,7 @@ VARIANTS: dict[str, list[str]] = {
 FLOOR = (
     "floor: the same student's step and teacher's answer by hand, in the precision of the distill below it and with "
     "channels last: batches lie ready in memory, normalised, neither cropped nor flipped; the teacher's BatchNorms "
-    "are folded into its convolutions; nothing is logged or validated."
+    "are folded into its convolutions, and it is compiled where ours is; nothing is logged or validated."
 )
 
 
@@ -129,7 +130,13 @@ class Bench:
         for variant, settings in VARIANTS.items():
             precision = self._train(variant)["precision"]
             floor, name = f"floor, {variant}", f"distill, {variant}"
-            steps = partial(by_hand.floor, self.job, precision, cached="teaching=cached" in settings)
+            steps = partial(
+                by_hand.floor,
+                self.job,
+                precision,
+                cached="teaching=cached" in settings,
+                compiled="trainer.compile=teacher" in settings,
+            )
             ways[floor] = partial(self._stepping, steps)
             ways[name] = partial(self._training, variant)
             self.floors[name] = floor

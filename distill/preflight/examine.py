@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities import rank_zero_only
+from torch import Tensor
 
 from distill import build
 from distill.checking import located
@@ -24,7 +25,7 @@ from distill.models.network import Network
 from distill.module import DistillModule
 from distill.preflight.networks import first_line
 from distill.preflight.step import Memory, Step, measure
-from distill.preflight.teacher import score_sample
+from distill.preflight.teacher import mass_kept, score_sample
 from distill.report.table import short
 from distill.seeding import seed_torch
 from distill.teachers import Teacher
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PROBE = 32  # samples of the one batch; a real one's memory is reckoned from it
+MOST_MASS = 0.9  # of the teacher's, that the classes kept should hold (measured: benchmarks/top_k.md)
 LOPSIDED = 100.0  # a term that pulls so many times as hard as another leaves it no say
 
 
@@ -76,7 +78,8 @@ def examine(run: "Run", networks: dict[str, Network], trainer: pl.Trainer) -> Fi
     findings, device = Findings(), trainer.strategy.root_device
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         _data(run, findings)
-        knows = _teacher(run, networks["teacher"], device, findings)
+        logits = _teacher(run, networks["teacher"], device, findings)
+        knows = logits is not None
         findings.say("student", _name(networks["student"]))
         steps = {} if knows else {"teacher": _step(run, "teacher", networks["teacher"], None, Supervised(), trainer)}
         last = networks[["teacher", *run.assistants][-1]]
@@ -92,6 +95,8 @@ def examine(run: "Run", networks: dict[str, Network], trainer: pl.Trainer) -> Fi
         steps["student"] = _step(run, "student", networks["student"], teacher, method, trainer)
         if teacher is not None and teacher.form and knows and not run.assistants:
             findings.say("answers", teacher.form)
+        if logits is not None and not run.assistants:
+            _top_k(run, method, logits, findings)
         telling = teacher is None or (apart and knows and not run.assistants)
         _terms(run, steps["student"], method, telling=telling, apart=apart, findings=findings)
         _memory(run, {name: step.memory for name, step in steps.items()}, device, findings)
@@ -123,21 +128,35 @@ def _data(run: "Run", findings: Findings) -> None:
             )
 
 
-def _teacher(run: "Run", network: Network, device: torch.device, findings: Findings) -> bool:
-    """Say what the teacher is worth; whether it knows anything yet."""
+def _teacher(run: "Run", network: Network, device: torch.device, findings: Findings) -> Tensor | None:
+    """Say what the teacher is worth. Its logits of a few images, (n, classes); None before it is trained."""
     own = run.stage("teacher")
     if not network.trained:
         if not own.weights.is_file():
             findings.say("teacher", f"{_name(network)}: trained first, for {own.max_epochs} epochs")
-            return False
+            return None
         load_weights(network.backbone, own.weights)
-    found = score_sample(network, own.data(), device)
+    found, logits = score_sample(network, own.data(), device)
     score = f"{found.accuracy:.1%} on {found.count} validation images, chance is {found.chance:.1%}"
     findings.say("teacher", f"{_name(network)}: scores {score}")
     if not found.convincing:
         settings = "teacher.mean, teacher.std and teacher.size, the order of the classes, and teacher.checkpoint"
         findings.warnings.append(f"teacher scores {score}: check {settings}")
-    return True
+    return logits
+
+
+def _top_k(run: "Run", method: Method, logits: Tensor, findings: Findings) -> None:
+    """Where the likeliest classes are kept alone: how much of what the teacher says they hold."""
+    k = run.config.teaching.get("top_k")
+    for name, member in _members(run, method).items() if k is not None else ():
+        temperature = float(getattr(member, "temperature", 1.0))
+        held = f"hold {mass_kept(logits, k, temperature):.0%} of the teacher's mass at temperature {temperature:g}"
+        findings.say("answers", f"the {k} likeliest of {logits.shape[1]} classes {held} ({name})")
+        if mass_kept(logits, k, temperature) < MOST_MASS:
+            findings.warnings.append(
+                f"teaching.top_k={k}: the classes kept {held}, and a student misses what the teacher says of the "
+                f"others: lower method.{name}.temperature, keep more classes, or keep all with teaching.dtype=float16"
+            )
 
 
 def _check_taps(run: "Run", student: Network, teacher: Teacher | None, method: Method) -> None:
