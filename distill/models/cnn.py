@@ -45,5 +45,5 @@ def _conv(in_channels: int, channels: int, norm: Norm) -> nn.Sequential:
         parts["norm"] = nn.BatchNorm2d(channels)
     elif norm == "group":
         parts["norm"] = nn.GroupNorm(math.gcd(channels, 8), channels)
-    parts["relu"] = nn.ReLU(inplace=True)
+    parts["relu"] = nn.ReLU()
     return nn.Sequential(parts)

@@ -22,6 +22,6 @@ def mlp(*, num_classes: int, in_channels: int = 3, image_size: int, hidden: list
     sizes = [in_channels * image_size**2, *hidden]
     parts: OrderedDict[str, nn.Module] = OrderedDict(stem=nn.Flatten())
     for i, (before, after) in enumerate(zip(sizes, hidden, strict=False), start=1):
-        parts[f"layer{i}"] = nn.Sequential(OrderedDict(linear=nn.Linear(before, after), relu=nn.ReLU(inplace=True)))
+        parts[f"layer{i}"] = nn.Sequential(OrderedDict(linear=nn.Linear(before, after), relu=nn.ReLU()))
     parts["head"] = nn.Linear(sizes[-1], num_classes)
     return nn.Sequential(parts)

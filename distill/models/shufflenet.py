@@ -94,7 +94,7 @@ class V1Block(nn.Module):
         self.expand = nn.Sequential(OrderedDict(conv=conv, bn=nn.BatchNorm2d(channels)))
         self.shortcut = nn.AvgPool2d(3, stride=2, padding=1) if stride == 2 else None
         self.preact = nn.Identity()
-        self.relu = nn.ReLU(inplace=True)
+        self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, H, W) to (N, out_channels, H / stride, W / stride)."""

@@ -1,7 +1,6 @@
 """The one shape of the networks built here: stem, layer1, layer2, ..., pool and head, in this order.
 
-Each ReLU writes over its input, which nothing else reads: a third less to keep for the backward pass. A tap in front of
-one captures a copy (`distill.models.network`).
+Nothing works in place, so that what a feature tap captures is what the layer said.
 """
 
 from collections import OrderedDict
@@ -44,7 +43,7 @@ def conv_bn_relu(
                 in_channels, out_channels, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=bias
             ),
             bn=nn.BatchNorm2d(out_channels),
-            relu=nn.ReLU(inplace=True),
+            relu=nn.ReLU(),
         )
     )
 

@@ -30,7 +30,7 @@ def wide_resnet(*, depth: int, width: int, dropout: float = 0.0, num_classes: in
     network = staged(
         stem=nn.Conv2d(in_channels, 16, 3, padding=1, bias=False),
         stages=stages,
-        neck=nn.Sequential(OrderedDict(bn=nn.BatchNorm2d(widths[-1]), relu=nn.ReLU(inplace=True))),
+        neck=nn.Sequential(OrderedDict(bn=nn.BatchNorm2d(widths[-1]), relu=nn.ReLU())),
         features=widths[-1],
         num_classes=num_classes,
     )
@@ -45,10 +45,10 @@ class PreactBlock(nn.Module):
     def __init__(self, in_channels: int, channels: int, *, stride: int = 1, dropout: float = 0.0) -> None:
         super().__init__()
         self.bn1 = nn.BatchNorm2d(in_channels)
-        self.relu1 = nn.ReLU(inplace=True)
+        self.relu1 = nn.ReLU()
         self.conv1 = nn.Conv2d(in_channels, channels, 3, stride=stride, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
-        self.relu2 = nn.ReLU(inplace=True)
+        self.relu2 = nn.ReLU()
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.shortcut = (
