@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from distill.data.augment import Augment
 from distill.data.order import Draw, EvaluationOrder, ListedOrder, TrainingOrder
+from distill.data.random import Drawn, uniform
 from distill.data.readers import ATTEMPTS, Decoded, MemoryReader, StreamReader
 from distill.data.source import Split
 from distill.data.stream import Stream
@@ -55,6 +56,7 @@ class Batches:
         self.seed = seed
         self.device = device or torch.device("cpu")
         self.targets = split.targets.to(self.device)
+        self._uniform = Drawn(len(split), self.device) if isinstance(split, Split) else uniform
         if pool is None:
             pool = order.samples if isinstance(order, TrainingOrder) else torch.empty(0, dtype=torch.long)
         if isinstance(split, Split):
@@ -93,7 +95,7 @@ class Batches:
         indices = decoded.indices.to(self.device, non_blocking=True)
         images = decoded.images.to(self.device, non_blocking=True)
         cropped = isinstance(self.reader, StreamReader)
-        images = self.augment(images, self.seed, decoded.epoch, indices, cropped)
+        images = self.augment(images, self.seed, decoded.epoch, indices, cropped, self._uniform)
         targets = self.targets[indices]
         if not self.augment.mixes:
             return Batch(images, targets, indices)

@@ -4,6 +4,7 @@ Augmentation draws from here, so that what a sample looks like is a function of 
 device, in any order, in any number of processes.
 """
 
+from collections.abc import Callable
 from typing import TypeVar
 
 import torch
@@ -11,6 +12,8 @@ from torch import Tensor
 
 _MASK = 0xFFFFFFFF
 Number = TypeVar("Number", int, Tensor)
+Uniform = Callable[[int, int, Tensor, int], Tensor]
+"""As `uniform`."""
 
 
 def uniform(seed: int, epoch: int, indices: Tensor, draws: int) -> Tensor:
@@ -27,6 +30,29 @@ def uniform(seed: int, epoch: int, indices: Tensor, draws: int) -> Tensor:
     state = _mix(_mix(indices ^ _mix(seed & _MASK)) ^ _mix((epoch + 0x9E3779B9) & _MASK))
     streams = torch.arange(1, draws + 1, device=indices.device) * 0x9E3779B9
     return (_mix((state[:, None] + streams) & _MASK) >> 8).float() * 2.0**-24
+
+
+class Drawn:
+    """`uniform` for a split in memory: an epoch's numbers are worked out for all samples at once, and looked up.
+
+    Args:
+        count: of samples.
+        device: where indices come from.
+    """
+
+    def __init__(self, count: int, device: torch.device) -> None:
+        self._everything = torch.arange(count, device=device)
+        self._epoch: int | None = None
+        self._tables: dict[tuple[int, int], Tensor] = {}
+
+    def __call__(self, seed: int, epoch: int, indices: Tensor, draws: int) -> Tensor:
+        """As `uniform`."""
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._tables.clear()
+        if (seed, draws) not in self._tables:
+            self._tables[seed, draws] = uniform(seed, epoch, self._everything, draws)
+        return self._tables[seed, draws].index_select(0, indices)
 
 
 def _mix(x: Number) -> Number:

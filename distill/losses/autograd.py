@@ -14,6 +14,7 @@ from distill.losses.engine import (
     as_rows,
     differentiate,
     evaluate,
+    few,
     pieces,
     precise_terms,
     terms,
@@ -44,14 +45,15 @@ class WeightedSum(torch.autograd.Function):
     """A job on logits as one number.
 
     Gradients of float32 and float64 inputs are made in forward, where the chunks are in the cache anyway. Those of half
-    precision wait for backward: rounded once, with the loss scale already in them, so that small ones do not underflow.
+    precision are rounded once, with the loss scale already in them, so that small ones do not underflow: they wait for
+    backward, or are kept in float32 until then where they are few.
     """
 
     @staticmethod
     def forward(ctx: Any, student: Tensor, teacher: Tensor, job: Job, class_dim: int) -> Tensor:
         """student, teacher: logits of any layout that `as_rows` can view. Returns shape ()."""
         ctx.job, ctx.class_dim = job, class_dim
-        ctx.late = student.dtype.itemsize < 4 or teacher.dtype.itemsize < 4
+        ctx.late = (student.dtype.itemsize < 4 or teacher.dtype.itemsize < 4) and not few(student)
         wanted = (False, False) if ctx.late else ctx.needs_input_grad
         student_grad, teacher_grad = _empty_for(student, wanted[0]), _empty_for(teacher, wanted[1])
         ctx.save_for_backward(student, teacher, student_grad, teacher_grad)
@@ -70,7 +72,7 @@ class WeightedSum(torch.autograd.Function):
             job = replace(ctx.job, scale=ctx.job.scale * grad)
             evaluate(job, *_rows(ctx.class_dim, student, teacher, student_grad, teacher_grad))
             return student_grad, teacher_grad, None, None
-        return _scaled(student_grad, grad), _scaled(teacher_grad, grad), None, None
+        return _scaled(student_grad, grad, student.dtype), _scaled(teacher_grad, grad, teacher.dtype), None, None
 
 
 class Terms(torch.autograd.Function):
@@ -120,7 +122,8 @@ def _rows(class_dim: int, *tensors: Tensor | None) -> list[Any]:
 
 
 def _empty_for(x: Tensor, wanted: bool) -> Tensor | None:
-    return torch.empty_like(x) if wanted else None
+    """Room for a gradient, in float32 for half precision that is not to wait."""
+    return torch.empty_like(x, dtype=working_dtype(x) if few(x) else x.dtype) if wanted else None
 
 
 def _second_order(
@@ -131,10 +134,12 @@ def _second_order(
     return [next(found) if w else None for w in wanted]
 
 
-def _scaled(made: Tensor | None, grad: Tensor) -> Tensor | None:
+def _scaled(made: Tensor | None, grad: Tensor, dtype: torch.dtype) -> Tensor | None:
     """The gradient made in forward, times the one that arrived; in place where the graph is not needed again."""
     if made is None:
         return None
+    if made.dtype != dtype:
+        return (made * grad).to(dtype)
     if torch._C._autograd._get_current_graph_task_keep_graph():
         return made * grad
     if grad.device.type == "cpu" and grad.item() == 1:

@@ -76,6 +76,11 @@ def pieces(shape: torch.Size, device: torch.device) -> list[tuple[slice, ...]]:
     ]
 
 
+def few(x: Tensor) -> bool:
+    """Whether logits are one chunk on the CPU: a copy of them in float32 is small beside all else."""
+    return x.device.type == "cpu" and x.numel() <= CACHED
+
+
 def working_dtype(*tensors: Tensor) -> torch.dtype:
     """float32, or float64 where any tensor is: what losses are computed and returned in."""
     return torch.float64 if torch.float64 in [x.dtype for x in tensors] else torch.float32

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill.data.random import uniform
+from distill.data.random import Drawn, uniform
 
 INDICES = torch.arange(20_000)
 
@@ -44,6 +44,13 @@ def test_a_number_depends_on_its_own_index_alone(seed: int, epoch: int, indices:
     for row, index in zip(together, indices, strict=True):
         assert torch.equal(uniform(seed, epoch, torch.tensor([index]), 3)[0], row)
     assert torch.equal(uniform(seed, epoch, torch.tensor(indices), 2), together[:, :2])
+
+
+def test_what_is_looked_up_is_what_would_be_drawn() -> None:
+    drawn = Drawn(100, torch.device("cpu"))
+    indices = torch.tensor([7, 99, 0, 7])
+    for seed, epoch, draws in [(1, 0, 2), (1, 0, 1), (2, 0, 2), (1, 1, 2), (1, 0, 2)]:
+        assert torch.equal(drawn(seed, epoch, indices, draws), uniform(seed, epoch, indices, draws))
 
 
 def test_no_two_samples_share_all_their_numbers() -> None:

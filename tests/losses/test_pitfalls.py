@@ -42,7 +42,9 @@ def test_autocast_and_half_precision_do_not_round_the_arithmetic(name, dtype, de
         assert ((a.double() - b).abs()[large] <= (torch.finfo(dtype).eps + 1e-3) * b.abs()[large] + 6e-8).all()
 
 
-def test_loss_scale_arrives_before_half_precision_rounds():
+@pytest.mark.parametrize("chunk", [100, 1 << 19])  # gradients wait for backward; are kept in float32 until then
+def test_loss_scale_arrives_before_half_precision_rounds(chunk, monkeypatch):
+    monkeypatch.setattr(engine, "CACHED", chunk)
     torch.manual_seed(0)
     s, t = (torch.randn(64, 1000).half() for _ in range(2))
     scale = 2.0**16

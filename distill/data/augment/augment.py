@@ -7,7 +7,7 @@ from torch import Tensor
 
 from distill.data.augment import color, geometry, mixing
 from distill.data.augment.trivial import trivial_augment
-from distill.data.random import uniform
+from distill.data.random import Uniform, uniform
 from distill.seeding import derive_seed
 
 
@@ -64,7 +64,15 @@ class Augment:
         """Whether samples are blended with others, so that targets become class probabilities."""
         return self.mixup > 0 or self.cutmix > 0
 
-    def __call__(self, images: Tensor, seed: int, epoch: int, indices: Tensor, cropped: bool = False) -> Tensor:
+    def __call__(
+        self,
+        images: Tensor,
+        seed: int,
+        epoch: int,
+        indices: Tensor,
+        cropped: bool = False,
+        uniform: Uniform = uniform,
+    ) -> Tensor:
         """Everything but mixing.
 
         Args:
@@ -72,6 +80,7 @@ class Augment:
             seed, epoch: what becomes of an image depends on these and on its index alone.
             indices: (N,) int64 on the images' device.
             cropped: `resized_crop` was done when the images were read.
+            uniform: the random numbers, or where they were worked out before.
 
         Returns:
             (N, C, H, W) float32 in [0, 1].
