@@ -5,10 +5,11 @@ from pathlib import Path
 
 from distill import build
 from distill.checkpoint import load_weights
+from distill.directory import load_config
 from distill.errors import SettingError
 from distill.methods import Method, Supervised
 from distill.models.network import Network
-from distill.pipeline import Run, load_config, prepare
+from distill.pipeline import Run, prepare
 from distill.teachers import Teacher
 
 

@@ -11,7 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
 
 from distill import build, preflight
 from distill.advice import advise
@@ -19,10 +20,9 @@ from distill.answers import answer
 from distill.data import ImageSource
 from distill.data.augment.color import to_float
 from distill.data.module import student_samples
-from distill.errors import SettingError
-from distill.files import write_text
+from distill.directory import check_unused, load_config, resumed, save_config
 from distill.launch import launch, processes_to_start
-from distill.log import log_to
+from distill.log import log_to, only_warnings
 from distill.methods import Supervised
 from distill.metrics import score
 from distill.models import cost
@@ -37,14 +37,6 @@ from distill.teachers import Lesson, Teacher
 log = logging.getLogger("distill")
 
 PACKAGES = ("distill", "torch", "torchvision", "pytorch-lightning", "hydra-core")
-
-HEADING = """\
-# The configuration of this run, every value resolved. To run it again:
-#   python train.py --config-dir THIS_DIRECTORY --config-name config
-defaults:
-  - _self_
-  - override hydra/job_logging: none
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,19 +111,26 @@ def run(config: DictConfig, directory: Path) -> float | None:
         SettingError: before anything is trained, if a setting cannot work.
     """
     started = time.perf_counter()
-    if config.get("resume") is not None:
+    left_out: list[str] = []
+    goes_on = config.get("resume") is not None
+    if goes_on:
         directory = Path(config.resume)
-        config = _resumed(config, directory)
+        config, left_out = resumed(config, directory, _overrides())
     settings = read(config, "", RunSettings)
     if settings.show is not None:
+        only_warnings()
         preflight.show_layers(load(config, directory), settings.show)
         return None
     log_to(directory / "train.log")
+    if left_out:
+        log.warning(f"resume={directory}: the run goes on with its own settings; not taken up: {', '.join(left_out)}")
     prepared = prepare(config, directory)
     settle_precision(config)
+    if not goes_on:
+        check_unused(config, directory)
     trainer = build.trainer(config.trainer, logger=False)
     processes = processes_to_start(trainer)
-    write_text(directory / "config.yaml", HEADING + OmegaConf.to_yaml(config, resolve=True))
+    save_config(config, directory)
     networks = preflight.check_networks(prepared)
     prepared.teacher(prepared.network("teacher")).check(build.method(config.method))
     if settings.preflight:
@@ -145,6 +144,11 @@ def run(config: DictConfig, directory: Path) -> float | None:
         run_stages(prepared, started)
     summary = json.loads((directory / "summary.json").read_text())
     return float(summary["student"]["accuracy"])
+
+
+def _overrides() -> list[str]:
+    """What the command says, where there is one."""
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
 def settle_precision(config: DictConfig) -> None:
@@ -168,15 +172,6 @@ def run_as_one_of_many(directory: Path) -> None:
     run_stages(prepare(load_config(directory, "run"), directory), started)
 
 
-def _resumed(given: DictConfig, directory: Path) -> DictConfig:
-    """A run's own configuration; where it goes on and what is looked at first is free, what it computes isn't."""
-    config = load_config(directory, "resume")
-    fixed = {name: config.trainer[name] for name in ("max_epochs", "precision", "compile") if name in config.trainer}
-    config.trainer = {**given.trainer, **fixed}
-    config.preflight, config.show = given.preflight, given.show
-    return config
-
-
 def prepare(config: DictConfig, directory: Path) -> Run:
     """Build and check every part but the networks once; nothing is kept but the data."""
     read(config.trainer, "trainer", TrainerSettings)
@@ -192,6 +187,7 @@ def load(config: DictConfig, directory: Path) -> Run:
     settings = read(config, "", RunSettings)
     data = read(config.data, "data", DataSettings)
     source = build.source(config.data)
+    build.check_statistics("data", data, source)
     statistics = (data.mean, data.std) if data.mean and data.std else source.statistics()
     samples = student_samples(source.train.targets, data.student_fraction, settings.seed)
     return Run(config, directory, source, samples, statistics)
@@ -205,6 +201,8 @@ def run_stages(prepared: Run, started: float) -> None:
         f"{source.name}: {len(source.train)} training images, of which the student sees {len(prepared.samples)}; "
         f"{len(source.val)} validation images"
     )
+    stages = map(prepared.stage, ("teacher", "baseline", *prepared.assistants, "student"))
+    started -= sum(stage.finished.seconds for stage in stages if stage.finished)  # by an earlier attempt
     records: dict[str, Record] = {}
     teacher = prepared.network("teacher")
     if not teacher.trained:
@@ -268,18 +266,3 @@ def evaluate(prepared: Run, networks: dict[str, Network], records: dict[str, Rec
         profile=profile,
         advice=advise(prepared, networks["teacher"], trainer, profile) if profile else [],
     )
-
-
-def load_config(directory: Path, setting: str) -> DictConfig:
-    """A run's resolved configuration.
-
-    Raises:
-        SettingError: there is none; it names the setting that led here.
-    """
-    file = directory / "config.yaml"
-    if not file.is_file():
-        raise SettingError(f"{setting}={directory}: no config.yaml there; give the directory of a run")
-    config = OmegaConf.load(file)
-    assert isinstance(config, DictConfig)
-    config.pop("defaults", None)
-    return config

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
+from pytorch_lightning.utilities import rank_zero_only
 
 from distill import build
 from distill.callbacks import StageProgress, Throughput
@@ -76,6 +77,12 @@ class Stage:
         """The unfinished stage's state."""
         return self.directory / "checkpoints" / self.name
 
+    @property
+    def finished(self) -> Record | None:
+        """What is remembered of the stage, if it was trained to its end before."""
+        file = self.checkpoints / "record.json"
+        return Record(**json.loads(file.read_text())) if self.weights.is_file() and file.is_file() else None
+
     def train(self, network: Network, teacher: Teacher | None, method: Method) -> tuple[Network, Record]:
         """Train `network` in place and return it, or what the method deploys in its stead.
 
@@ -83,11 +90,13 @@ class Stage:
         from its last epoch.
         """
         module = self.module(network, teacher, method)
-        record_file = self.checkpoints / "record.json"
-        if not (self.weights.is_file() and record_file.is_file()):
-            self._fit(module, record_file)
+        record = self.finished
+        if record is None:
+            record = self._fit(module)
+        else:
+            rank_zero_only(print)(f"{self.name:<9} trained before", flush=True)
         load_weights(module.deployed.backbone, self.weights)
-        return module.deployed, Record(**json.loads(record_file.read_text()))
+        return module.deployed, record
 
     def module(self, network: Network, teacher: Teacher | None, method: Method) -> DistillModule:
         """What Lightning trains; its teacher in the fastest form that it has."""
@@ -131,7 +140,7 @@ class Stage:
             workers=data.workers,
         )
 
-    def _fit(self, module: DistillModule, record_file: Path) -> None:
+    def _fit(self, module: DistillModule) -> Record:
         # The baseline is the student without the teacher: the same seed, and so the same weights to start from.
         seed_torch(self.config.seed, "student" if self.name == "baseline" else self.name, "training")
         throughput = Throughput()
@@ -149,9 +158,10 @@ class Stage:
         record = Record(seconds, trainer.global_step, throughput.images_per_second, module.history)
         if trainer.is_global_zero:
             save_weights(module.deployed.backbone, self.weights, {"name": module.deployed.name})
-            write_text(record_file, json.dumps(asdict(record)))
+            write_text(self.checkpoints / "record.json", json.dumps(asdict(record)))
         trainer.strategy.barrier()
         log.info(f"{self.name} trained in {record.seconds:.1f} s")
+        return record
 
     def _compile(self, module: DistillModule, trainer: pl.Trainer) -> None:
         """Compile student and teacher where that is asked for or pays; a resumed stage does as it did before."""

@@ -11,18 +11,18 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from distill import build, preflight
+from distill.directory import load_config, save_config
 from distill.errors import SettingError
-from distill.files import write_text
 from distill.launch import launch, processes_to_start
 from distill.log import log_to
 from distill.methods import Supervised
 from distill.models.network import Network
-from distill.pipeline import HEADING, Run, load_config, prepare, settle_precision
+from distill.pipeline import Run, prepare, settle_precision
 from distill.teachers.cached import CachedTeacher
 from distill.teachers.lesson import SplitName
 from distill.types import Batch
@@ -46,7 +46,7 @@ def fill_cache(config: DictConfig, directory: Path) -> None:
     settle_precision(config)
     networks = preflight.check_networks(run)
     _cached(run, networks["teacher"]).check(build.method(config.method))
-    write_text(directory / "config.yaml", HEADING + OmegaConf.to_yaml(config, resolve=True))
+    save_config(config, directory)
     processes = processes_to_start(build.trainer(config.trainer, logger=False))
     if processes:
         launch(fill_as_one_of_many, directory, processes)
