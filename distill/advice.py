@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # A part that takes a larger share of a step than this is worth a setting.
 TEACHER, DATA, LOGGING, ARITHMETIC = 0.4, 0.2, 0.05, 0.5
+FILLING = 0.1  # reading kept answers takes less
 STUDENT = ("student", "method", "backward")
 
 
@@ -28,6 +29,7 @@ STUDENT = ("student", "method", "backward")
 class Circumstances:
     """What is set already, and what could be.
 
+    cached: the teacher's answers are kept, and were asked for where they weren't there yet.
     cacheable: the teacher is asked live, and a cache could answer the method instead.
     augmentations: the settings of data.augment that change images.
     repeats: images look the same again after some epochs (teaching.epochs).
@@ -38,6 +40,7 @@ class Circumstances:
     precision, native: what is computed in, and the narrowest that the device computes natively.
     """
 
+    cached: bool
     cacheable: bool
     augmentations: tuple[str, ...]
     repeats: bool
@@ -69,6 +72,8 @@ def advice(shares: Mapping[str, float], now: Circumstances) -> list[str]:
 
 
 def _on_teacher(share: float, now: Circumstances) -> str:
+    if now.cached and share > FILLING:
+        return f"The teacher takes {share:.0%} of a step while its answers are first kept: later runs are spared that."
     if share <= TEACHER or not now.cacheable:
         return ""
     if not now.augmentations:
@@ -130,6 +135,7 @@ def advise(run: "Run", teacher: Network, trainer: pl.Trainer, profile: Profile) 
     return advice(
         profile.shares,
         Circumstances(
+            cached=run.config.teaching._target_.endswith(".CachedTeacher"),
             cacheable=_cacheable(run, teacher),
             augmentations=tuple(f.name for f in fields(Augment) if getattr(augment, f.name) != f.default),
             repeats=config.teaching.epochs is not None,

@@ -108,6 +108,7 @@ def network(config: DictConfig, where: str, data: ImageSource, statistics: Stati
     data's.
     """
     own = read(config, where, NetworkSettings)
+    check_statistics(where, own, data)
     node = without(config, NetworkSettings)
     backbone = instantiate(
         node,
@@ -130,6 +131,13 @@ def network(config: DictConfig, where: str, data: ImageSource, statistics: Stati
         raise SettingError(f"{where}.checkpoint: {error}") from error
     except SettingError as error:
         raise SettingError(located(where, error)) from error
+
+
+def check_statistics(where: str, settings: DataSettings | NetworkSettings, source: ImageSource) -> None:
+    """Raise SettingError unless a mean and a standard deviation that are set have one value for each channel."""
+    for name, values in (("mean", settings.mean), ("std", settings.std)):
+        if values is not None and len(values) != source.channels:
+            raise SettingError(f"{where}.{name}={values}: must be a list of {source.channels}, one for each channel")
 
 
 def option(group: str, name: str, where: str) -> DictConfig:

@@ -5,7 +5,6 @@ Reading never runs code that a file brings with it.
 
 import argparse
 import difflib
-import os
 import pickle
 import re
 import warnings
@@ -22,6 +21,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from distill.errors import SettingError
+from distill.files import write_atomically
 from distill.matching import best_fits, complaint, plain, some
 
 # What published checkpoints keep beside their weights: command lines and accuracies. Making these runs no code.
@@ -83,15 +83,11 @@ def save_weights(module: nn.Module, path: str | Path, metadata: Mapping[str, str
     # Each a copy of its own: the format refuses shared and strided memory.
     tensors = {plain(name): torch.clone(t.detach().cpu(), memory_format=torch.contiguous_format)
                for name, t in state.items()}  # fmt: skip
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    about = dict(metadata or {})
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        safetensors.torch.save_file(tensors, partial, metadata=dict(metadata or {}))
-        partial.replace(path)
+        write_atomically(path, lambda temporary: safetensors.torch.save_file(tensors, temporary, metadata=about))
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path}: could not be written: {error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:

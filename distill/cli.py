@@ -85,12 +85,12 @@ def compare() -> None:
 def one_line_errors(command: Callable[[], T]) -> T:
     """A user's mistake ends in one line and exit status 2; HYDRA_FULL_ERROR=1 shows the traceback instead.
 
-    So does a loss that is not finite, which is a setting's fault too. Around the commands for what Hydra finds, and
-    around the work itself so that Hydra adds no lines of its own.
+    So does a loss that is not finite, which is a setting's fault too, and a file that can't be read or written. Around
+    the commands for what Hydra finds, and around the work itself so that Hydra adds no lines of its own.
     """
     try:
         return command()
-    except (SettingError, FloatingPointError, HydraException, OmegaConfBaseException) as error:
+    except (SettingError, FloatingPointError, OSError, HydraException, OmegaConfBaseException) as error:
         if DEBUGGING:
             raise
         print(f"error: {explain(error, CONFIGS)}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 
 
 def explain(error: BaseException, configs: Path) -> str:
-    """One line that says what to change, from our own errors and from Hydra's and OmegaConf's.
+    """One line that says what to change, from our own errors, Hydra's, OmegaConf's and those of files.
 
     Args:
         error: one of them.
@@ -29,22 +30,33 @@ def explain(error: BaseException, configs: Path) -> str:
     """
     if isinstance(error, SettingError):
         return str(error)
+    if isinstance(error, OSError) and error.strerror:  # not Hydra's own, which have none
+        return f"{error.filename2 or error.filename}: {error.strerror} (HYDRA_FULL_ERROR=1 shows where)"
     cause = error.__cause__ or error
     unknown_key = getattr(cause, "full_key", None)
     if "not in struct" in str(cause) and unknown_key:
-        known = [f"{unknown_key.rpartition('.')[0]}.{name}".lstrip(".") for name in _siblings(cause)]
+        parent = unknown_key.rpartition(".")[0]
+        known = [f"{parent}.{name}".lstrip(".") for name in _siblings(cause)]
+        if parent and not known:
+            return f"{unknown_key}: choose {parent}=NAME first; known: {', '.join(_options(configs, parent))}"
         return f"{unknown_key} is not a setting{suggestion(unknown_key, known)}"
     if type(cause).__name__ == "MissingMandatoryValue" and unknown_key:
         return f"{unknown_key} is not set: give {unknown_key}=VALUE"
     unknown_option = re.search(r"Could not (?:find|load) '([^']+)/([^'/]+)'", str(error))
     if unknown_option:
         group, option = unknown_option.groups()
-        known = [file.stem for file in (configs / group).glob("*.yaml")]
-        return f"{group}={option}: there is no configs/{group}/{option}.yaml{suggestion(option, known)}"
+        known = _options(configs, group)
+        # Hydra forgets the place that it was for: model@student=...
+        given = next((a for a in sys.argv[1:] if a.startswith(f"{group}@") and a.endswith(f"={option}")), None)
+        return f"{given or f'{group}={option}'}: there is no configs/{group}/{option}.yaml{suggestion(option, known)}"
     if isinstance(override := getattr(error, "override", None), str):
         return f"{override}: cannot be read; write NAME=VALUE, and quotes around values with special characters"
     lines = [line.strip() for line in str(error).splitlines() if line.strip() and "hydra.cc" not in line]
     return "; ".join(lines[:2]) or type(error).__name__
+
+
+def _options(configs: Path, group: str) -> list[str]:
+    return sorted(file.stem for file in (configs / group).glob("*.yaml"))
 
 
 def _siblings(cause: BaseException) -> list[str]:

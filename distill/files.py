@@ -13,7 +13,10 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp{path.suffix}")
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode  # as new files have it here; some writers leave theirs to the owner alone
         write(temporary)
+        temporary.chmod(mode)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

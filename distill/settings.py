@@ -51,6 +51,8 @@ class DataSettings:
             raise ValueError(f"batch_size={self.batch_size}: must be 1 or more")
         if not 0 < self.student_fraction <= 1:
             raise ValueError(f"student_fraction={self.student_fraction}: must be above 0 and at most 1")
+        if (self.mean is None) != (self.std is None):
+            raise ValueError(f"mean={self.mean} and std={self.std}: give both or neither")
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from distill.pipeline import prepare
 from distill.profiling import PARTS, Profile
 
 PLAIN = Circumstances(
-    cacheable=True, augmentations=(), repeats=False, streams=False, workers=1, cores=8, keepable=False, logs=1,
-    precision="32-true", native="bf16-mixed",
+    cached=False, cacheable=True, augmentations=(), repeats=False, streams=False, workers=1, cores=8, keepable=False,
+    logs=1, precision="32-true", native="bf16-mixed",
 )  # fmt: skip
 SETTINGS = ("teaching=cached", "data.", "trainer.log_every_n_steps", "trainer.precision")
 
@@ -46,6 +46,12 @@ def test_a_slow_teacher_is_to_be_asked_less_often() -> None:
     assert "only until the images repeat" in said(spent, augmentations=("flip",), repeats=True)
     assert "teaching=" not in said(spent, cacheable=False)
     assert "teaching=" not in said(shares(teacher=0.39))
+
+
+def test_filling_a_cache_is_paid_once() -> None:
+    found = said(shares(teacher=0.36), cached=True, cacheable=False)
+    assert found == "The teacher takes 36% of a step while its answers are first kept: later runs are spared that."
+    assert "kept" not in said(shares(teacher=0.03), cached=True, cacheable=False)
 
 
 def test_waiting_for_images() -> None:
@@ -117,7 +123,7 @@ def advised(directory: Path, spent: dict[str, float], *overrides: str) -> str:
         ([], "teaching=cached asks it once for each image"),
         (["data.augment.flip=true"], "teaching.epochs=E"),
         (["data.augment.flip=true", "teaching.epochs=3"], "until the images repeat"),
-        (["teaching=cached"], "The teacher is what takes the time"),
+        (["teaching=cached"], "later runs are spared that"),
         (["teaching=ema"], "The teacher is what takes the time"),
         (["method=[kd,fitnet]"], "The teacher is what takes the time"),  # a cache has logits alone
     ],

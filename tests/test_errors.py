@@ -1,5 +1,7 @@
 """Each mistake gives one line that says what to change."""
 
+from pathlib import Path
+
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
@@ -46,6 +48,21 @@ def test_a_value_that_must_be_given() -> None:
     with pytest.raises(MissingMandatoryValue) as caught:
         _ = config.data.path
     assert explain(caught.value, CONFIGS) == "data.path is not set: give data.path=VALUE"
+
+
+def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(SystemExit):
+        one_line_errors(lambda: (file / "x").mkdir())
+    assert capsys.readouterr().err == f"error: {file}/x: Not a directory (HYDRA_FULL_ERROR=1 shows where)\n"
+
+
+def test_a_setting_of_something_that_is_not_chosen_says_what_to_choose() -> None:
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        with pytest.raises((HydraException, OmegaConfBaseException)) as caught:
+            compose("evaluate", ["data.path=images.npz"])
+        assert explain(caught.value, CONFIGS).startswith("data.path: choose data=NAME first; known: arrays, cifar10")
 
 
 def test_our_own_errors_are_said_as_they_are() -> None:

@@ -31,3 +31,14 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
         write_atomically(file, fail)
     assert file.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["summary.json"]
+
+
+def test_whoever_may_read_new_files_may_read_what_is_written(tmp_path: Path) -> None:
+    (tmp_path / "new").touch()
+
+    def as_if_for_the_owner_alone(file: Path) -> None:
+        file.write_text("whole")
+        file.chmod(0o600)
+
+    write_atomically(tmp_path / "written", as_if_for_the_owner_alone)
+    assert (tmp_path / "written").stat().st_mode == (tmp_path / "new").stat().st_mode

@@ -100,7 +100,10 @@ def _mapped(directory: Path) -> Arrays:
 def _check(path: str, content: Arrays) -> None:
     missing = [name for name in REQUIRED if name not in content]
     if missing:
-        raise SettingError(f"data.path={path}: holds no {', '.join(missing)}; needed are {', '.join(REQUIRED)}")
+        raise SettingError(
+            f"data.path={path}: holds no {', '.join(missing)}; needed are arrays of these names, and class_names if "
+            "there are any"
+        )
     for name in ("train", "val"):
         images, labels = content[f"{name}_images"], content[f"{name}_labels"]
         if images.dtype != np.uint8 or images.ndim not in (3, 4):

@@ -133,7 +133,8 @@ def _teacher(run: "Run", network: Network, device: torch.device, findings: Findi
     own = run.stage("teacher")
     if not network.trained:
         if not own.weights.is_file():
-            findings.say("teacher", f"{_name(network)}: trained first, for {own.max_epochs} epochs")
+            epochs = f"{own.max_epochs} epoch{'s' if own.max_epochs > 1 else ''}"
+            findings.say("teacher", f"{_name(network)}: trained first, for {epochs}")
             return None
         load_weights(network.backbone, own.weights)
     found, logits = score_sample(network, own.data(), device)

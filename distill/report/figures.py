@@ -50,7 +50,9 @@ def curves(results: Results) -> Figure:
     lowest = min(result.scores.accuracy for result in results.stages.values())
     accuracy.set_ylim(max(0.0, lowest - 0.2), 1.0)
     loss.set_title("training loss (each stage's own)", **TITLE)
-    loss.set_yscale("log")
+    low, high = loss.dataLim.intervaly
+    if high > 10 * low > 0:
+        loss.set_yscale("log")
     for axes in (accuracy, loss):
         _plain(axes)
         axes.set_xlabel("epoch")
@@ -77,6 +79,7 @@ def reliability_diagrams(results: Results) -> Figure:
         for axes in (upper, lower):
             _plain(axes)
             axes.set_xlim(0, 1)
+            axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
             axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     panels[0][0].set_ylabel("share right")
     panels[1][0].set_ylabel("share of\nimages")
@@ -97,7 +100,7 @@ def disagreements(results: Results) -> Figure:
     above, picture, between, below = 0.6, 1.15, 0.75, 0.4
     height = above + lines * picture + (lines - 1) * between + below
     figure = Figure(figsize=(10, height))
-    title = f"{len(differ)} of {len(results.targets)} images on which teacher and student differ"
+    title = f"{len(differ):,} of {len(results.targets):,} images on which teacher and student differ"
     figure.suptitle(title, x=0.01, y=1 - 0.12 / height, ha="left", va="top", color=INK, fontsize=10)
     grid = {
         "left": 0.01,

@@ -88,7 +88,7 @@ class Results:
             return "Without a baseline there is nothing to compare the student with."
         evidence = (
             f"{test.gained} images won, {test.lost} lost, exact paired test p = {test.p_value:.2g}, "
-            f"{len(self.targets)} images, one seed"
+            f"{len(self.targets):,} images, one seed"
         )
         if test.p_value >= 0.05:
             return f"No difference that this validation split can show: {gain:+.1f} points ({evidence})."

@@ -48,6 +48,8 @@ def print_table(results: Results, directory: Path) -> None:
         box=box.SIMPLE_HEAD,
         title=f"{', '.join(results.method)} on {results.data}, seed {results.seed}",
         title_justify="left",
+        caption=None if results.precision.startswith("32") else f"scored in float32; trained in {results.precision}",
+        caption_justify="left",
     )
     shown = [place for place, column in enumerate(COLUMNS) if column not in ONLY_ON_THE_PAGE]
     for place in shown:

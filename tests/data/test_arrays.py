@@ -83,7 +83,7 @@ def test_arrays_that_do_not_fit_are_streamed_from_disk(tmp_path: Path, monkeypat
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"val_images": None}, "holds no val_images; needed are train_images, train_labels, val_images, val_labels"),
+        ({"val_images": None}, "holds no val_images; needed are arrays of these names"),
         ({"train_images": np.zeros((12, 4, 4))}, r"train_images is float64 \(12, 4, 4\); must be uint8"),
         ({"val_images": np.zeros((5, 4), np.uint8)}, r"val_images is uint8 \(5, 4\)"),
         ({"val_images": np.zeros((5, 3, 32, 32), np.uint8)}, r"has 32 channels; must be \(N, H, W, C\)"),
