@@ -70,7 +70,9 @@ def export_run(config: DictConfig) -> Path:
 
 
 def _write_pt2(student: Logits, images: Tensor, path: Path) -> None:
-    torch.export.save(_program(student, images), path)
+    with warnings.catch_warnings():  # of weights that share memory, which matters where they are not on the CPU
+        warnings.filterwarnings("ignore", message="No complete tensor found in the group")
+        torch.export.save(_program(student, images), path)
 
 
 def _program(student: Logits, images: Tensor) -> torch.export.ExportedProgram:
@@ -78,9 +80,7 @@ def _program(student: Logits, images: Tensor) -> torch.export.ExportedProgram:
 
 
 def _ask_pt2(path: Path, images: Tensor) -> Tensor:
-    with warnings.catch_warnings():  # of tensors that share memory, on a GPU
-        warnings.filterwarnings("ignore", message="No complete tensor found in the group")
-        logits: Tensor = torch.export.load(path).module()(images)
+    logits: Tensor = torch.export.load(path).module()(images)
     return logits.detach()
 
 

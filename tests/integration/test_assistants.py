@@ -39,7 +39,7 @@ def test_each_is_taught_by_the_one_before(tmp_path: Path, monkeypatch: pytest.Mo
     run = pipeline.prepare(config, tmp_path)
     assert run.assistants == ["assistant1", "generation1"]
     monkeypatch.setattr(pipeline.build, "teacher", spy)
-    pipeline.write_text(tmp_path / "config.yaml", pipeline.OmegaConf.to_yaml(config, resolve=True))
+    pipeline.save_config(config, tmp_path)
     monkeypatch.setattr(pipeline, "write_report", lambda results, *_: (tmp_path / "stages").write_text(
         json.dumps({name: stage.scores.accuracy for name, stage in results.stages.items()})))  # fmt: skip
     monkeypatch.setattr(pipeline, "version", lambda package: "0")

@@ -81,7 +81,8 @@ def test_a_run_that_is_not_there_or_not_over(finished: Any, tmp_path: Path) -> N
 def test_torch_export_through_the_command(finished: Any, command: Any, tmp_path: Path) -> None:
     target = tmp_path / "deep" / "mine.pt2"
     done = command("scripts/export.py", f"run={finished.directory}", f"output={target}")
-    assert "parity: logits differ by at most" in done.stdout
+    assert "parity: logits " in done.stdout
+    assert done.stderr == ""
     program = torch.export.load(target).module()
     images = torch.rand(5, 1, 8, 8)  # another batch than it was traced with
     with torch.no_grad():

@@ -289,7 +289,7 @@ def test_a_sweep_over_seeds_and_its_comparison(command: Any, weights: Read, fini
     ("override", "line"),
     [
         ("method.kd.temprature=2", "error: method.kd.temprature is not a setting; did you mean method.kd.temperature?"),
-        ("model@student=cnn5", "error: model=cnn5: there is no configs/model/cnn5.yaml; did you mean cnn4?"),
+        ("model@student=cnn5", "error: model@student=cnn5: there is no configs/model/cnn5.yaml; did you mean cnn4?"),
         ("method.kd.temperature=0", "error: method.kd.temperature=0: must be a finite number above zero"),
         ("optimizer.lr=fast", "error: optimizer.lr='fast': must be a number"),
     ],
