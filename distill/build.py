@@ -27,7 +27,7 @@ from distill.methods import Composite, Method
 from distill.models.network import Network
 from distill.models.preprocessing import preprocessing_of
 from distill.module import OptimizerFactory
-from distill.precision import choose_precision
+from distill.precision import OTHER_NAMES, PRECISIONS, choose_precision
 from distill.schedules import Schedule
 from distill.settings import (
     DataSettings,
@@ -233,6 +233,8 @@ def trainer(config: DictConfig, **given: Any) -> pl.Trainer:
     """
     node = without(config, TrainerSettings)
     given = {"max_epochs": config.max_epochs, **given}
+    if str(node.get("precision")) not in (*PRECISIONS, *OTHER_NAMES):
+        raise SettingError(f"trainer.precision={node.precision}: must be one of {', '.join(PRECISIONS)}")
     if node.get("precision") == "auto":
         node.precision = precision(config)[0]
     for name in given:

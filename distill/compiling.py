@@ -89,6 +89,7 @@ def compile_network(network: Network, role: str, work: Work, choice: Choice) -> 
             log.info(f"the {role} is not compiled: {reason}")
             return False
     _compile(network, options)
+    log.info(f"the {role} is compiled")
     return True
 
 

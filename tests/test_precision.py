@@ -7,6 +7,7 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from distill import build, precision
+from distill.errors import SettingError
 from distill.files import CONFIGS
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
@@ -52,3 +53,10 @@ def test_the_trainer_gets_what_was_chosen_and_a_given_precision_stays(monkeypatc
     assert build.trainer(auto, logger=False).precision == "bf16-mixed"
     assert build.precision(auto) == ("bf16-mixed", "this processor computes bfloat16 natively (AMX)")
     assert build.trainer(given, logger=False).precision == build.precision(given)[0] == "32-true"
+
+
+def test_an_unknown_precision_is_answered_with_the_known() -> None:
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        config = compose("train", overrides=["trainer=cpu", "trainer.precision=bf17"]).trainer
+    with pytest.raises(SettingError, match=r"trainer\.precision=bf17: must be one of auto, bf16-mixed, 16-mixed, 32-"):
+        build.trainer(config, logger=False)
