@@ -51,8 +51,8 @@ def _cache_teacher(config: DictConfig) -> None:
 
 def train() -> None:
     """`python train.py`, `distill-train`."""
-    if any(argument.startswith("show=") for argument in sys.argv[1:]):
-        sys.argv += ["hydra.run.dir=.", "hydra.output_subdir=null"]  # or Hydra makes a directory for the run
+    if any(argument.startswith(("show=", "resume=")) for argument in sys.argv[1:]):
+        sys.argv += ["hydra.run.dir=.", "hydra.output_subdir=null"]  # or Hydra makes a directory for a new run
     one_line_errors(_train)
 
 

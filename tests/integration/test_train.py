@@ -230,7 +230,9 @@ def test_a_lost_student_is_made_again(run_here: Any, weights: Read, finished: An
     run_here(f"resume={run}", "trainer.max_epochs=77", "seed=5")
     assert same(weights(run / "student.safetensors"), weights(finished.directory / "student.safetensors"))
     assert found(run) == found(finished.directory)
-    assert summary(run)["seconds"]["teacher"] == summary(finished.directory)["seconds"]["teacher"]
+    seconds = summary(run)["seconds"]
+    assert seconds["teacher"] == summary(finished.directory)["seconds"]["teacher"]
+    assert seconds["total"] > seconds["teacher"] + seconds["baseline"] + seconds["student"]
     assert (run / "report.html").is_file()
 
 
@@ -259,6 +261,12 @@ def test_a_killed_run_goes_on_bit_for_bit(run_here: Any, weights: Read, finished
     ]
     assert len(histories[0]) == 20
     assert histories[0] == histories[1]
+
+
+def test_another_run_is_not_taken_for_this_one(run_here: Any, finished: Any, tmp_path: Path) -> None:
+    shutil.copytree(finished.directory, tmp_path / "run")
+    with pytest.raises(SettingError, match=r"hydra\.run\.dir=.*run: a run with .* lies there"):
+        run_here("seed=9", name="run")
 
 
 def test_nothing_to_resume_is_named(run_here: Any, tmp_path: Path) -> None:
