@@ -47,8 +47,8 @@ def curves(results: Results) -> Figure:
                 axes.plot(*zip(*points, strict=True), color=COLOURS[stage], linewidth=1.8, label=stage)
     accuracy.set_title("validation accuracy", **TITLE)
     accuracy.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    lowest = min(result.scores.accuracy for result in results.stages.values())
-    accuracy.set_ylim(max(0.0, lowest - 0.2), 1.0)
+    reached = [result.scores.accuracy for result in results.stages.values()]
+    accuracy.set_ylim(max(0.0, min(reached) - 0.2), min(1.0, max(reached) + 0.1))
     loss.set_title("training loss (each stage's own)", **TITLE)
     low, high = loss.dataLim.intervaly
     if high > 10 * low > 0:
@@ -83,7 +83,7 @@ def reliability_diagrams(results: Results) -> Figure:
             axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     panels[0][0].set_ylabel("share right")
     panels[1][0].set_ylabel("share of\nimages")
-    panels[1][0].set_ylim(0, 1)
+    panels[1][0].set_ylim(bottom=0)
     return figure
 
 

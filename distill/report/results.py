@@ -87,7 +87,7 @@ class Results:
         if test is None or gain is None:
             return "Without a baseline there is nothing to compare the student with."
         evidence = (
-            f"{test.gained} images won, {test.lost} lost, exact paired test p = {test.p_value:.2g}, "
+            f"{test.gained:,} images won, {test.lost:,} lost, exact paired test p = {test.p_value:.2g}, "
             f"{len(self.targets):,} images, one seed"
         )
         if test.p_value >= 0.05:
