@@ -17,8 +17,8 @@ from distill.files import CONFIGS
 
 T = TypeVar("T")
 
-DEBUGGING = os.environ.get("HYDRA_FULL_ERROR") == "1"
-os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors on instead of printing them its own way
+FULL_ERROR = "HYDRA_FULL_ERROR"
+DEBUGGING = os.environ.get(FULL_ERROR) == "1"
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="train")
@@ -88,6 +88,8 @@ def one_line_errors(command: Callable[[], T]) -> T:
     So does a loss that is not finite, which is a setting's fault too, and a file that can't be read or written. Around
     the commands for what Hydra finds, and around the work itself so that Hydra adds no lines of its own.
     """
+    given = os.environ.get(FULL_ERROR)
+    os.environ[FULL_ERROR] = "1"  # Hydra hands its errors on instead of printing them its own way
     try:
         return command()
     except (SettingError, FloatingPointError, OSError, HydraException, OmegaConfBaseException) as error:
@@ -95,3 +97,8 @@ def one_line_errors(command: Callable[[], T]) -> T:
             raise
         print(f"error: {explain(error, CONFIGS)}", file=sys.stderr)
         sys.exit(2)
+    finally:
+        if given is None:
+            del os.environ[FULL_ERROR]
+        else:
+            os.environ[FULL_ERROR] = given

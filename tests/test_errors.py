@@ -1,5 +1,6 @@
 """Each mistake gives one line that says what to change."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,13 @@ def test_a_fault_of_ours_keeps_its_traceback() -> None:
     with pytest.raises(KeyError):
         one_line_errors(fail)
     assert one_line_errors(lambda: 3) == 3
+
+
+def test_what_is_asked_of_hydra_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    for given in ("0", None):
+        if given is None:
+            monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+        else:
+            monkeypatch.setenv("HYDRA_FULL_ERROR", given)
+        assert one_line_errors(lambda: os.environ["HYDRA_FULL_ERROR"]) == "1"
+        assert os.environ.get("HYDRA_FULL_ERROR") == given
