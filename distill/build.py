@@ -233,9 +233,10 @@ def trainer(config: DictConfig, **given: Any) -> pl.Trainer:
     """
     node = without(config, TrainerSettings)
     given = {"max_epochs": config.max_epochs, **given}
-    if str(node.get("precision")) not in (*PRECISIONS, *OTHER_NAMES):
-        raise SettingError(f"trainer.precision={node.precision}: must be one of {', '.join(PRECISIONS)}")
-    if node.get("precision") == "auto":
+    chosen = node.get("precision")
+    if chosen is not None and str(chosen) not in (*PRECISIONS, *OTHER_NAMES):
+        raise SettingError(f"trainer.precision={chosen}: must be one of {', '.join(PRECISIONS)}")
+    if chosen == "auto":
         node.precision = precision(config)[0]
     for name in given:
         node.pop(name, None)

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -51,9 +51,15 @@ def _cache_teacher(config: DictConfig) -> None:
 
 def train() -> None:
     """`python train.py`, `distill-train`."""
-    if any(argument.startswith(("show=", "resume=")) for argument in sys.argv[1:]):
-        sys.argv += ["hydra.run.dir=.", "hydra.output_subdir=null"]  # or Hydra makes a directory for a new run
+    if _needs_no_directory(sys.argv[1:]):
+        sys.argv += ["hydra.run.dir=.", "hydra.output_subdir=null"]  # or Hydra makes one for a new run
     one_line_errors(_train)
+
+
+def _needs_no_directory(arguments: Sequence[str]) -> bool:
+    """Whether the command only looks, or goes on with a run that has its directory."""
+    given = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
+    return any(given.get(name, "null") != "null" for name in ("show", "resume"))
 
 
 def evaluate() -> None:

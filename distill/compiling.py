@@ -85,7 +85,9 @@ def compile_network(network: Network, role: str, work: Work, choice: Choice) -> 
         except Exception as error:
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             if choice is True:
-                raise SettingError(f"trainer.compile: the {role} cannot be compiled: {reason}") from error
+                raise SettingError(
+                    f"trainer.compile: the {role} cannot be compiled: {reason}; use false or auto"
+                ) from error
             log.info(f"the {role} is not compiled: {reason}")
             return False
     _compile(network, options)

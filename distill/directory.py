@@ -48,8 +48,8 @@ def check_unused(config: DictConfig, directory: Path) -> None:
         there = load_config(directory, "hydra.run.dir")
         for name, old, new in _differences(there, config):
             raise SettingError(
-                f"hydra.run.dir={directory}: a run with {name}={old} lies there, and this one has {new}; go on with "
-                f"that one by resume={directory}, or give this one a directory of its own"
+                f"hydra.run.dir={directory}: a run with {name}={old} lies there, and this one has {new}; give "
+                f"this one a directory of its own, or go on with that one: python train.py resume={directory}"
             )
 
 

@@ -31,7 +31,8 @@ def explain(error: BaseException, configs: Path) -> str:
     if isinstance(error, SettingError):
         return str(error)
     if isinstance(error, OSError) and error.strerror:  # not Hydra's own, which have none
-        return f"{error.filename2 or error.filename}: {error.strerror} (HYDRA_FULL_ERROR=1 shows where)"
+        place = error.filename2 or error.filename  # none where an open file is written to
+        return f"{f'{place}: ' if place else ''}{error.strerror} (HYDRA_FULL_ERROR=1 shows where)"
     cause = error.__cause__ or error
     unknown_key = getattr(cause, "full_key", None)
     if "not in struct" in str(cause) and unknown_key:

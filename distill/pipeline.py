@@ -202,7 +202,7 @@ def run_stages(prepared: Run, started: float) -> None:
         f"{len(source.val)} validation images"
     )
     stages = map(prepared.stage, ("teacher", "baseline", *prepared.assistants, "student"))
-    started -= sum(stage.finished.seconds for stage in stages if stage.finished)  # by an earlier attempt
+    started -= sum(record.seconds for stage in stages if (record := stage.finished))  # of an earlier attempt
     records: dict[str, Record] = {}
     teacher = prepared.network("teacher")
     if not teacher.trained:

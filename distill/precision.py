@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 PRECISIONS = ("auto", "bf16-mixed", "16-mixed", "32-true", "bf16-true", "16-true", "64-true")
-OTHER_NAMES = ("bf16", "16", "32", "64", "transformer-engine", "transformer-engine-float16", "None")  # Lightning's
+OTHER_NAMES = ("bf16", "16", "32", "64", "transformer-engine", "transformer-engine-float16")  # Lightning's
 
 
 def choose_precision(device: torch.device) -> tuple[str, str]:

@@ -1,5 +1,6 @@
 """Each mistake gives one line that says what to change."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from distill.cli import CONFIGS, one_line_errors
+from distill.cli import CONFIGS, _needs_no_directory, one_line_errors
 from distill.errors import SettingError, explain, suggestion
 
 
@@ -57,6 +58,8 @@ def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path, capsys: pytes
     with pytest.raises(SystemExit):
         one_line_errors(lambda: (file / "x").mkdir())
     assert capsys.readouterr().err == f"error: {file}/x: Not a directory (HYDRA_FULL_ERROR=1 shows where)\n"
+    full = OSError(errno.ENOSPC, "No space left on device")  # of a file that is open already
+    assert explain(full, CONFIGS) == "No space left on device (HYDRA_FULL_ERROR=1 shows where)"
 
 
 def test_a_setting_of_something_that_is_not_chosen_says_what_to_choose() -> None:
@@ -97,3 +100,16 @@ def test_what_is_asked_of_hydra_is_taken_back(monkeypatch: pytest.MonkeyPatch) -
             monkeypatch.setenv("HYDRA_FULL_ERROR", given)
         assert one_line_errors(lambda: os.environ["HYDRA_FULL_ERROR"]) == "1"
         assert os.environ.get("HYDRA_FULL_ERROR") == given
+
+
+@pytest.mark.parametrize(
+    ("arguments", "needs_none"),
+    [
+        (["seed=1"], False),
+        (["show=layers"], True),
+        (["seed=1", "resume=outputs/a=b"], True),
+        (["resume=null", "show=null"], False),  # a new run, which must not be written to where one stands
+    ],
+)
+def test_a_new_run_has_a_directory(arguments: list[str], needs_none: bool) -> None:
+    assert _needs_no_directory(arguments) == needs_none

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from distill.data.augment import Augment
 from distill.data.order import Draw, EvaluationOrder, ListedOrder, TrainingOrder
-from distill.data.random import Drawn, uniform
+from distill.data.random import Drawn, Uniform, uniform
 from distill.data.readers import ATTEMPTS, Decoded, MemoryReader, StreamReader
 from distill.data.source import Split
 from distill.data.stream import Stream
@@ -56,14 +56,15 @@ class Batches:
         self.seed = seed
         self.device = device or torch.device("cpu")
         self.targets = split.targets.to(self.device)
-        self._uniform = Drawn(len(split), self.device) if isinstance(split, Split) else uniform
         if pool is None:
             pool = order.samples if isinstance(order, TrainingOrder) else torch.empty(0, dtype=torch.long)
         if isinstance(split, Split):
             self.reader: MemoryReader | StreamReader = MemoryReader(
                 split.images.to(self.device), self.augment, seed, pool
             )
+            self._uniform: Uniform = Drawn(len(split), self.device)
         else:
+            self._uniform = uniform
             self.reader = StreamReader(split, self.augment, seed, pool)
             self._loader = DataLoader(
                 self.reader,

@@ -151,9 +151,10 @@ def _top_k(run: "Run", method: Method, logits: Tensor, findings: Findings) -> No
     k = run.config.teaching.get("top_k")
     for name, member in _members(run, method).items() if k is not None else ():
         temperature = float(getattr(member, "temperature", 1.0))
-        held = f"hold {mass_kept(logits, k, temperature):.0%} of the teacher's mass at temperature {temperature:g}"
+        mass = mass_kept(logits, k, temperature)
+        held = f"hold {mass:.0%} of the teacher's mass at temperature {temperature:g}"
         findings.say("answers", f"the {k} likeliest of {logits.shape[1]} classes {held} ({name})")
-        if mass_kept(logits, k, temperature) < MOST_MASS:
+        if mass < MOST_MASS:
             findings.warnings.append(
                 f"teaching.top_k={k}: the classes kept {held}, and a student misses what the teacher says of the "
                 f"others: lower method.{name}.temperature, keep more classes, or keep all with teaching.dtype=float16"

@@ -13,9 +13,11 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
+from distill.directory import FREE
 from distill.errors import SettingError
 
-NOT_A_DIFFERENCE = ("seed", "baseline", "resume", "defaults", "teacher.checkpoint", "trainer.progress", "profile")
+OF_NO_EFFECT = (*FREE, "defaults", "trainer.progress", "profile")  # on what is trained
+NOT_A_DIFFERENCE = (*OF_NO_EFFECT, "seed", "baseline", "teacher.checkpoint")
 OF_THE_TEACHING = ("method", "teaching", "chain", "generations", "teacher")  # what a student alone knows nothing of
 COLUMNS = ("runs", "teacher", "baseline", "student", "gain", "agreement")
 
@@ -30,7 +32,7 @@ class Finished:
     @property
     def alone(self) -> str:
         """The seed and all settings that count for the student without a teacher."""
-        left_out = ("baseline", "resume", "defaults", "trainer.progress", "profile")
+        left_out = (*OF_NO_EFFECT, "baseline")
         own = {p: v for p, v in self.settings.items() if p not in left_out and p.split(".")[0] not in OF_THE_TEACHING}
         return str(sorted(own.items()))
 

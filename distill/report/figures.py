@@ -94,23 +94,9 @@ def disagreements(results: Results) -> Figure:
     differ = (said["teacher"] != said["student"]).nonzero().flatten()
     surest = (sure["teacher"].values * sure["student"].values)[differ].argsort(descending=True)
     shown = differ[surest][:SHOWN_DISAGREEMENTS].tolist()
-    columns = 6
-    lines = max(1, -(-len(shown) // columns))
-    # Sizes in inches: captions are wider than their pictures, which layout engines would shrink to make room.
-    above, picture, between, below = 0.6, 1.15, 0.75, 0.4
-    height = above + lines * picture + (lines - 1) * between + below
-    figure = Figure(figsize=(10, height))
     title = f"{len(differ):,} of {len(results.targets):,} images on which teacher and student differ"
-    figure.suptitle(title, x=0.01, y=1 - 0.12 / height, ha="left", va="top", color=INK, fontsize=10)
-    grid = {
-        "left": 0.01,
-        "right": 1.0,
-        "top": 1 - above / height,
-        "bottom": below / height,
-        "hspace": between / picture,
-        "wspace": 0.05,
-    }
-    for place, axes in enumerate(figure.subplots(lines, columns, squeeze=False, gridspec_kw=grid).flat):
+    figure, panels = _pictures(len(shown), title)
+    for place, axes in enumerate(panels):
         axes.set_axis_off()
         axes.set_anchor("NW")
         if place >= len(shown):
@@ -128,6 +114,27 @@ def disagreements(results: Results) -> Figure:
             below_it = {"xycoords": "axes fraction", "xytext": (0, -4 - 9 * line), "textcoords": "offset points"}
             axes.annotate(text, (0, 0), **below_it, fontsize=7, va="top", color=colour)
     return figure
+
+
+def _pictures(count: int, title: str) -> tuple[Figure, list[Any]]:
+    """Room for so many pictures, six in a row, with a line above each and two below.
+
+    Sizes are in inches: captions are wider than their pictures, which layout engines would shrink to make room.
+    """
+    columns, above, picture, between, below = 6, 0.6, 1.15, 0.75, 0.4
+    lines = max(1, -(-count // columns))
+    height = above + lines * picture + (lines - 1) * between + below
+    figure = Figure(figsize=(10, height))
+    figure.suptitle(title, x=0.01, y=1 - 0.12 / height, ha="left", va="top", color=INK, fontsize=10)
+    grid = {
+        "left": 0.01,
+        "right": 1.0,
+        "top": 1 - above / height,
+        "bottom": below / height,
+        "hspace": between / picture,
+        "wspace": 0.05,
+    }
+    return figure, list(figure.subplots(lines, columns, squeeze=False, gridspec_kw=grid).flat)
 
 
 def _short(name: str) -> str:

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from distill import build, preflight
-from distill.directory import load_config, save_config
+from distill.directory import check_unused, load_config, save_config
 from distill.errors import SettingError
 from distill.launch import launch, processes_to_start
 from distill.log import log_to
@@ -46,6 +46,7 @@ def fill_cache(config: DictConfig, directory: Path) -> None:
     settle_precision(config)
     networks = preflight.check_networks(run)
     _cached(run, networks["teacher"]).check(build.method(config.method))
+    check_unused(config, directory)
     save_config(config, directory)
     processes = processes_to_start(build.trainer(config.trainer, logger=False))
     if processes:

@@ -1,6 +1,7 @@
 """What can be done with a run that is over: score it again, export its student."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,7 @@ def test_a_run_that_is_not_there_or_not_over(finished: Any, tmp_path: Path) -> N
 def test_torch_export_through_the_command(finished: Any, command: Any, tmp_path: Path) -> None:
     target = tmp_path / "deep" / "mine.pt2"
     done = command("scripts/export.py", f"run={finished.directory}", f"output={target}")
-    assert "parity: logits " in done.stdout
+    assert re.search(r"parity: logits (are the same|differ by at most \S+ of their size) on 8 images", done.stdout)
     assert done.stderr == ""
     program = torch.export.load(target).module()
     images = torch.rand(5, 1, 8, 8)  # another batch than it was traced with
