@@ -149,7 +149,7 @@ def _picture(image: torch.Tensor) -> Any:
 def _plain(axes: Any) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(FAINT)
-    axes.tick_params(colors=INK, labelsize=8, length=0)
+    axes.tick_params(which="both", colors=INK, labelsize=8, length=0)
     axes.grid(axis="y", color=FAINT, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.xaxis.label.set(color=INK, fontsize=9)
