@@ -15,7 +15,8 @@ class Batch(NamedTuple):
 
     images: (N, C, H, W) float in [0, 1], augmented, not yet normalised: each network normalises for itself.
     targets: (N,) int64 class indices, or (N, C) float class probabilities (mixed labels).
-    indices: (N,) int64 names of the samples within their split; None where the loader has none to give.
+    indices: (N,) int64 names of the samples within their split, on the CPU, where caches look them up; None where the
+        loader has none to give.
     """
 
     images: Tensor

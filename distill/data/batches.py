@@ -55,14 +55,13 @@ class Batches:
         self.augment = augment or Augment()
         self.seed = seed
         self.device = device or torch.device("cpu")
-        self.targets = split.targets.to(self.device)
         if pool is None:
             pool = order.samples if isinstance(order, TrainingOrder) else torch.empty(0, dtype=torch.long)
         if isinstance(split, Split):
             self.reader: MemoryReader | StreamReader = MemoryReader(
                 split.images.to(self.device), self.augment, seed, pool
             )
-            self._uniform: Uniform = Drawn(len(split), self.device)
+            self._uniform: Uniform = Drawn(len(split))
         else:
             self._uniform = uniform
             self.reader = StreamReader(split, self.augment, seed, pool)
@@ -93,11 +92,10 @@ class Batches:
     def _finish(self, decoded: Decoded) -> Batch:
         """From decoded images to a batch on the device: augmented, and mixed with their partners."""
         self._report(decoded)
-        indices = decoded.indices.to(self.device, non_blocking=True)
-        images = decoded.images.to(self.device, non_blocking=True)
+        indices, images = decoded.indices, decoded.images.to(self.device, non_blocking=True)
         cropped = isinstance(self.reader, StreamReader)
         images = self.augment(images, self.seed, decoded.epoch, indices, cropped, self._uniform)
-        targets = self.targets[indices]
+        targets = self.split.targets[indices].to(self.device, non_blocking=True)
         if not self.augment.mixes:
             return Batch(images, targets, indices)
         targets = F.one_hot(targets, self.num_classes).float()

@@ -37,11 +37,10 @@ class Drawn:
 
     Args:
         count: of samples.
-        device: where indices come from.
     """
 
-    def __init__(self, count: int, device: torch.device) -> None:
-        self._everything = torch.arange(count, device=device)
+    def __init__(self, count: int) -> None:
+        self._everything = torch.arange(count)
         self._epoch: int | None = None
         self._tables: dict[tuple[int, int], Tensor] = {}
 

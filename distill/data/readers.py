@@ -52,8 +52,8 @@ class MemoryReader:
     def __getitems__(self, draw: Draw) -> Decoded:
         """The images of a draw."""
         indices = _with_partners(draw, self.augment, self.seed, self.pool)
-        indices = indices.to(self.images.device, non_blocking=True)
-        return Decoded(draw.epoch, indices, self.images.index_select(0, indices), [])
+        there = indices.to(self.images.device, non_blocking=True)
+        return Decoded(draw.epoch, indices, self.images.index_select(0, there), [])
 
 
 @dataclass(frozen=True)

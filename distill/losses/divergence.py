@@ -224,8 +224,11 @@ def _terms(a: Arguments, job: Job, *, by_row: bool) -> Tensor:
         s, t = (as_rows(x, a.class_dim) for x in (a.student, a.teacher))
         out = terms(job, s, t, working_dtype(s, t))
         return out.sum(-1, keepdim=True) if by_row else _as_input(out, a)
-    t = torch.as_tensor(job.temperature, dtype=working_dtype(a.student, a.teacher), device=a.student.device)
-    return Terms.apply(a.student, a.teacher, t, job, a.class_dim, by_row)  # type: ignore[no-any-return]
+    given, dtype, device = job.temperature, working_dtype(a.student, a.teacher), a.student.device
+    temperature = (
+        given.to(device, dtype) if isinstance(given, Tensor) else torch.full((), given, dtype=dtype, device=device)
+    )
+    return Terms.apply(a.student, a.teacher, temperature, job, a.class_dim, by_row)  # type: ignore[no-any-return]
 
 
 def _elementwise(a: Arguments, job: Job, weights: Tensor | None, squared: float | Tensor) -> Tensor:

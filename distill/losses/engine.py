@@ -77,8 +77,16 @@ def pieces(shape: torch.Size, device: torch.device) -> list[tuple[slice, ...]]:
 
 
 def few(x: Tensor) -> bool:
-    """Whether logits are one chunk on the CPU: a copy of them in float32 is small beside all else."""
-    return x.device.type == "cpu" and x.numel() <= CACHED
+    """Whether logits are so few that a copy of them in float32 is small beside all else."""
+    return x.device.type in ("cpu", "cuda") and x.numel() <= CACHED
+
+
+def unasked(x: Tensor) -> bool:
+    """Whether to work in float64 from the start, which takes a GPU no time where logits are few.
+
+    To ask how many digits a sum has in float32 would be to wait for all that the GPU has yet to do.
+    """
+    return x.is_cuda and few(x)
 
 
 def working_dtype(*tensors: Tensor) -> torch.dtype:
@@ -119,8 +127,11 @@ def weighted_sum(job: Job, student: Tensor, teacher: Tensor) -> Tensor:
 def precise_terms(job: Job, student: Tensor, teacher: Tensor) -> Tensor:
     """The terms of a chunk, in float64 where float32 has too few digits for their sum."""
     dtype = working_dtype(student, teacher)
-    out = terms(job, student, teacher, dtype)
-    return out if _enough_digits(out.sum().item(), out) else terms(job, student, teacher, torch.float64).to(dtype)
+    if not unasked(student):
+        out = terms(job, student, teacher, dtype)
+        if _enough_digits(out.sum().item(), out):
+            return out
+    return terms(job, student, teacher, torch.float64).to(dtype)
 
 
 def differentiate(
@@ -143,22 +154,32 @@ def evaluate(
 ) -> Tensor:
     """The sum of a job on logits, shape (). Fills the gradients that are given: views of the rows of the inputs."""
     dtype = working_dtype(student, teacher)
-    total = 0.0
+    total: float | Tensor = 0.0
     for index in pieces(student.shape, student.device):
         part, s, t, gs, gt = job, student, teacher, student_grad, teacher_grad
         if index:
             part, s, t = job.at(index), s[index], t[index]
             gs = gs if gs is None else gs[index]
             gt = gt if gt is None else gt[index]
-        value = _fast(part, s, t, gs, gt, dtype)
+        value, added = _measured(part, s, t, gs, gt, dtype)
+        total += added if part.weights is None else (value.sum(-1, keepdim=True) * part.weights).sum()
+    return torch.as_tensor(total * job.scale, dtype=dtype, device=student.device)
+
+
+def _measured(
+    job: Job, s: Tensor, t: Tensor, student_grad: Tensor | None, teacher_grad: Tensor | None, dtype: torch.dtype
+) -> tuple[Tensor, float | Tensor]:
+    """Terms of a chunk with digits enough, and their sum. Fills the gradients that are given."""
+    if unasked(s):
+        s, t = (x.double().clamp_min(MASKED) for x in (s, t))
+        value = _fast(job, s, t, student_grad, teacher_grad, torch.float64)
+        return value, value.sum()
+    value = _fast(job, s, t, student_grad, teacher_grad, dtype)
+    added = value.sum().item()
+    if not _enough_digits(added, value):
+        value = _careful(job, s, t, student_grad, teacher_grad)
         added = value.sum().item()
-        if not _enough_digits(added, value):
-            value = _careful(part, s, t, gs, gt)
-            added = value.sum().item()
-        total += added if part.weights is None else (value.sum(-1, keepdim=True) * part.weights).sum().item()
-    if isinstance(job.scale, Tensor):
-        return job.scale * total
-    return student.new_full((), total * job.scale, dtype=dtype)
+    return value, added
 
 
 class Scratch(threading.local):

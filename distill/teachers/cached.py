@@ -156,7 +156,6 @@ class CachedTeacher(Teacher):
         if batch.indices is None:
             raise SettingError("teaching=cached: batches must have indices, by which answers are kept")
         layout, plane = self.layouts[self._asked[0]], self._plane(*self._asked)
-        # Waits for a GPU, as copying the answers to it does; the order can't tell where broken images were replaced.
         rows = batch.indices.cpu().numpy()
         kept, there = plane.read(rows)
         if not there.all():

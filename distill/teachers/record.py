@@ -103,7 +103,7 @@ class Layout:
         features = {name: self._to_tensor(rows[f"feature.{name}"], device) for name, _ in self.features}
         if self.top_k is None:
             return Outputs(self._to_tensor(rows["logits"], device), features)
-        indices, tails = (torch.from_numpy(rows[name]).to(device) for name in ("indices", "log_tails"))
+        indices, tails = (_sent(torch.from_numpy(rows[name]), device) for name in ("indices", "log_tails"))
         top = TopK(self._to_tensor(rows["values"], device), indices, tails, self.temperatures)
         return Outputs(torch.empty(len(indices), 0, device=device), features, top)
 
@@ -120,8 +120,13 @@ class Layout:
 
     def _to_tensor(self, array: npt.NDArray[Any], device: torch.device) -> Tensor:
         if self.dtype == "bfloat16":
-            return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16).to(device).float()
-        return torch.from_numpy(array).to(device).float()
+            return _sent(torch.from_numpy(array.view(np.int16)).view(torch.bfloat16), device).float()
+        return _sent(torch.from_numpy(array), device).float()
+
+
+def _sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """On the device, without waiting for what it has yet to do."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def averaged(feature: Tensor) -> Tensor:

@@ -47,7 +47,7 @@ def test_a_number_depends_on_its_own_index_alone(seed: int, epoch: int, indices:
 
 
 def test_what_is_looked_up_is_what_would_be_drawn() -> None:
-    drawn = Drawn(100, torch.device("cpu"))
+    drawn = Drawn(100)
     indices = torch.tensor([7, 99, 0, 7])
     for seed, epoch, draws in [(1, 0, 2), (1, 0, 1), (2, 0, 2), (1, 1, 2), (1, 0, 2)]:
         assert torch.equal(drawn(seed, epoch, indices, draws), uniform(seed, epoch, indices, draws))

@@ -78,7 +78,7 @@ class Augment:
         Args:
             images: (N, C, H, W) uint8.
             seed, epoch: what becomes of an image depends on these and on its index alone.
-            indices: (N,) int64 on the images' device.
+            indices: (N,) int64, on the CPU: what is drawn there and sent to a GPU has nobody wait.
             cropped: `resized_crop` was done when the images were read.
             uniform: the random numbers, or where they were worked out before.
 
@@ -86,8 +86,11 @@ class Augment:
             (N, C, H, W) float32 in [0, 1].
         """
 
-        def draws(operation: str, count: int) -> Tensor:
+        def drawn(operation: str, count: int) -> Tensor:
             return uniform(derive_seed(seed, operation), epoch, indices, count)
+
+        def draws(operation: str, count: int) -> Tensor:
+            return drawn(operation, count).to(images.device, non_blocking=True)
 
         if self.resized_crop and not cropped:
             images = geometry.resized_crop(images, self.resized_crop, draws("resized_crop", 4))
@@ -98,7 +101,7 @@ class Augment:
         if self.color_jitter:
             images = color.jitter(images, self.color_jitter, draws("color_jitter", 3))
         if self.trivial_augment:
-            images = trivial_augment(images, draws("trivial_augment", 3))
+            images = trivial_augment(images, drawn("trivial_augment", 3))
         if self.cutout:
             images = geometry.cutout(images, self.cutout, draws("cutout", 2))
         return color.to_float(images)
@@ -137,7 +140,7 @@ class Augment:
         Returns:
             (N, C, H, W) images and (N, classes) targets.
         """
-        draws = uniform(derive_seed(seed, "mix"), epoch, indices, 4)
+        draws = uniform(derive_seed(seed, "mix"), epoch, indices, 4).to(images.device, non_blocking=True)
         kept = mixing.kept(self.mixup, self.cutmix, draws, images.shape[-2], images.shape[-1])
         share = color.exact_mean(kept, (1, 2, 3)).flatten(1)
         return torch.lerp(others, images, kept), torch.lerp(other_targets, targets, share)

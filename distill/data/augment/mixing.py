@@ -46,6 +46,5 @@ def beta(alpha: float, draws: Tensor) -> Tensor:
 @lru_cache
 def _quantiles(alpha: float, device: torch.device) -> Tensor:
     """(_STEPS + 1,) the inverse of Beta(alpha, alpha)'s distribution function at equal steps from 0 to 1."""
-    return (
-        torch.from_numpy(betaincinv(alpha, alpha, torch.linspace(0, 1, _STEPS + 1).double().numpy())).float().to(device)
-    )
+    table = torch.from_numpy(betaincinv(alpha, alpha, torch.linspace(0, 1, _STEPS + 1).double().numpy()))
+    return table.float().to(device, non_blocking=True)

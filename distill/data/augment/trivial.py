@@ -26,17 +26,18 @@ def trivial_augment(images: Tensor, draws: Tensor) -> Tensor:
 
     Args:
         images: (N, C, H, W), uint8 or float in [0, 1].
-        draws: (N, 3): which operation, which of 31 strengths, which sign.
+        draws: (N, 3), on the CPU: which operation, which of 31 strengths, which sign.
 
     Returns:
         (N, C, H, W) float in [0, 1].
     """
     result = color.to_float(images).clone()
-    chosen = (draws[:, 0] * len(WIDE)).long().cpu()
+    chosen = (draws[:, 0] * len(WIDE)).long()
+    draws = draws.to(images.device, non_blocking=True)
     level = (draws[:, 1] * _BINS).floor().double() / (_BINS - 1)
     sign = torch.where(draws[:, 2] < 0.5, -1.0, 1.0)
     for number, (apply, largest, signed) in enumerate(WIDE):
-        rows = (chosen == number).nonzero().flatten().to(images.device)
+        rows = (chosen == number).nonzero().flatten().to(images.device, non_blocking=True)
         if len(rows):
             strength = largest * level[rows] * (sign[rows] if signed else 1)
             result[rows] = apply(result[rows], strength)

@@ -1,0 +1,71 @@
+"""A CUDA device that isn't there, for tests of what has the host wait for it, and of what mixes devices.
+
+Its tensors are torch's FakeTensors, which know their shape, dtype and device and hold nothing. What only concerns the
+processor is done for real. There is no backward pass: autograd's engine wants a real device.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensor,
+    FakeTensorMode,
+    unset_fake_temporarily,
+)
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+GPU = torch.device("cuda", 0)
+
+
+class HostWaitsError(AssertionError):
+    """The host would wait for all that the GPU has yet to do."""
+
+
+@contextmanager
+def pretended_gpu(monkeypatch: Any) -> Iterator[Callable[[Any], Any]]:
+    """Within, tensors can be on `GPU`; gives what sends tensors, modules, and tuples and mappings of tensors there."""
+    monkeypatch.setattr(Tensor, "pin_memory", lambda self: self)
+    fake = FakeTensorMode(allow_non_fake_inputs=True)
+
+    def send(what: Any) -> Any:
+        if isinstance(what, Tensor):
+            sent = what if isinstance(what, FakeTensor) else fake.from_tensor(what.detach())
+            return sent.to(GPU, non_blocking=True).detach().requires_grad_(what.requires_grad)
+        if isinstance(what, nn.Module):
+            for module in what.modules():
+                for kept in (module._parameters, module._buffers):
+                    kept.update({name: send(value) for name, value in kept.items() if value is not None})
+            return what
+        if isinstance(what, Mapping):
+            return {name: send(value) for name, value in what.items()}
+        return type(what)(*map(send, what)) if isinstance(what, Sequence) else what
+
+    with fake, _Watched():
+        yield send
+
+
+class _Watched(TorchDispatchMode):
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
+        target = kwargs.get("device")
+        if not any(isinstance(x, FakeTensor) for x in tensors) and (target is None or target.type != "cuda"):
+            with unset_fake_temporarily():
+                return func(*args, **kwargs)
+        try:
+            made = func(*args, **kwargs)
+        except (DataDependentOutputException, DynamicOutputShapeException) as error:
+            raise HostWaitsError(str(func)) from error
+        places = {x.device.type for x in (*tensors[:2], *tree_leaves(made)) if isinstance(x, Tensor)}
+        if func in (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default) and places == {"cpu", "cuda"}:
+            flagged = kwargs.get("non_blocking", False) or (len(args) > 2 and args[2])
+            to_host = (made if func is torch.ops.aten._to_copy.default else args[0]).device.type == "cpu"
+            if to_host or not flagged:
+                raise HostWaitsError(f"{func} {tensors[-1].device} to {made.device}, non_blocking={flagged}")
+        return made
