@@ -19,7 +19,7 @@ defaults:
 """
 
 FREE = ("resume", "preflight", "show")  # of what a run computes, these say nothing
-KEPT = ("max_epochs", "precision", "compile")  # of the trainer: where it trains is free, what it computes isn't
+KEPT = ("max_epochs", "precision", "tf32", "compile")  # of the trainer: where it trains is free, what it computes isn't
 
 
 def load_config(directory: Path, setting: str) -> DictConfig:

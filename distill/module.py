@@ -22,6 +22,7 @@ from distill.models import taps
 from distill.models.network import Network
 from distill.schedules import Constant, Schedule
 from distill.seeding import seed_torch
+from distill.streams import Aside
 from distill.teachers import LiveTeacher, Teacher
 from distill.types import Batch, Outputs
 
@@ -85,6 +86,7 @@ class DistillModule(pl.LightningModule):
         self._total_steps = 1
         self._idle: list[nn.Parameter] | None = None
         self._running = RunningMeans()
+        self._aside = Aside()
         self._validation: dict[str, MeanMetric] = {}
         self.method.accompany(self.student)
         if self.teacher is not None:
@@ -128,10 +130,12 @@ class DistillModule(pl.LightningModule):
     def training_step(self, loaded: Sequence[Tensor], batch_idx: int) -> Tensor:
         """The total loss of one batch; its terms and measurements go to the running means."""
         batch = Batch(*loaded)
-        with self.span("teacher"):
+        with self.span("teacher"), self._aside.work(batch.images.device):
             answers = self._ask("train", self.current_epoch, batch)
         with self.span("student"):
             outputs: Outputs = self.student(batch.images)
+        with self.span("teacher"):
+            self._aside.join()
         with self.span("method"):
             terms: dict[str, Tensor] = self.method(outputs, answers, batch)
             loss = torch.stack(list(terms.values())).sum()

@@ -27,6 +27,7 @@ from distill.methods import Supervised
 from distill.metrics import score
 from distill.models import cost
 from distill.models.network import Network
+from distill.precision import allow_tf32
 from distill.profiling import read_profile
 from distill.report import Results, StageResult, write_report
 from distill.seeding import seed_torch
@@ -174,7 +175,7 @@ def run_as_one_of_many(directory: Path) -> None:
 
 def prepare(config: DictConfig, directory: Path) -> Run:
     """Build and check every part but the networks once; nothing is kept but the data."""
-    read(config.trainer, "trainer", TrainerSettings)
+    allow_tf32(read(config.trainer, "trainer", TrainerSettings).tf32)
     build.method(config.method)
     build.optimizer(config.optimizer)
     build.schedule(config.scheduler)

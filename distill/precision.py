@@ -24,6 +24,13 @@ def choose_precision(device: torch.device) -> tuple[str, str]:
     return "32-true", f"mixed precision is not used on {device.type}"
 
 
+def allow_tf32(allowed: bool) -> None:
+    """Whether GPUs may round the factors of float32 products to TF32, 10 bits of mantissa; nothing without a GPU."""
+    if torch.cuda.is_available():
+        torch.set_float32_matmul_precision("high" if allowed else "highest")
+        torch.backends.cudnn.allow_tf32 = allowed
+
+
 def native_bfloat16() -> str | None:
     """The processor's feature that multiplies bfloat16, or None. Emulated arithmetic doesn't count."""
     if getattr(torch.cpu, "_is_amx_tile_supported", bool)():

@@ -98,6 +98,7 @@ class TrainerSettings:
 
     progress: bool | Literal["auto"] = "auto"
     compile: Compile = "auto"
+    tf32: bool = True
     max_epochs: int = 1
 
     def __post_init__(self) -> None:

@@ -69,3 +69,28 @@ class _Watched(TorchDispatchMode):
             if to_host or not flagged:
                 raise HostWaitsError(f"{func} {tensors[-1].device} to {made.device}, non_blocking={flagged}")
         return made
+
+
+def pretended_streams(monkeypatch: Any) -> list[str]:
+    """Streams that do nothing; gives the list that grows by who waits for whom, and by what begins and ends."""
+    said: list[str] = []
+
+    class Stream:
+        device = GPU
+
+        def __init__(self, name: object) -> None:
+            self.name = "training" if name == "training" else "aside"
+
+        def wait_stream(self, other: "Stream") -> None:
+            said.append(f"{self.name} waits for {other.name}")
+
+    @contextmanager
+    def working_on(stream: Stream) -> Iterator[None]:
+        said.append(f"{stream.name} begins")
+        yield
+        said.append(f"{stream.name} ends")
+
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: Stream("training"))
+    monkeypatch.setattr(torch.cuda, "stream", working_on)
+    return said

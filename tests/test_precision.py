@@ -60,3 +60,19 @@ def test_an_unknown_precision_is_answered_with_the_known() -> None:
         config = compose("train", overrides=["trainer=cpu", "trainer.precision=bf17"]).trainer
     with pytest.raises(SettingError, match=r"trainer\.precision=bf17: must be one of auto, bf16-mixed, 16-mixed, 32-"):
         build.trainer(config, logger=False)
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_tf32_is_for_gpus_and_can_be_switched_off(allowed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    precision.allow_tf32(allowed)
+    if not torch.cuda.is_available():
+        assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == before
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    try:
+        precision.allow_tf32(allowed)
+        assert torch.get_float32_matmul_precision() == ("high" if allowed else "highest")
+        assert torch.backends.cudnn.allow_tf32 is allowed
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from pretended_gpu import GPU, pretended_gpu
+from pretended_gpu import GPU, pretended_gpu, pretended_streams
 
 from distill import DistillModule, Network
 from distill.data import ImageSource, Split
@@ -57,6 +57,7 @@ def test_batches_come_into_being_without_waiting(augment: Augment, monkeypatch: 
 
 def test_a_training_step_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(autograd, "kernels", lambda: None)  # which run on a real GPU only
+    said = pretended_streams(monkeypatch)
     module = DistillModule(network(4), network(8), KD()).train()
     batch = Batch(torch.rand(16, 3, 8, 8), torch.arange(16) % CLASSES, torch.arange(16))
     with pretended_gpu(monkeypatch) as send:
@@ -64,6 +65,7 @@ def test_a_training_step_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
         send(module), send(module.teacher)
         loss = module.training_step(batch._replace(images=send(batch.images), targets=send(batch.targets)), 0)
         assert (loss.shape, loss.device) == ((), GPU)
+    assert said == ["aside waits for training", "aside begins", "aside ends", "training waits for aside"]
 
 
 @pytest.mark.parametrize("settings", [{}, {"dtype": "bfloat16"}, {"top_k": 3}], ids=["all logits", "bfloat16", "top 3"])
