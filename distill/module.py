@@ -13,7 +13,6 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
-from torchmetrics import MeanMetric
 
 from distill.idle import idle_parameters
 from distill.losses import kl_divergence
@@ -87,7 +86,7 @@ class DistillModule(pl.LightningModule):
         self._idle: list[nn.Parameter] | None = None
         self._running = RunningMeans()
         self._aside = Aside()
-        self._validation: dict[str, MeanMetric] = {}
+        self._validated = RunningMeans()
         self.method.accompany(self.student)
         if self.teacher is not None:
             self.teacher.begin(self.student)
@@ -163,11 +162,7 @@ class DistillModule(pl.LightningModule):
         values["ce"] = F.cross_entropy(outputs.logits.float(), batch.targets)
         if answers is not None:
             values["kl"] = kl_divergence(outputs.logits, answers.logits)
-        for name, value in values.items():
-            if name not in self._validation:
-                # NaN becomes NaN: kept, where the default leaves it out and 'disable' forgets the weights.
-                self._validation[name] = MeanMetric(nan_strategy=float("nan")).to(self.device)
-            self._validation[name].update(value, weight=len(batch.images))
+        self._validated.add(values, weight=len(batch.images))
 
     def _ask(self, split: Literal["train", "val"], epoch: int, batch: Batch) -> Outputs | None:
         if self.teacher is None:
@@ -229,9 +224,14 @@ class DistillModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation split's means, over all processes."""
-        for name, metric in self._validation.items():
-            self.log(f"val/{name}", metric.compute(), sync_dist=self.trainer.world_size > 1)
-            metric.reset()
+        for name, mean in self._validated.epoch(self._over_processes).items():
+            self.log(f"val/{name}", mean, sync_dist=self.trainer.world_size > 1)
+
+    def _over_processes(self, sums: Tensor) -> Tensor:
+        if self.trainer.world_size == 1:
+            return sums
+        added: Tensor = self.trainer.strategy.reduce(sums.to(self.device), reduce_op="sum")
+        return added.cpu()
 
     # ---------------------------------------------------------------------------------------------- optimisation
 
@@ -256,28 +256,33 @@ class DistillModule(pl.LightningModule):
 
 
 class RunningMeans:
-    """Sums of named scalars, kept on their device: adding costs one small kernel, and only reading waits for it."""
+    """Means of named scalars, kept on their device: adding costs one small kernel, and only reading waits for it."""
 
     def __init__(self) -> None:
         self._names: list[str] = []
         self._epoch: list[Tensor] = []
+        self._weights: list[float] = []
 
-    def add(self, values: dict[str, Tensor]) -> None:
+    def add(self, values: dict[str, Tensor], weight: float = 1.0) -> None:
         """Add one step's scalars; every step has the same names."""
         self._names = list(values)
         self._epoch.append(torch.stack([value.detach().float() for value in values.values()]))
+        self._weights.append(weight)
 
     def recent(self) -> dict[str, float]:
         """The last step's values."""
         return dict(zip(self._names, self._epoch[-1].tolist(), strict=True)) if self._epoch else {}
 
-    def epoch(self) -> dict[str, float]:
-        """Means since the last call."""
+    def epoch(self, add_up: Callable[[Tensor], Tensor] | None = None) -> dict[str, float]:
+        """Weighted means since the last call; of all processes, if `add_up` gives the sum of a vector over them."""
         if not self._epoch:
             return {}
-        means = torch.stack(self._epoch).double().mean(0).tolist()
+        weights, values = torch.tensor(self._weights, dtype=torch.float64), torch.stack(self._epoch).cpu().double()
+        sums = torch.cat([weights @ values, weights.sum()[None]])
+        *totals, weight = (sums if add_up is None else add_up(sums)).tolist()
         self._epoch.clear()
-        return dict(zip(self._names, means, strict=True))
+        self._weights.clear()
+        return {name: total / weight for name, total in zip(self._names, totals, strict=True)}
 
 
 def _measure(outputs: Outputs, answers: Outputs | None, batch: Batch) -> dict[str, Tensor]:

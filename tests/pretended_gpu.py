@@ -1,4 +1,4 @@
-"""A CUDA device that isn't there, for tests of what has the host wait for it, and of what mixes devices.
+"""A GPU that isn't there, for tests of what has the host wait for it, mixes devices, or asks for what it hasn't.
 
 Its tensors are torch's FakeTensors, which know their shape, dtype and device and hold nothing. What only concerns the
 processor is done for real. There is no backward pass: autograd's engine wants a real device.
@@ -28,8 +28,8 @@ class HostWaitsError(AssertionError):
 
 
 @contextmanager
-def pretended_gpu(monkeypatch: Any) -> Iterator[Callable[[Any], Any]]:
-    """Within, tensors can be on `GPU`; gives what sends tensors, modules, and tuples and mappings of tensors there."""
+def pretended_gpu(monkeypatch: Any, *, has_float64: bool = True) -> Iterator[Callable[[Any], Any]]:
+    """Within, tensors can be on `GPU`; gives what sends tensors, modules, tuples and mappings of tensors there."""
     monkeypatch.setattr(Tensor, "pin_memory", lambda self: self)
     fake = FakeTensorMode(allow_non_fake_inputs=True)
 
@@ -46,11 +46,15 @@ def pretended_gpu(monkeypatch: Any) -> Iterator[Callable[[Any], Any]]:
             return {name: send(value) for name, value in what.items()}
         return type(what)(*map(send, what)) if isinstance(what, Sequence) else what
 
-    with fake, _Watched():
+    with fake, _Watched(has_float64):
         yield send
 
 
 class _Watched(TorchDispatchMode):
+    def __init__(self, has_float64: bool) -> None:
+        super().__init__()
+        self.has_float64 = has_float64
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
@@ -62,8 +66,11 @@ class _Watched(TorchDispatchMode):
             made = func(*args, **kwargs)
         except (DataDependentOutputException, DynamicOutputShapeException) as error:
             raise HostWaitsError(str(func)) from error
-        places = {x.device.type for x in (*tensors[:2], *tree_leaves(made)) if isinstance(x, Tensor)}
-        if func in (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default) and places == {"cpu", "cuda"}:
+        results = [x for x in tree_leaves(made) if isinstance(x, Tensor)]
+        if not self.has_float64 and any(x.is_cuda and x.dtype == torch.float64 for x in results):
+            raise TypeError(f"{func} makes float64 on a GPU that has none")
+        places = {x.device.type for x in (*tensors[:2], *results)}
+        if func in (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default) and len(places) == 2:
             flagged = kwargs.get("non_blocking", False) or (len(args) > 2 and args[2])
             to_host = (made if func is torch.ops.aten._to_copy.default else args[0]).device.type == "cpu"
             if to_host or not flagged:

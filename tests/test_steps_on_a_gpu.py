@@ -47,7 +47,7 @@ def test_batches_come_into_being_without_waiting(augment: Augment, monkeypatch: 
     with pretended_gpu(monkeypatch) as send:
         assert isinstance(batches.reader, MemoryReader)
         batches.reader = dataclasses.replace(batches.reader, images=send(batches.reader.images))
-        batches.device = GPU
+        batches.device = batches._workplace = GPU
         batch = next(iter(batches))
         assert (batch.images.device, batch.targets.device) == (GPU, GPU)
         assert [x.shape for x in batch[:2]] == [x.shape for x in expected[:2]]

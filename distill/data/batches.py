@@ -55,11 +55,13 @@ class Batches:
         self.augment = augment or Augment()
         self.seed = seed
         self.device = device or torch.device("cpu")
+        # Apple's GPUs have no float64, which some of the augmentation takes.
+        self._workplace = torch.device("cpu") if self.device.type == "mps" else self.device
         if pool is None:
             pool = order.samples if isinstance(order, TrainingOrder) else torch.empty(0, dtype=torch.long)
         if isinstance(split, Split):
             self.reader: MemoryReader | StreamReader = MemoryReader(
-                split.images.to(self.device), self.augment, seed, pool
+                split.images.to(self._workplace), self.augment, seed, pool
             )
             self._uniform: Uniform = Drawn(len(split))
         else:
@@ -92,10 +94,14 @@ class Batches:
     def _finish(self, decoded: Decoded) -> Batch:
         """From decoded images to a batch on the device: augmented, and mixed with their partners."""
         self._report(decoded)
-        indices, images = decoded.indices, decoded.images.to(self.device, non_blocking=True)
+        images, targets, indices = self._augmented(decoded)
+        return Batch(images.to(self.device), targets.to(self.device), indices)
+
+    def _augmented(self, decoded: Decoded) -> Batch:
+        indices, images = decoded.indices, decoded.images.to(self._workplace, non_blocking=True)
         cropped = isinstance(self.reader, StreamReader)
         images = self.augment(images, self.seed, decoded.epoch, indices, cropped, self._uniform)
-        targets = self.split.targets[indices].to(self.device, non_blocking=True)
+        targets = self.split.targets[indices].to(self._workplace, non_blocking=True)
         if not self.augment.mixes:
             return Batch(images, targets, indices)
         targets = F.one_hot(targets, self.num_classes).float()

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from distill.losses.formulas import MASKED, Formula
+from distill.losses.formulas import MASKED, Formula, finest
 
 TeacherForm = Literal["logits", "probabilities", "log_probabilities"]
 
@@ -78,15 +78,16 @@ def pieces(shape: torch.Size, device: torch.device) -> list[tuple[slice, ...]]:
 
 def few(x: Tensor) -> bool:
     """Whether logits are so few that a copy of them in float32 is small beside all else."""
-    return x.device.type in ("cpu", "cuda") and x.numel() <= CACHED
+    return x.numel() <= CACHED
 
 
-def unasked(x: Tensor) -> bool:
-    """Whether to work in float64 from the start, which takes a GPU no time where logits are few.
+def unasked(x: Tensor) -> torch.dtype | None:
+    """In which dtype to work from the start; None: first in the inputs', and then it is asked how exact that was.
 
-    To ask how many digits a sum has in float32 would be to wait for all that the GPU has yet to do.
+    To ask is to wait for all that a GPU has yet to do, and where logits are few, float64 takes it no time.
     """
-    return x.is_cuda and few(x)
+    dtype = finest(x)
+    return dtype if x.device.type != "cpu" and (few(x) or dtype == torch.float32) else None
 
 
 def working_dtype(*tensors: Tensor) -> torch.dtype:
@@ -126,12 +127,12 @@ def weighted_sum(job: Job, student: Tensor, teacher: Tensor) -> Tensor:
 
 def precise_terms(job: Job, student: Tensor, teacher: Tensor) -> Tensor:
     """The terms of a chunk, in float64 where float32 has too few digits for their sum."""
-    dtype = working_dtype(student, teacher)
-    if not unasked(student):
+    dtype, given = working_dtype(student, teacher), unasked(student)
+    if given is None:
         out = terms(job, student, teacher, dtype)
         if _enough_digits(out.sum().item(), out):
             return out
-    return terms(job, student, teacher, torch.float64).to(dtype)
+    return terms(job, student, teacher, given or torch.float64).to(dtype)
 
 
 def differentiate(
@@ -170,9 +171,10 @@ def _measured(
     job: Job, s: Tensor, t: Tensor, student_grad: Tensor | None, teacher_grad: Tensor | None, dtype: torch.dtype
 ) -> tuple[Tensor, float | Tensor]:
     """Terms of a chunk with digits enough, and their sum. Fills the gradients that are given."""
-    if unasked(s):
-        s, t = (x.double().clamp_min(MASKED) for x in (s, t))
-        value = _fast(job, s, t, student_grad, teacher_grad, torch.float64)
+    given = unasked(s)
+    if given is not None:
+        s, t = (x.to(given).clamp_min(MASKED) for x in (s, t))
+        value = _fast(job, s, t, student_grad, teacher_grad, given)
         return value, value.sum()
     value = _fast(job, s, t, student_grad, teacher_grad, dtype)
     added = value.sum().item()

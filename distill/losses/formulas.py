@@ -21,6 +21,11 @@ MASKED = -1e30
 Factor = float | Tensor
 
 
+def finest(x: Tensor) -> torch.dtype:
+    """float64, but on Apple's GPUs, which have none."""
+    return torch.float32 if x.device.type == "mps" else torch.float64
+
+
 class Formula(Protocol):
     """A divergence D(p, q)."""
 
@@ -160,7 +165,8 @@ class AlphaBeta(NamedTuple):
 
     def terms(self, lp: Tensor, lq: Tensor) -> Tensor:  # noqa: D102
         a, b, both = self.alpha, self.beta, self.alpha + self.beta
-        dtype, lp, lq = lp.dtype, lp.double(), lq.double()  # where p and q are close, the powers cancel to second order
+        # where p and q are close, the powers cancel to second order
+        dtype, lp, lq = lp.dtype, lp.to(finest(lp)), lq.to(finest(lq))
         own = (a * (both * lp).exp() + b * (both * lq).exp()) / both
         return ((own - (a * lp + b * lq).exp()) / (a * b)).to(dtype)
 

@@ -8,7 +8,7 @@ import torch
 from pretended_gpu import GPU, HostWaitsError, pretended_gpu
 from test_every_method import FILES, build, case
 
-from distill.losses import autograd
+from distill.losses import autograd, engine, formulas
 from distill.types import Outputs
 
 
@@ -36,15 +36,21 @@ def test_the_pretended_gpu_tells_what_waits(monkeypatch: pytest.MonkeyPatch) -> 
             x + torch.zeros(3)
 
 
+@pytest.mark.parametrize("has_float64", [True, False], ids=["", "without float64"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
 @pytest.mark.parametrize("networks", ["resnets", "strangers"])
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_no_method_waits(file: Path, networks: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_method_waits(
+    file: Path, networks: str, dtype: torch.dtype, has_float64: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(autograd, "kernels", lambda: None)  # which run on a real GPU only
     method = build(file)
     *answers, batch, example = case(networks, dtype)
     method.prepare(example)
-    with pretended_gpu(monkeypatch) as send:
+    if not has_float64:  # as on Apple's GPUs
+        for module in (engine, formulas):
+            monkeypatch.setattr(module, "finest", lambda x: torch.float32)
+    with pretended_gpu(monkeypatch, has_float64=has_float64) as send:
         send(method)
         student, teacher = (
             dataclasses.replace(outputs, logits=send(outputs.logits), features=send(outputs.features))
