@@ -25,24 +25,27 @@ def test_shares_are_distributed_as_beta(alpha: float) -> None:
 
 
 def test_mixup_keeps_the_same_share_of_every_pixel() -> None:
-    weights = kept(0.4, 0.0, DRAWS[:50], 6, 5)
-    assert weights.shape == (50, 1, 6, 5)
-    assert torch.equal(weights.amin((2, 3)), weights.amax((2, 3)))
+    weights, share = kept(0.4, 0.0, DRAWS[:50], 6, 5)
+    assert weights.shape == (50, 1, 1, 1)
+    assert torch.equal(weights.flatten(1), share)
 
 
 def test_cutmix_replaces_a_rectangle() -> None:
-    weights = kept(0.0, 1.0, DRAWS[:500], 16, 12)[:, 0]
+    weights, of_all = kept(0.0, 1.0, DRAWS[:500], 16, 12)
+    weights = weights[:, 0]
     assert set(weights.unique().tolist()) == {0.0, 1.0}
     for weight in weights:
         rows, columns = (weight == 0).any(1), (weight == 0).any(0)
         assert (weight == 0).sum() == rows.sum() * columns.sum()
     share = 1 - weights.mean((1, 2))
+    assert torch.equal(weights.mean((1, 2)), of_all[:, 0])
     assert (share <= 1 - beta(1.0, DRAWS[:500, 1]) + 1e-6).all()  # rounded down, or cut off at the border
     assert share.mean() > 0.25
 
 
 def test_both_share_the_samples_between_them() -> None:
-    weights = kept(1.0, 1.0, DRAWS, 8, 8)
+    weights, share = kept(1.0, 1.0, DRAWS, 8, 8)
+    assert torch.allclose(weights.mean((1, 2, 3)), share[:, 0])
     halves = ((weights == 0) | (weights == 1)).all(3).all(2)
     assert 0.45 < halves.float().mean() < 0.55
 

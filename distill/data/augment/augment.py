@@ -141,6 +141,5 @@ class Augment:
             (N, C, H, W) images and (N, classes) targets.
         """
         draws = uniform(derive_seed(seed, "mix"), epoch, indices, 4).to(images.device, non_blocking=True)
-        kept = mixing.kept(self.mixup, self.cutmix, draws, images.shape[-2], images.shape[-1])
-        share = color.exact_mean(kept, (1, 2, 3)).flatten(1)
+        kept, share = mixing.kept(self.mixup, self.cutmix, draws, *images.shape[-2:])
         return torch.lerp(others, images, kept), torch.lerp(other_targets, targets, share)

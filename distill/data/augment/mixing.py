@@ -11,8 +11,8 @@ from distill.data.augment.geometry import box
 _STEPS = 4096
 
 
-def kept(mixup: float, cutmix: float, draws: Tensor, height: int, width: int) -> Tensor:
-    """Weight of each pixel of a sample; its partner's is the rest.
+def kept(mixup: float, cutmix: float, draws: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Weight of each pixel of a sample, and their mean; its partner's is the rest.
 
     Args:
         mixup, cutmix: parameters of the Beta distributions, not both 0; with both, the first draw chooses one.
@@ -20,19 +20,20 @@ def kept(mixup: float, cutmix: float, draws: Tensor, height: int, width: int) ->
         height, width: of the images.
 
     Returns:
-        (N, 1, height, width) float32 in [0, 1].
+        (N, 1, height, width) float32 in [0, 1], or (N, 1, 1, 1) where all pixels of a sample have the same; (N, 1).
     """
     choice, amount, vertical, horizontal = draws.unbind(1)
+    blended = beta(mixup, amount)[:, None] if mixup else torch.zeros_like(amount)[:, None]
     if not cutmix:
-        return beta(mixup, amount)[:, None, None, None].expand(-1, 1, height, width)
+        return blended[:, :, None, None], blended
     # The side of a rectangle that holds the partner's share of the area; its middle lies anywhere in the image.
     side = (1 - beta(cutmix, amount)).sqrt()
     tall, wide = (side * height).long(), (side * width).long()
     top, left = (vertical * height).long() - tall // 2, (horizontal * width).long() - wide // 2
     outside = 1 - box(top, left, tall, wide, height, width).float()
-    if not mixup:
-        return outside
-    return torch.where((choice < 0.5)[:, None, None, None], outside, beta(mixup, amount)[:, None, None, None])
+    cut = choice[:, None] < 0.5 if mixup else torch.ones_like(blended, dtype=torch.bool)
+    share = outside.mean((2, 3))  # of zeros and ones, which add up alike in any order
+    return torch.where(cut[:, :, None, None], outside, blended[:, :, None, None]), torch.where(cut, share, blended)
 
 
 def beta(alpha: float, draws: Tensor) -> Tensor:
