@@ -4,12 +4,15 @@ import math
 import statistics
 import sys
 import time
+from itertools import pairwise
 from typing import Any
 
 import pytorch_lightning as pl
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
+
+from distill.clock import Moment, moment, seconds_between
 
 WARMUP_STEPS = 5
 
@@ -18,13 +21,13 @@ class Throughput(pl.Callback):
     """Training images per second over all processes: the median over steps after the first few.
 
     A step is timed from the end of the one before it within an epoch, so that waiting for data counts and validation
-    does not.
+    does not; a GPU's by its own clock, which is looked at when the epoch is over.
     """
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
         self._images = 0
-        self._last: float | None = None
+        self._ends: list[Moment] = []
 
     @property
     def images_per_second(self) -> float | None:
@@ -34,20 +37,19 @@ class Throughput(pl.Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The first step of an epoch has no step before it."""
-        self._last = None
+        self._ends.clear()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Time the step."""
-        now = time.perf_counter()
-        if self._last is not None:
-            self.seconds.append(now - self._last)
+        self._ends.append(moment(trainer.strategy.root_device))
+        if len(self._ends) > 1:
             self._images = len(batch[0]) * trainer.world_size
-        self._last = now
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log the rate so far."""
+        self.seconds += [seconds_between(*both) for both in pairwise(self._ends)]
         if self.images_per_second is not None:
             pl_module.log("train/images_per_second", self.images_per_second, sync_dist=trainer.world_size > 1)
 

@@ -129,7 +129,8 @@ class DistillModule(pl.LightningModule):
     def training_step(self, loaded: Sequence[Tensor], batch_idx: int) -> Tensor:
         """The total loss of one batch; its terms and measurements go to the running means."""
         batch = Batch(*loaded)
-        with self.span("teacher"), self._aside.work(batch.images.device):
+        device = batch.images.device
+        with self.span("teacher"), nullcontext() if self.teacher is None else self._aside.work(device):
             answers = self._ask("train", self.current_epoch, batch)
         with self.span("student"):
             outputs: Outputs = self.student(batch.images)

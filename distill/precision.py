@@ -31,6 +31,11 @@ def allow_tf32(allowed: bool) -> None:
         torch.backends.cudnn.allow_tf32 = allowed
 
 
+def tf32_on(device: torch.device) -> bool:
+    """Whether float32 is rounded to TF32 on a device, as far as it can."""
+    return device.type == "cuda" and torch.backends.cudnn.allow_tf32
+
+
 def native_bfloat16() -> str | None:
     """The processor's feature that multiplies bfloat16, or None. Emulated arithmetic doesn't count."""
     if getattr(torch.cpu, "_is_amx_tile_supported", bool)():

@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -13,6 +12,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.profilers import Profiler
 
+from distill.clock import Moment, moment, seconds_between
 from distill.files import write_atomically, write_text
 from distill.module import DistillModule
 
@@ -143,8 +143,8 @@ class Spans(Profiler):
         self._step = -1
         self._within = False  # a step that is looked at
         self._open: list[tuple[str, AbstractContextManager[Any]]] = []
-        self._laps: list[tuple[str, Any]] = []  # what was at work until when
-        self._steps: list[list[tuple[str, Any]]] = []
+        self._laps: list[tuple[str, Moment]] = []  # what was at work until when
+        self._steps: list[list[tuple[str, Moment]]] = []
         self._tracer: torch.profiler.profile | None = None
         self._seen = 0
 
@@ -191,11 +191,7 @@ class Spans(Profiler):
 
     def _lap(self) -> None:
         """Note until when the innermost open part was at work."""
-        now: Any = time.perf_counter()
-        if self._device.type == "cuda":
-            now = torch.cuda.Event(enable_timing=True)
-            now.record()
-        self._laps.append((self._open[-1][0] if self._open else "rest", now))
+        self._laps.append((self._open[-1][0] if self._open else "rest", moment(self._device)))
 
     def end_trace(self) -> None:
         """Write what has been traced, if anything is being traced."""
@@ -210,20 +206,13 @@ class Spans(Profiler):
         """The measurements; None if there were no steps."""
         if not self._steps:
             return None
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
         spent = dict.fromkeys(PARTS, 0.0)
         for laps in self._steps:
             for (_, before), (part, after) in pairwise(laps):
-                spent[part] += _milliseconds(before, after)
+                spent[part] += 1000 * seconds_between(before, after)
         return Profile(len(self._steps), self._seen, {part: total / len(self._steps) for part, total in spent.items()})
 
 
 def _part(action: str) -> str | None:
     """Which part an action belongs to; None if to the one around it. Callbacks have hooks of the module's names."""
     return None if action.startswith("[Callback]") else _ACTIONS.get(action.rpartition(".")[2])
-
-
-def _milliseconds(before: Any, after: Any) -> float:
-    spent = 1000 * (after - before) if isinstance(before, float) else before.elapsed_time(after)
-    return float(spent)

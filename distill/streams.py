@@ -11,7 +11,8 @@ class Aside:
 
     What is done in `work` may run while the GPU does what is asked of it next, until `join`. It begins when all is done
     that was asked for before. So memory is safe in both directions: what `work` reads stays until `join`, and what it
-    makes is given away again only to the next `work`.
+    makes is given away again only to the next `work`. What both read, neither may write. The memory that `work` takes
+    for a while is its own: it cannot be that which training takes meanwhile.
 
     Not yet run on a GPU.
     """

@@ -4,10 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from distill.losses.sparse import SparseTeacher
 from distill.losses.top_k import TopK
+from distill.transfer import sent
 
 
 class Batch(NamedTuple):
@@ -15,13 +18,29 @@ class Batch(NamedTuple):
 
     images: (N, C, H, W) float in [0, 1], augmented, not yet normalised: each network normalises for itself.
     targets: (N,) int64 class indices, or (N, C) float class probabilities (mixed labels).
-    indices: (N,) int64 names of the samples within their split, on the CPU, where caches look them up; None where the
-        loader has none to give.
+    indices: (N,) int64 names of the samples within their split; None where the loader has none to give.
     """
 
     images: Tensor
     targets: Tensor
     indices: Tensor | None = None
+
+
+_ON_PROCESSOR: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+
+
+def sent_indices(indices: Tensor, device: torch.device) -> Tensor:
+    """(N,) indices from the processor on a device, of which `indices_on_processor` knows where they came from."""
+    there = sent(indices, device)
+    if there is not indices:
+        _ON_PROCESSOR[there] = indices
+    return there
+
+
+def indices_on_processor(indices: Tensor) -> Tensor:
+    """The same on the processor; without waiting for the device where `sent_indices` sent this very tensor."""
+    known: Tensor | None = _ON_PROCESSOR.get(indices)
+    return indices.cpu() if known is None else known
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 GPU = torch.device("cuda", 0)
+aten = torch.ops.aten
+WAITING = {aten._linalg_eigh.default, aten._linalg_svd.default}  # which FakeTensors do not know of
+INDEXING = {aten.index.Tensor, aten.index_put.default, aten.index_put_.default, aten._index_put_impl_.default}
 
 
 class HostWaitsError(AssertionError):
@@ -50,6 +53,10 @@ def pretended_gpu(monkeypatch: Any, *, has_float64: bool = True) -> Iterator[Cal
         yield send
 
 
+def _indices(args: Any) -> list[Any]:
+    return tree_leaves(args[1]) if args[0].is_cuda else []
+
+
 class _Watched(TorchDispatchMode):
     def __init__(self, has_float64: bool) -> None:
         super().__init__()
@@ -62,6 +69,10 @@ class _Watched(TorchDispatchMode):
         if not any(isinstance(x, FakeTensor) for x in tensors) and (target is None or target.type != "cuda"):
             with unset_fake_temporarily():
                 return func(*args, **kwargs)
+        if func in WAITING or (
+            func in INDEXING and any(isinstance(x, Tensor) and not x.is_cuda for x in _indices(args))
+        ):
+            raise HostWaitsError(str(func))
         try:
             made = func(*args, **kwargs)
         except (DataDependentOutputException, DynamicOutputShapeException) as error:
@@ -70,9 +81,9 @@ class _Watched(TorchDispatchMode):
         if not self.has_float64 and any(x.is_cuda and x.dtype == torch.float64 for x in results):
             raise TypeError(f"{func} makes float64 on a GPU that has none")
         places = {x.device.type for x in (*tensors[:2], *results)}
-        if func in (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default) and len(places) == 2:
+        if func in (aten._to_copy.default, aten.copy_.default) and len(places) == 2:
             flagged = kwargs.get("non_blocking", False) or (len(args) > 2 and args[2])
-            to_host = (made if func is torch.ops.aten._to_copy.default else args[0]).device.type == "cpu"
+            to_host = (made if func is aten._to_copy.default else args[0]).device.type == "cpu"
             if to_host or not flagged:
                 raise HostWaitsError(f"{func} {tensors[-1].device} to {made.device}, non_blocking={flagged}")
         return made

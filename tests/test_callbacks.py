@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from distill import callbacks
+from distill import clock
 from distill.callbacks import StageProgress, Throughput
 
 
@@ -15,49 +15,50 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
-        monkeypatch.setattr(callbacks.time, "perf_counter", lambda: self.now)
+        monkeypatch.setattr(clock.time, "perf_counter", lambda: self.now)
 
 
-def run(throughput: Throughput, clock: Clock, epochs: list[list[float]], images: int = 8, processes: int = 1) -> Any:
-    trainer: Any = SimpleNamespace(world_size=processes)
+def run(throughput: Throughput, hands: Clock, epochs: list[list[float]], images: int = 8, processes: int = 1) -> Any:
+    strategy = SimpleNamespace(root_device=torch.device("cpu"))
+    trainer: Any = SimpleNamespace(world_size=processes, strategy=strategy)
     logged: dict[str, float] = {}
     module: Any = SimpleNamespace(log=lambda name, value, sync_dist: logged.update({name: value}))
     for epoch in epochs:
         throughput.on_train_epoch_start(trainer, module)
         for step, seconds in enumerate(epoch):
-            clock.now += seconds
+            hands.now += seconds
             throughput.on_train_batch_end(trainer, module, None, [torch.zeros(images, 1)], step)
         throughput.on_train_epoch_end(trainer, module)
-        clock.now += 1000  # validation
+        hands.now += 1000  # validation
     return logged
 
 
 def test_the_median_over_steps_after_the_first_few(monkeypatch: pytest.MonkeyPatch) -> None:
-    throughput, clock = Throughput(), Clock(monkeypatch)
+    throughput, hands = Throughput(), Clock(monkeypatch)
     # The first step has none before it; five more are warm-up; then 2, 2, 2 and one straggler.
-    logged = run(throughput, clock, [[7, 50, 50, 50, 50, 50, 2, 2, 2, 90]])
+    logged = run(throughput, hands, [[7, 50, 50, 50, 50, 50, 2, 2, 2, 90]])
     assert throughput.images_per_second == pytest.approx(4.0)
     assert logged == {"train/images_per_second": throughput.images_per_second}
 
 
 def test_validation_and_the_first_step_of_an_epoch_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    throughput, clock = Throughput(), Clock(monkeypatch)
-    run(throughput, clock, [[1, 4, 4, 4]] * 5)
+    throughput, hands = Throughput(), Clock(monkeypatch)
+    run(throughput, hands, [[1, 4, 4, 4]] * 5)
     assert throughput.seconds == [4.0] * 15
     assert throughput.images_per_second == pytest.approx(2.0)
 
 
 def test_short_runs_use_what_they_have_and_empty_ones_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    throughput, clock = Throughput(), Clock(monkeypatch)
-    assert run(throughput, clock, [[1]]) == {}
+    throughput, hands = Throughput(), Clock(monkeypatch)
+    assert run(throughput, hands, [[1]]) == {}
     assert throughput.images_per_second is None
-    run(throughput, clock, [[1, 4]])
+    run(throughput, hands, [[1, 4]])
     assert throughput.images_per_second == pytest.approx(2.0)
 
 
 def test_it_counts_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    throughput, clock = Throughput(), Clock(monkeypatch)
-    run(throughput, clock, [[1, 4, 4]], processes=2)
+    throughput, hands = Throughput(), Clock(monkeypatch)
+    run(throughput, hands, [[1, 4, 4]], processes=2)
     assert throughput.images_per_second == pytest.approx(4.0)
 
 

@@ -38,7 +38,7 @@ class Played:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
-        monkeypatch.setattr("distill.profiling.time.perf_counter", lambda: self.now)
+        monkeypatch.setattr("distill.clock.time.perf_counter", lambda: self.now)
 
     def __call__(self, spans: Spans, scale: float = 1.0) -> None:
         for later, action in STEP:

@@ -1,12 +1,14 @@
 """Batches, training steps and kept answers on a GPU that is pretended: nothing has the host wait for it."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from pretended_gpu import GPU, pretended_gpu, pretended_streams
+from torch import nn
 
 from distill import DistillModule, Network
 from distill.data import ImageSource, Split
@@ -18,7 +20,8 @@ from distill.losses import autograd
 from distill.methods import KD
 from distill.models.cnn import cnn
 from distill.teachers import CachedTeacher, Lesson
-from distill.types import Batch
+from distill.teachers.ensemble import EnsembleTeacher
+from distill.types import Batch, indices_on_processor, sent_indices
 
 CLASSES, COUNT = 10, 64
 EVERYTHING = {
@@ -52,13 +55,23 @@ def test_batches_come_into_being_without_waiting(augment: Augment, monkeypatch: 
         assert (batch.images.device, batch.targets.device) == (GPU, GPU)
         assert [x.shape for x in batch[:2]] == [x.shape for x in expected[:2]]
         assert batch.indices is not None
-        assert torch.equal(batch.indices, expected.indices)
+        assert batch.indices.device == GPU
+        assert torch.equal(indices_on_processor(batch.indices), indices_on_processor(expected.indices))
 
 
-def test_a_training_step_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+TEACHERS: dict[str, Callable[[], nn.Module]] = {
+    "one": lambda: network(8),
+    "mean of logits": lambda: EnsembleTeacher([network(8), network(6)]),
+    "mean of probabilities": lambda: EnsembleTeacher([network(8), network(6)], "probabilities"),
+    "confidence": lambda: EnsembleTeacher([network(8), network(6)], "confidence"),
+}
+
+
+@pytest.mark.parametrize("teacher", TEACHERS.values(), ids=TEACHERS.keys())
+def test_a_training_step_does_not_wait(teacher: Callable[[], nn.Module], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(autograd, "kernels", lambda: None)  # which run on a real GPU only
     said = pretended_streams(monkeypatch)
-    module = DistillModule(network(4), network(8), KD()).train()
+    module = DistillModule(network(4), teacher(), KD()).train()
     batch = Batch(torch.rand(16, 3, 8, 8), torch.arange(16) % CLASSES, torch.arange(16))
     with pretended_gpu(monkeypatch) as send:
         assert module.teacher is not None
@@ -78,11 +91,12 @@ def test_kept_answers_are_sent_without_waiting(
     teacher = CachedTeacher(network(8), lesson, dir=str(tmp_path), **settings)
     teacher.check(KD())
     teacher.attend("train", 0)
-    batch = Batch(torch.rand(16, 3, 8, 8), torch.arange(16) % CLASSES, torch.arange(5, 21))
+    indices = torch.arange(5, 21)
+    batch = Batch(torch.rand(16, 3, 8, 8), torch.arange(16) % CLASSES, indices)
     for _ in range(2):  # asked, and kept; what is read again is trusted from then on
         expected = teacher(batch)
     with pretended_gpu(monkeypatch) as send:
-        answers = teacher(batch._replace(images=send(batch.images)))
+        answers = teacher(batch._replace(images=send(batch.images), indices=sent_indices(indices, GPU)))
         assert answers.logits.device == GPU
         assert answers.logits.shape == expected.logits.shape
         assert answers.likeliest().device == GPU

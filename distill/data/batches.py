@@ -15,14 +15,15 @@ from distill.data.readers import ATTEMPTS, Decoded, MemoryReader, StreamReader
 from distill.data.source import Split
 from distill.data.stream import Stream
 from distill.errors import SettingError
-from distill.types import Batch
+from distill.transfer import sent
+from distill.types import Batch, sent_indices
 
 
 class Batches:
     """Batches of a split in an order, any number of times; each is a `distill.types.Batch` on the device.
 
     Args:
-        split: the images; those in memory are moved to `device` once.
+        split: the images; those in memory are moved to `device` once, unless it cannot augment them.
         order: which samples a step shows. In training, an image that cannot be read is replaced by another of the
             order's samples; in evaluation it is left out of its batch.
         num_classes: of the labels.
@@ -55,8 +56,8 @@ class Batches:
         self.augment = augment or Augment()
         self.seed = seed
         self.device = device or torch.device("cpu")
-        # Apple's GPUs have no float64, which some of the augmentation takes.
-        self._workplace = torch.device("cpu") if self.device.type == "mps" else self.device
+        elsewhere = self.device.type == "mps" and self.augment.needs_float64
+        self._workplace = torch.device("cpu") if elsewhere else self.device
         if pool is None:
             pool = order.samples if isinstance(order, TrainingOrder) else torch.empty(0, dtype=torch.long)
         if isinstance(split, Split):
@@ -95,20 +96,21 @@ class Batches:
         """From decoded images to a batch on the device: augmented, and mixed with their partners."""
         self._report(decoded)
         images, targets, indices = self._augmented(decoded)
-        return Batch(images.to(self.device), targets.to(self.device), indices)
+        return Batch(images.to(self.device), targets.to(self.device), sent_indices(indices, self.device))
 
-    def _augmented(self, decoded: Decoded) -> Batch:
-        indices, images = decoded.indices, decoded.images.to(self._workplace, non_blocking=True)
+    def _augmented(self, decoded: Decoded) -> tuple[Tensor, Tensor, Tensor]:
+        """Images, targets, and indices, which stay on the processor."""
+        indices, images = decoded.indices, sent(decoded.images, self._workplace)
         cropped = isinstance(self.reader, StreamReader)
         images = self.augment(images, self.seed, decoded.epoch, indices, cropped, self._uniform)
-        targets = self.split.targets[indices].to(self._workplace, non_blocking=True)
+        targets = sent(self.split.targets[indices], self._workplace)
         if not self.augment.mixes:
-            return Batch(images, targets, indices)
+            return images, targets, indices
         targets = F.one_hot(targets, self.num_classes).float()
         (images, others), (targets, other_targets) = images.chunk(2), targets.chunk(2)
         indices = indices[: len(images)]
         mixed = self.augment.mix(images, targets, others, other_targets, self.seed, decoded.epoch, indices)
-        return Batch(*mixed, indices)
+        return *mixed, indices
 
     def _report(self, decoded: Decoded) -> None:
         """Stop at an image that could not be read, or have it noted."""

@@ -13,6 +13,7 @@ from distill.data.order import Draw
 from distill.data.random import uniform
 from distill.data.stream import Stream, UnreadableError
 from distill.seeding import derive_seed
+from distill.transfer import sent
 
 ATTEMPTS = 10
 
@@ -52,8 +53,8 @@ class MemoryReader:
     def __getitems__(self, draw: Draw) -> Decoded:
         """The images of a draw."""
         indices = _with_partners(draw, self.augment, self.seed, self.pool)
-        there = indices.to(self.images.device, non_blocking=True)
-        return Decoded(draw.epoch, indices, self.images.index_select(0, there), [])
+        images = self.images.index_select(0, sent(indices, self.images.device))
+        return Decoded(draw.epoch, indices, images, [])
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ Rows are positions, classes are last: (rows, classes) or (outer, inner, classes)
 weight) has the same shape with one class. A chunk stays in the cache while it is worked on: that is where the speed is.
 """
 
+import math
 import threading
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -19,6 +20,8 @@ TeacherForm = Literal["logits", "probabilities", "log_probabilities"]
 CACHED, BUSY = 1 << 19, 1 << 24
 # Below this mean over rows (in nats) a sum has too few digits left in float32, and is worked out again in float64.
 TINY = 1e-3
+# Above it a divergence is that of a class with probability 0 on one side alone: see MASKED.
+INFINITE = 1e20
 
 
 @dataclass(slots=True)
@@ -175,6 +178,7 @@ def _measured(
     if given is not None:
         s, t = (x.to(given).clamp_min(MASKED) for x in (s, t))
         value = _fast(job, s, t, student_grad, teacher_grad, given)
+        value = value.masked_fill(value > INFINITE, math.inf)
         return value, value.sum()
     value = _fast(job, s, t, student_grad, teacher_grad, dtype)
     added = value.sum().item()

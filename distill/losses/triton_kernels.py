@@ -16,7 +16,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from distill.losses.engine import Job, as_rows, weighted_sum
+from distill.losses.engine import INFINITE, Job, as_rows, weighted_sum
 from distill.losses.formulas import ForwardKL, JensenShannon, ReverseKL
 
 FORWARD, REVERSE, JS = 0, 1, 2
@@ -49,7 +49,7 @@ class KernelSum(torch.autograd.Function):
         rows = torch.empty(4, len(s), dtype=torch.float32, device=s.device)
         drop = torch.empty(0, device=s.device) if job.drop is None else job.drop.reshape(-1).to(torch.int8)
         _statistics[(len(s),)](s, t, drop, rows, *_sizes(s, t), job.drop is not None, **_constants(job, s))
-        value = torch.where(rows[3] > 1e20, math.inf, rows[3])  # the student rules out what the teacher does not
+        value = torch.where(rows[3] > INFINITE, math.inf, rows[3])
         ctx.save_for_backward(student, teacher, rows, drop)
         factor = job.factor.reshape(-1) if isinstance(job.factor, Tensor) and job.factor.dim() else job.factor
         return (value * factor).sum()
@@ -64,9 +64,7 @@ class KernelSum(torch.autograd.Function):
             return torch.autograd.grad(out, student, grad, create_graph=True)[0], None, None, None
         s, t = _rows(student, ctx.class_dim), _rows(teacher, ctx.class_dim)
         made = torch.empty_like(s)
-        factor = (
-            job.factor.reshape(-1) if isinstance(job.factor, Tensor) else s.new_tensor(job.factor, dtype=rows.dtype)
-        )
+        factor = job.factor.reshape(-1) if isinstance(job.factor, Tensor) else rows.new_full((), job.factor)
         factor = (factor * grad / job.temperature).to(rows.dtype).expand(len(s)).contiguous()
         _gradient[(len(s),)](s, t, drop, rows, factor, made, *_sizes(s, t), job.drop is not None, **_constants(job, s))
         return _unrows(made, student, ctx.class_dim), None, None, None

@@ -70,7 +70,6 @@ class CRD(Method):
             raise ValueError(
                 "crd: batch.indices is None, and its memory needs the samples' indices in the training data"
             )
-        indices = batch.indices.to(student.logits.device, non_blocking=True)
-        noise = self.other_classes.draw(indices, self.negatives)
+        noise = self.other_classes.draw(batch.indices, self.negatives)
         pairs = zip(self.contrasts, self.pairs(student, teacher), strict=True)
-        return {"crd": torch.stack([contrast(s, t, indices, noise) for contrast, (s, t) in pairs]).sum()}
+        return {"crd": torch.stack([contrast(s, t, batch.indices, noise) for contrast, (s, t) in pairs]).sum()}

@@ -17,6 +17,7 @@ from distill.errors import SettingError
 from distill.methods import Method
 from distill.models.frozen import freeze
 from distill.models.network import Network
+from distill.precision import tf32_on
 from distill.teachers import fingerprint
 from distill.teachers.base import Teacher
 from distill.teachers.comparison import disagreeing
@@ -24,7 +25,7 @@ from distill.teachers.lesson import Lesson, SplitName
 from distill.teachers.record import DType, Layout, in_bytes
 from distill.teachers.requirements import Features, check_method
 from distill.teachers.store import Manifest, Numbers, Plane, Store
-from distill.types import Batch, Outputs
+from distill.types import Batch, Outputs, indices_on_processor
 
 log = logging.getLogger(__name__)
 
@@ -156,7 +157,7 @@ class CachedTeacher(Teacher):
         if batch.indices is None:
             raise SettingError("teaching=cached: batches must have indices, by which answers are kept")
         layout, plane = self.layouts[self._asked[0]], self._plane(*self._asked)
-        rows = batch.indices.cpu().numpy()
+        rows = indices_on_processor(batch.indices).numpy()
         kept, there = plane.read(rows)
         if not there.all():
             self.passes += 1
@@ -298,7 +299,7 @@ class CachedTeacher(Teacher):
         plane = self._plane(split, epoch)
         rows = np.sort(chances.permutation(plane.written().nonzero()[0])[: self.validate])
         images = self.lesson.batches(split, epoch, torch.from_numpy(rows), self._device)
-        precise = self.lesson.precision.startswith("32")
+        precise = self.lesson.precision.startswith("32") and not tf32_on(self._device)
         wrong = disagreeing(plane, rows, self.network, images, self.layouts[split], precise)
         if wrong:
             key = self.store.directory.name

@@ -17,6 +17,7 @@ from distill.losses.logits import precise
 from distill.models.frozen import freeze
 from distill.models.network import Network
 from distill.teachers.base import Teacher
+from distill.transfer import sent
 from distill.types import Batch, Outputs
 
 log = logging.getLogger(__name__)
@@ -102,7 +103,8 @@ class EnsembleTeacher(Teacher):
             wrong = torch.stack([F.cross_entropy(each, targets, reduction="none") for each in logits])
             weights = (1 - wrong.softmax(0)) / (len(wrong) - 1)
             return (log_p + weights.log().unsqueeze(2)).logsumexp(0)
-        scores = self._scores.to(log_p)
+        self._scores = sent(self._scores, log_p.device)
+        scores = self._scores.to(log_p.dtype)
         if self._learning:
             self._learn(log_p, scores, targets)
         return _mixture(log_p, scores)

@@ -13,6 +13,7 @@ from torch import Tensor
 from distill.errors import SettingError
 from distill.losses.logits import precise
 from distill.losses.top_k import TopK
+from distill.transfer import sent
 from distill.types import Outputs
 
 DType = Literal["float32", "float16", "bfloat16"]
@@ -103,7 +104,7 @@ class Layout:
         features = {name: self._to_tensor(rows[f"feature.{name}"], device) for name, _ in self.features}
         if self.top_k is None:
             return Outputs(self._to_tensor(rows["logits"], device), features)
-        indices, tails = (_sent(torch.from_numpy(rows[name]), device) for name in ("indices", "log_tails"))
+        indices, tails = (sent(torch.from_numpy(rows[name]), device) for name in ("indices", "log_tails"))
         top = TopK(self._to_tensor(rows["values"], device), indices, tails, self.temperatures)
         return Outputs(torch.empty(len(indices), 0, device=device), features, top)
 
@@ -120,13 +121,8 @@ class Layout:
 
     def _to_tensor(self, array: npt.NDArray[Any], device: torch.device) -> Tensor:
         if self.dtype == "bfloat16":
-            return _sent(torch.from_numpy(array.view(np.int16)).view(torch.bfloat16), device).float()
-        return _sent(torch.from_numpy(array), device).float()
-
-
-def _sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """On the device, without waiting for what it has yet to do."""
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+            return sent(torch.from_numpy(array.view(np.int16)).view(torch.bfloat16), device).float()
+        return sent(torch.from_numpy(array), device).float()
 
 
 def averaged(feature: Tensor) -> Tensor:

@@ -41,6 +41,23 @@ def test_value_and_both_gradients(name, data):
         assert (a.double() - b).abs().max() <= TOLERANCE[dtype] * b.abs().max() + 2e-6
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("name", ALL)
+def test_a_gpu_finds_what_is_infinite_as_a_processor_does(name, dtype, monkeypatch):
+    loss, keywords = ALL[name]
+    s, t = (
+        torch.tensor([[1.0, 2.0, 0.5], [0.3, -1.0, 0.0]], dtype=dtype),
+        torch.tensor([[0.0, 1.0, 0.5]] * 2, dtype=dtype),
+    )
+    masked = torch.tensor([[False, False, True], [False, False, False]])
+    for a, b in ((s.masked_fill(masked, -torch.inf), t), (s, t.masked_fill(masked, -torch.inf))):
+        expected = with_gradients(lambda a, b: loss(a, b, **keywords), a, b)[0]
+        with monkeypatch.context() as patch:
+            patch.setattr(engine, "unasked", lambda x: torch.float64)
+            found = with_gradients(lambda a, b: loss(a, b, **keywords), a, b)[0]
+        torch.testing.assert_close(found, expected)
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_first_and_second_derivatives(name):
     torch.manual_seed(0)

@@ -9,6 +9,7 @@ from distill.data.augment import color, geometry, mixing
 from distill.data.augment.trivial import trivial_augment
 from distill.data.random import Uniform, uniform
 from distill.seeding import derive_seed
+from distill.transfer import sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,11 @@ class Augment:
         """Whether samples are blended with others, so that targets become class probabilities."""
         return self.mixup > 0 or self.cutmix > 0
 
+    @property
+    def needs_float64(self) -> bool:
+        """Whether an operation does, which Apple's GPUs haven't."""
+        return bool(self.resized_crop or self.color_jitter or self.trivial_augment or self.cutout)
+
     def __call__(
         self,
         images: Tensor,
@@ -90,7 +96,7 @@ class Augment:
             return uniform(derive_seed(seed, operation), epoch, indices, count)
 
         def draws(operation: str, count: int) -> Tensor:
-            return drawn(operation, count).to(images.device, non_blocking=True)
+            return sent(drawn(operation, count), images.device)
 
         if self.resized_crop and not cropped:
             images = geometry.resized_crop(images, self.resized_crop, draws("resized_crop", 4))
@@ -140,6 +146,6 @@ class Augment:
         Returns:
             (N, C, H, W) images and (N, classes) targets.
         """
-        draws = uniform(derive_seed(seed, "mix"), epoch, indices, 4).to(images.device, non_blocking=True)
+        draws = sent(uniform(derive_seed(seed, "mix"), epoch, indices, 4), images.device)
         kept, share = mixing.kept(self.mixup, self.cutmix, draws, *images.shape[-2:])
         return torch.lerp(others, images, kept), torch.lerp(other_targets, targets, share)
