@@ -5,6 +5,7 @@ of a wrong type is one line that names the setting.
 """
 
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -87,7 +88,10 @@ def _locate(config: DictConfig, where: str) -> Any:
         return hydra.utils.get_object(path)
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-        raise SettingError(f"{where}._target_={path}: cannot be imported ({reason})") from error
+        raise SettingError(
+            f"{where}._target_={path}: cannot be imported ({reason}); run from the folder that holds it (now "
+            f"{Path.cwd()}), or put that folder on PYTHONPATH"
+        ) from error
 
 
 def source(config: DictConfig) -> ImageSource:
@@ -184,7 +188,11 @@ def optimizer(config: DictConfig) -> OptimizerFactory:
     try:
         factory([nn.Parameter(torch.zeros(1))])
     except (ValueError, TypeError) as error:
-        raise SettingError(f"optimizer: {error}") from error
+        said = re.fullmatch(r"Invalid (learning rate|\w+ value): (.*)", str(error))
+        if said is None:
+            raise SettingError(f"optimizer: {error}") from error
+        name = "lr" if said[1] == "learning rate" else said[1].removesuffix(" value")
+        raise SettingError(f"optimizer.{name}={said[2]}: must be zero or more") from error
     return cast(OptimizerFactory, factory)
 
 

@@ -1,6 +1,7 @@
 """The commands. No logic: Hydra reads the configs, the work is done elsewhere and imported only when it starts."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,7 +26,8 @@ DEBUGGING = os.environ.get(FULL_ERROR) == "1"
 def _train(config: DictConfig) -> float | None:
     from distill.pipeline import run
 
-    return one_line_errors(lambda: run(config, Path(HydraConfig.get().runtime.output_dir)))
+    directory = Path(HydraConfig.get().runtime.output_dir)
+    return one_line_errors(lambda: run(config, directory), Path(config.resume or directory))
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="evaluate")
@@ -88,8 +90,10 @@ def compare() -> None:
     one_line_errors(lambda: main(sys.argv[1:]))
 
 
-def one_line_errors(command: Callable[[], T]) -> T:
+def one_line_errors(command: Callable[[], T], run: Path | None = None) -> T:
     """A user's mistake ends in one line and exit status 2; HYDRA_FULL_ERROR=1 shows the traceback instead.
+
+    What Ctrl-C or SIGTERM ends, ends in one line and 130 or 143, which says how to go on with `run`, if that has begun.
 
     So does a loss that is not finite, which is a setting's fault too, and a file that can't be read or written. Around
     the commands for what Hydra finds, and around the work itself so that Hydra adds no lines of its own.
@@ -103,8 +107,24 @@ def one_line_errors(command: Callable[[], T]) -> T:
             raise
         print(f"error: {explain(error, CONFIGS)}", file=sys.stderr)
         sys.exit(2)
+    except (KeyboardInterrupt, SystemExit) as end:
+        stopped_by = _signal(end)
+        if stopped_by is None or DEBUGGING:
+            raise
+        begun = run is not None and (run / "config.yaml").is_file()
+        print(f"stopped by {stopped_by.name}" + (f"; go on with resume={run}" if begun else ""), file=sys.stderr)
+        sys.exit(128 + stopped_by)
     finally:
         if given is None:
             del os.environ[FULL_ERROR]
         else:
             os.environ[FULL_ERROR] = given
+
+
+def _signal(end: BaseException) -> signal.Signals | None:
+    """Which signal ended the work, if one did: Lightning makes exit status 1 of Ctrl-C, and 0 of SIGTERM."""
+    if isinstance(end, KeyboardInterrupt) or (
+        isinstance(end, SystemExit) and end.code == 1 and isinstance(end.__context__, KeyboardInterrupt)
+    ):
+        return signal.SIGINT
+    return signal.SIGTERM if type(end).__name__ == "SIGTERMException" else None

@@ -1,8 +1,10 @@
 """The student alone, for use without this package."""
 
+import json
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from omegaconf import DictConfig
@@ -18,6 +20,7 @@ from distill.log import only_warnings
 from distill.models.network import Network
 
 Format = Literal["onnx", "pt2", "safetensors"]
+MOST_NAMES = 20
 TOLERANCE = 1e-4
 """Largest difference of logits, relative to their size, between the exported student and the original."""
 
@@ -39,7 +42,8 @@ def export_run(config: DictConfig) -> Path:
     """Write a finished run's student in another format, and check that it answers as the original does.
 
     onnx and pt2 take (N, C, H, W) float32 images in [0, 1], any N, and normalise for themselves; safetensors holds the
-    weights alone, under the names of the network's own modules.
+    weights under the names of the network's own modules, and as metadata, in JSON, how to normalise, channels and size
+    of an image, and the names of the classes.
 
     Raises:
         SettingError: no such run or format, a package that is missing, or answers that differ.
@@ -50,11 +54,15 @@ def export_run(config: DictConfig) -> Path:
     finished = load_run(directory)
     student = Logits(finished.networks["student"]).eval()
     target = Path(config.output or directory / f"student.{config.format}")
-    images = to_float(finished.run.source.val.show(torch.arange(min(8, len(finished.run.source.val)))))
+    source = finished.run.source
+    images = to_float(source.val.show(torch.arange(min(8, len(source.val)))))
     with torch.no_grad():
         expected = student(images)
     if config.format == "safetensors":
-        save_weights(student.network.backbone, target, {"name": student.network.name})
+        about = {**_preparation(student.network, images), "classes": list(source.class_names)}
+        in_json = {name: json.dumps(value) for name, value in about.items()}
+        save_weights(student.network.backbone, target, {"name": student.network.name, **in_json})
+        print(f"normalise images in [0, 1] by mean {about['mean']} and standard deviation {about['std']}")
     else:
         write = _write_onnx if config.format == "onnx" else _write_pt2
         write_atomically(target, lambda path: write(student, images, path))
@@ -65,8 +73,23 @@ def export_run(config: DictConfig) -> Path:
             raise SettingError(f"format={config.format}: the export's logits differ by {difference:.2g} of their size")
         said = f"differ by at most {difference:.1g} of their size" if difference else "are the same"
         print(f"parity: logits {said} on {len(images)} images")
+    shape = ", ".join(map(str, images.shape[1:]))
+    print(f"takes (N, {shape}) float32 images in [0, 1]; gives a logit for each of: {_listed(source.class_names)}")
     print(target)
     return target
+
+
+def _preparation(network: Network, images: Tensor) -> dict[str, Any]:
+    """What a network does to images before its first layer."""
+    mean, std = (
+        [default] * images.shape[1] if values is None else [round(value, 6) for value in values.flatten().tolist()]
+        for values, default in ((network.prepare.mean, 0.0), (network.prepare.std, 1.0))
+    )
+    return {"mean": mean, "std": std, "channels": images.shape[1], "size": network.prepare.size or images.shape[2]}
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= MOST_NAMES else f"{', '.join(names[:3])}, ... ({len(names)} classes)"
 
 
 def _write_pt2(student: Logits, images: Tensor, path: Path) -> None:

@@ -51,8 +51,12 @@ class DataSettings:
             raise ValueError(f"batch_size={self.batch_size}: must be 1 or more")
         if not 0 < self.student_fraction <= 1:
             raise ValueError(f"student_fraction={self.student_fraction}: must be above 0 and at most 1")
+        if self.workers is not None and self.workers < 0:
+            raise ValueError(f"workers={self.workers}: must be 0 or more, or null for as many as there are cores")
         if (self.mean is None) != (self.std is None):
             raise ValueError(f"mean={self.mean} and std={self.std}: give both or neither")
+        if not all(value > 0 for value in self.std or []):
+            raise ValueError(f"std={self.std}: must be above 0")
 
 
 @dataclass(frozen=True)

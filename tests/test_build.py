@@ -174,7 +174,7 @@ def test_a_networks_own_statistics_win(digits: ImageSource) -> None:
         (["+method.mine=1"],
          "method.mine=1: is no node with a _target_; choose a method with method=mine"),
         (["~method.kd"], "method is empty: choose one of configs/method/, such as method=kd"),
-        (["optimizer.lr=-1"], "optimizer: Invalid learning rate: -1"),
+        (["optimizer.lr=-1"], "optimizer.lr=-1: must be zero or more"),
         (["optimizer.lr=fast"], "optimizer.lr='fast': must be"),
         (["+optimizer.momentun=0.9"], "optimizer.momentun is not a setting"),
         (["scheduler.warmup=1"], "scheduler.warmup=1: must be a share between 0 and 1, below 1"),

@@ -57,6 +57,8 @@ def image_folder(
         raise SettingError(f"data.root={root}: no such directory; give one that holds train/CLASS/ or CLASS/ folders")
     train_dir = directory / "train" if (directory / "train").is_dir() else directory
     val_dir = next((directory / name for name in VALIDATION_NAMES if (directory / name).is_dir()), None)
+    if train_dir != directory and val_dir is not None and val_fraction is not None:
+        log.warning("data.val_fraction=%s: a share of train/ validates, and %s is not used", val_fraction, val_dir)
     if train_dir == directory or val_fraction is not None:
         val_dir = None
     if val_dir is None and val_fraction is None:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from distill.errors import SettingError
 from distill.losses.logits import precise, standardize
 from distill.schedules import Schedule
 from distill.types import Batch, Outputs
@@ -118,7 +119,12 @@ class Method(nn.Module):
 
     def weighted(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """What `imitate` gives, times `weight`. To override where a term has nothing to do with the weight."""
-        return {name: self.weight * term for name, term in self.imitate(student, teacher, batch).items()}
+        terms = self.imitate(student, teacher, batch)
+        if not isinstance(terms, dict):
+            raise SettingError(
+                f"{type(self).__name__}.imitate returned a {type(terms).__name__}; must be a dict of scalars by name"
+            )
+        return {name: self.weight * term for name, term in terms.items()}
 
     def pairs(self, student: Outputs, teacher: Outputs) -> list[tuple[Tensor, Tensor]]:
         """The tapped features, (student's, teacher's), paired by position.

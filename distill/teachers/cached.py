@@ -102,7 +102,8 @@ class CachedTeacher(Teacher):
         """Before anything is trained.
 
         Raises:
-            SettingError: the method needs what is not kept, or all answers take more than `max_gb`.
+            SettingError: the method needs what is not kept, all answers take more than `max_gb`, or there is no
+                place for them.
         """
         check_method(method, self.layouts["train"], self.features)
         if getattr(self.lesson.source.train, "skip", False) and self.lesson.augment.mixes:
@@ -111,6 +112,13 @@ class CachedTeacher(Teacher):
                 "own; use data.on_error=stop, or teaching=live"
             )
         self._check_size()
+        try:
+            Path(self.root).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> SettingError:
+        return SettingError(f"teaching.dir={self.root}: cannot be written ({error.strerror})")
 
     def tap(self, patterns: Iterable[str]) -> tuple[str, ...]:
         """Capture layers of the network, to be kept beside its logits.
@@ -238,7 +246,7 @@ class CachedTeacher(Teacher):
         try:
             self.store.open()
         except OSError as error:
-            raise SettingError(f"teaching.dir={self.root}: cannot be written ({error.strerror})") from error
+            raise self._unwritable(error) from error
         if _first_process():
             self._announce()
             self._compare()

@@ -1,6 +1,7 @@
 """What can be done with a run that is over: score it again, export its student."""
 
 import json
+import logging
 import re
 import shutil
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from distill.cli import CONFIGS
@@ -61,6 +63,23 @@ def test_evaluate_on_other_data(finished: Any, tmp_path: Path) -> None:
     assert json.loads((run / "evaluation-forty.json").read_text())["images"] == 40
 
 
+def test_classes_of_other_names_are_told_and_of_another_order_refused(
+    finished: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = shutil.copytree(finished.directory, tmp_path / "run")
+    images, labels = np.zeros((10, 8, 8), np.uint8), np.arange(10)
+    arrays = {"train_images": images, "val_images": images, "train_labels": labels, "val_labels": labels}
+    digits_as = {"swapped": [*"1023456789"], "words": ["zero", *"123456789"]}
+    for name, classes in digits_as.items():
+        np.savez(tmp_path / f"{name}.npz", class_names=classes, **arrays)
+    given = {name: ("data=arrays", f"data.path={tmp_path}/{name}.npz") for name in digits_as}
+    with pytest.raises(SettingError, match="data: swapped has the run's classes in another order: 1 in place of 0"):
+        evaluate_run(composed("evaluate", f"run={run}", *given["swapped"]))
+    logging.getLogger("distill").propagate = True
+    evaluate_run(composed("evaluate", f"run={run}", *given["words"]))
+    assert "words has classes of other names than digits, such as zero in place of 0" in caplog.text
+
+
 def test_data_of_another_shape_is_named(finished: Any, tmp_path: Path) -> None:
     images, labels = np.zeros((6, 8, 8, 3), np.uint8), np.arange(6) % 3
     np.savez(tmp_path / "rgb.npz", train_images=images, val_images=images, train_labels=labels, val_labels=labels)
@@ -83,6 +102,7 @@ def test_torch_export_through_the_command(finished: Any, command: Any, tmp_path:
     target = tmp_path / "deep" / "mine.pt2"
     done = command("scripts/export.py", f"run={finished.directory}", f"output={target}")
     assert re.search(r"parity: logits (are the same|differ by at most \S+ of their size) on 8 images", done.stdout)
+    assert "takes (N, 1, 8, 8) float32 images in [0, 1]; gives a logit for each of: 0, 1, 2," in done.stdout
     assert done.stderr == ""
     program = torch.export.load(target).module()
     images = torch.rand(5, 1, 8, 8)  # another batch than it was traced with
@@ -98,6 +118,12 @@ def test_safetensors(finished: Any, tmp_path: Path) -> None:
     exported, own = load_file(target), load_file(finished.directory / "student.safetensors")
     assert exported.keys() == own.keys()
     assert all(torch.equal(exported[name], own[name]) for name in own)
+    with safe_open(target, "pt") as file:
+        about = {name: json.loads(value) for name, value in file.metadata().items() if name != "name"}
+    prepare = load_run(finished.directory).networks["student"].prepare
+    assert about["mean"] == pytest.approx(prepare.mean.flatten().tolist(), abs=1e-6)
+    assert about["std"] == pytest.approx(prepare.std.flatten().tolist(), abs=1e-6)
+    assert (about["channels"], about["size"], about["classes"]) == (1, 8, [*"0123456789"])
 
 
 def test_onnx(finished: Any, tmp_path: Path) -> None:

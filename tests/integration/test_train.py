@@ -236,6 +236,24 @@ def test_a_lost_student_is_made_again(run_here: Any, weights: Read, finished: An
     assert (run / "report.html").is_file()
 
 
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=lambda sent: sent.name)
+def test_a_signal_ends_a_run_with_a_line_that_says_how_to_go_on(
+    sent: signal.Signals, finished: Any, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    settings = (f"teacher.checkpoint={finished.directory}/teacher.safetensors", "baseline=false")
+    process = subprocess.Popen(
+        [sys.executable, "train.py", *settings, "trainer.max_epochs=1000", f"hydra.run.dir={run}"],
+        cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while process.poll() is None and not (run / "checkpoints/student/last.ckpt").is_file():
+        time.sleep(0.005)
+    process.send_signal(sent)
+    _, said = process.communicate(timeout=60)
+    assert said == f"stopped by {sent.name}; go on with resume={run}\n"
+    assert process.returncode == 128 + sent
+
+
 def test_a_killed_run_goes_on_bit_for_bit(run_here: Any, weights: Read, finished: Any, tmp_path: Path) -> None:
     teacher = f"teacher.checkpoint={finished.directory}/teacher.safetensors"
     settings = [teacher, "baseline=false", "trainer.max_epochs=20"]

@@ -1,6 +1,7 @@
 """What the base class promises every method: precision, a teacher at rest, standardised logits, schedules."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from distill.errors import SettingError
 from distill.losses.logits import as_rows, split_classes, standardize
 from distill.methods import DKD, KD, PKT, Composite, Method, Taps
 from distill.schedules import Cosine, Ramp
@@ -142,3 +144,12 @@ def test_what_cannot_be_scheduled_is_named(name: str) -> None:
 
 def test_one_layer_may_go_without_brackets() -> None:
     assert PKT("embedding", ["a", "b"]).taps == Taps(("embedding",), ("a", "b"))
+
+
+def test_a_method_that_returns_no_names_is_told(student: Outputs, teacher: Outputs, batch: Batch) -> None:
+    class Nameless(Method):
+        def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> Any:
+            return student.logits.mean()
+
+    with pytest.raises(SettingError, match=r"Nameless\.imitate returned a Tensor; must be a dict of scalars by name"):
+        Nameless(weight=1.0, label_weight=0.0)(student, teacher, batch)

@@ -226,6 +226,8 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SettingError, match=r"teaching.dir=.*file: cannot be written"):
         cached(tmp_path / "file").open()
+    with pytest.raises(SettingError, match=r"teaching.dir=.*file: cannot be written"):
+        cached(tmp_path / "file").check(KD())  # before anything is trained
 
 
 def _key(teacher: CachedTeacher) -> str:
