@@ -1,6 +1,7 @@
 """A config node against the signature of what it configures: unknown, missing and mistyped settings, a line each."""
 
 import inspect
+import itertools
 import types
 import typing
 from collections.abc import Collection, Mapping
@@ -92,6 +93,9 @@ def _described(hint: Any) -> str:
     if origin is typing.Literal:
         return f"one of {', '.join(map(str, arguments))}"
     if origin in (typing.Union, types.UnionType):
+        if bool in arguments and any(typing.get_origin(argument) is typing.Literal for argument in arguments):
+            words = [typing.get_args(argument) or ("true", "false") for argument in arguments]
+            return f"one of {', '.join(map(str, itertools.chain(*words)))}"
         return " or ".join(dict.fromkeys(map(_described, arguments)))
     if origin is not None and arguments:
         return f"{origin.__name__.lower()} of {', '.join(map(_described, arguments))}"

@@ -201,7 +201,7 @@ def test_a_networks_own_statistics_win(digits: ImageSource) -> None:
         (["data.mean=[0.5]"], "data.mean=[0.5] and std=None: give both or neither"),
         (["seed=-3"], "seed=-3: must be zero or more"),
         (["trainer.max_epochs=0"], "trainer.max_epochs=0: must be 1 or more"),
-        (["trainer.progress=loud"], "trainer.progress='loud': must be true or false or one of auto"),
+        (["trainer.progress=loud"], "trainer.progress='loud': must be one of true, false, auto"),
     ],
     ids=lambda part: part[-1] if isinstance(part, list) else "",
 )  # fmt: skip

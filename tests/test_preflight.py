@@ -78,7 +78,7 @@ def test_preflight_only_trains_nothing_and_writes_only_what_it_was(
     assert {file.name for file in tmp_path.iterdir()} == {"config.yaml", "train.log"}
     said = capsys.readouterr().out
     assert [line.split()[0] for line in said.splitlines()] == ["data", "teacher", "student", "gradients", "memory"]
-    assert "64 training images in 4 classes of 16; 40 for validation" in said
+    assert "64 training images of 8 x 8 in 4 classes of 16; 40 for validation" in said
     assert "trained first, for 1 epoch" in said
     assert "shares are unknown until their teacher is trained" in said
     assert said.splitlines()[0] in (tmp_path / "train.log").read_text()

@@ -52,7 +52,7 @@ def test_interpolations_reach_beyond_the_node() -> None:
         (MethodSettings, "method.kd", {"standardize_logits": 2},
          "method.kd.standardize_logits=2: must be true or false"),
         (TrainerSettings, "trainer", {"max_epochs": 0}, "trainer.max_epochs=0: must be 1 or more"),
-        (TrainerSettings, "trainer", {"progress": "no"}, "trainer.progress='no': must be true or false or one of auto"),
+        (TrainerSettings, "trainer", {"progress": "no"}, "trainer.progress='no': must be one of true, false, auto"),
     ],
 )  # fmt: skip
 def test_a_bad_value_is_one_line(cls: type, where: str, values: dict[str, Any], line: str) -> None:

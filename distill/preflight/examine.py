@@ -110,14 +110,15 @@ def examine(run: "Run", networks: dict[str, Network], trainer: pl.Trainer) -> Fi
 
 def _data(run: "Run", findings: Findings) -> None:
     source, classes = run.source, run.source.num_classes
+    _, height, width = source.train.shape
     counts = source.train.targets.bincount(minlength=classes)
     low, high = int(counts.min()), int(counts.max())
     each = f"of {low:,}" if low == high else f"of {low:,} to {high:,}"
     share = "" if len(run.samples) == len(source.train) else f", {len(run.samples):,} of them for the student"
     findings.say(
         "data",
-        f"{source.name}: {len(source.train):,} training images in {classes} classes {each}{share}; "
-        f"{len(source.val):,} for validation",
+        f"{source.name}: {len(source.train):,} training images of {height} x {width} in {classes} classes "
+        f"{each}{share}; {len(source.val):,} for validation",
     )
     for name, split in (("training", source.train), ("validation", source.val)):
         empty = (split.targets.bincount(minlength=classes) == 0).nonzero().flatten().tolist()

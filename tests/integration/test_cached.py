@@ -98,7 +98,7 @@ def test_runs_side_by_side_of_which_one_is_killed_share_a_cache(teacher: Path, t
     [
         ("false", "teaching.features=false: AT needs layers of the teacher"),
         ("pooled", "teaching.features=pooled: AT takes layers of the teacher"),
-        ("means", "teaching.features='means': must be true or false or one of pooled"),
+        ("means", "teaching.features='means': must be one of true, false, pooled"),
     ],
 )
 def test_what_is_not_kept_ends_a_run_before_it_starts(
