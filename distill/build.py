@@ -188,10 +188,10 @@ def optimizer(config: DictConfig) -> OptimizerFactory:
     try:
         factory([nn.Parameter(torch.zeros(1))])
     except (ValueError, TypeError) as error:
-        said = re.fullmatch(r"Invalid (learning rate|\w+ value): (.*)", str(error))
+        said = re.fullmatch(r"Invalid (learning rate|\w+ value): (-.*)", str(error))
         if said is None:
             raise SettingError(f"optimizer: {error}") from error
-        name = "lr" if said[1] == "learning rate" else said[1].removesuffix(" value")
+        name = {"learning rate": "lr", "epsilon value": "eps"}.get(said[1], said[1].removesuffix(" value"))
         raise SettingError(f"optimizer.{name}={said[2]}: must be zero or more") from error
     return cast(OptimizerFactory, factory)
 

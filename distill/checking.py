@@ -94,7 +94,9 @@ def _described(hint: Any) -> str:
         return f"one of {', '.join(map(str, arguments))}"
     if origin in (typing.Union, types.UnionType):
         if bool in arguments and any(typing.get_origin(argument) is typing.Literal for argument in arguments):
-            words = [typing.get_args(argument) or ("true", "false") for argument in arguments]
+            words = (
+                ("true", "false") if each is bool else typing.get_args(each) or [_described(each)] for each in arguments
+            )
             return f"one of {', '.join(map(str, itertools.chain(*words)))}"
         return " or ".join(dict.fromkeys(map(_described, arguments)))
     if origin is not None and arguments:

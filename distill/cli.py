@@ -27,7 +27,7 @@ def _train(config: DictConfig) -> float | None:
     from distill.pipeline import run
 
     directory = Path(HydraConfig.get().runtime.output_dir)
-    return one_line_errors(lambda: run(config, directory), Path(config.resume or directory))
+    return one_line_errors(lambda: run(config, directory), Path(config.get("resume") or directory))
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="evaluate")
@@ -93,10 +93,10 @@ def compare() -> None:
 def one_line_errors(command: Callable[[], T], run: Path | None = None) -> T:
     """A user's mistake ends in one line and exit status 2; HYDRA_FULL_ERROR=1 shows the traceback instead.
 
-    What Ctrl-C or SIGTERM ends, ends in one line and 130 or 143, which says how to go on with `run`, if that has begun.
-
     So does a loss that is not finite, which is a setting's fault too, and a file that can't be read or written. Around
     the commands for what Hydra finds, and around the work itself so that Hydra adds no lines of its own.
+
+    What Ctrl-C or SIGTERM ends, ends in one line and 130 or 143, which says how to go on with `run`, if that has begun.
     """
     given = os.environ.get(FULL_ERROR)
     os.environ[FULL_ERROR] = "1"  # Hydra hands its errors on instead of printing them its own way
@@ -107,7 +107,7 @@ def one_line_errors(command: Callable[[], T], run: Path | None = None) -> T:
             raise
         print(f"error: {explain(error, CONFIGS)}", file=sys.stderr)
         sys.exit(2)
-    except (KeyboardInterrupt, SystemExit) as end:
+    except BaseException as end:
         stopped_by = _signal(end)
         if stopped_by is None or DEBUGGING:
             raise
@@ -122,9 +122,14 @@ def one_line_errors(command: Callable[[], T], run: Path | None = None) -> T:
 
 
 def _signal(end: BaseException) -> signal.Signals | None:
-    """Which signal ended the work, if one did: Lightning makes exit status 1 of Ctrl-C, and 0 of SIGTERM."""
+    """Which signal ended the work, if one did.
+
+    Lightning makes exit status 1 of Ctrl-C, and 0 of SIGTERM; what starts several processes has an exception for both.
+    """
     if isinstance(end, KeyboardInterrupt) or (
         isinstance(end, SystemExit) and end.code == 1 and isinstance(end.__context__, KeyboardInterrupt)
     ):
         return signal.SIGINT
+    if type(end).__name__ == "SignalException":
+        return signal.Signals(end.sigval)  # type: ignore[attr-defined]
     return signal.SIGTERM if type(end).__name__ == "SIGTERMException" else None

@@ -12,7 +12,7 @@ from distill.answers import answer
 from distill.data.source import ImageSource
 from distill.errors import SettingError
 from distill.files import write_text
-from distill.finished import FinishedRun, load_run
+from distill.finished import load_run
 from distill.log import only_warnings
 from distill.metrics import score
 
@@ -34,7 +34,7 @@ def evaluate_run(config: DictConfig) -> dict[str, dict[str, float | None]]:
     only_warnings()
     directory = Path(config.run)
     finished = load_run(directory)
-    source = finished.run.source if config.data is None else _other_data(config.data, finished)
+    source = finished.run.source if config.data is None else _other_data(config.data, finished.run.source)
     device = build.trainer(config.trainer, logger=False).strategy.root_device
     batch_size = finished.run.config.data.batch_size
     answers = {name: answer(network, source, batch_size, device) for name, network in finished.networks.items()}
@@ -49,9 +49,8 @@ def evaluate_run(config: DictConfig) -> dict[str, dict[str, float | None]]:
     return scores
 
 
-def _other_data(config: DictConfig, finished: FinishedRun) -> ImageSource:
+def _other_data(config: DictConfig, known: ImageSource) -> ImageSource:
     """Other images, at the size of those that the run was trained on, unless a size is asked for."""
-    known = finished.run.source
     if config.get("image_size", known.image_size) is None:
         config.image_size = known.image_size
     source = build.source(config)

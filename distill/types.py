@@ -4,13 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from distill.losses.sparse import SparseTeacher
 from distill.losses.top_k import TopK
-from distill.transfer import sent
 
 
 class Batch(NamedTuple):
@@ -24,23 +21,6 @@ class Batch(NamedTuple):
     images: Tensor
     targets: Tensor
     indices: Tensor | None = None
-
-
-_ON_PROCESSOR: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
-
-
-def sent_indices(indices: Tensor, device: torch.device) -> Tensor:
-    """(N,) indices from the processor on a device, of which `indices_on_processor` knows where they came from."""
-    there = sent(indices, device)
-    if there is not indices:
-        _ON_PROCESSOR[there] = indices
-    return there
-
-
-def indices_on_processor(indices: Tensor) -> Tensor:
-    """The same on the processor; without waiting for the device where `sent_indices` sent this very tensor."""
-    known: Tensor | None = _ON_PROCESSOR.get(indices)
-    return indices.cpu() if known is None else known
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,8 @@ from distill.methods import KD
 from distill.models.cnn import cnn
 from distill.teachers import CachedTeacher, Lesson
 from distill.teachers.ensemble import EnsembleTeacher
-from distill.types import Batch, indices_on_processor, sent_indices
+from distill.transfer import indices_on_processor, sent_indices
+from distill.types import Batch
 
 CLASSES, COUNT = 10, 64
 EVERYTHING = {

@@ -6,9 +6,8 @@ import pytest
 import torch
 from pretended_gpu import GPU, pretended_gpu
 
-from distill import types
-from distill.transfer import STAGED, sent
-from distill.types import indices_on_processor, sent_indices
+from distill import transfer
+from distill.transfer import STAGED, indices_on_processor, sent, sent_indices
 
 CPU = torch.device("cpu")
 
@@ -34,12 +33,12 @@ def test_nobody_waits_for_a_gpu(count: int, monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_processor_knows_the_indices_that_it_sent_and_forgets_them_with_the_batch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    indices, before = torch.tensor([3, 1, 2]), len(types._ON_PROCESSOR)
+    indices, before = torch.tensor([3, 1, 2]), len(transfer._ON_PROCESSOR)
     with pretended_gpu(monkeypatch):
         there = sent_indices(indices, GPU)
         assert there.device == GPU
         assert indices_on_processor(there) is indices
-        assert len(types._ON_PROCESSOR) == before + 1
+        assert len(transfer._ON_PROCESSOR) == before + 1
         del there
         gc.collect()
-    assert len(types._ON_PROCESSOR) == before
+    assert len(transfer._ON_PROCESSOR) == before

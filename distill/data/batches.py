@@ -15,8 +15,8 @@ from distill.data.readers import ATTEMPTS, Decoded, MemoryReader, StreamReader
 from distill.data.source import Split
 from distill.data.stream import Stream
 from distill.errors import SettingError
-from distill.transfer import sent
-from distill.types import Batch, sent_indices
+from distill.transfer import sent, sent_indices
+from distill.types import Batch
 
 
 class Batches:

@@ -165,27 +165,29 @@ def evaluate(
             part, s, t = job.at(index), s[index], t[index]
             gs = gs if gs is None else gs[index]
             gt = gt if gt is None else gt[index]
-        value, added = _measured(part, s, t, gs, gt, dtype)
-        total += added if part.weights is None else (value.sum(-1, keepdim=True) * part.weights).sum()
+        total += _measured(part, s, t, gs, gt, dtype)
     return torch.as_tensor(total * job.scale, dtype=dtype, device=student.device)
 
 
 def _measured(
     job: Job, s: Tensor, t: Tensor, student_grad: Tensor | None, teacher_grad: Tensor | None, dtype: torch.dtype
-) -> tuple[Tensor, float | Tensor]:
-    """Terms of a chunk with digits enough, and their sum. Fills the gradients that are given."""
+) -> float | Tensor:
+    """The weighted sum of a chunk's terms, with digits enough. Fills the gradients that are given."""
     given = unasked(s)
     if given is not None:
         s, t = (x.to(given).clamp_min(MASKED) for x in (s, t))
         value = _fast(job, s, t, student_grad, teacher_grad, given)
-        value = value.masked_fill(value > INFINITE, math.inf)
-        return value, value.sum()
+        return _weighted(value.masked_fill(value > INFINITE, math.inf), job)
     value = _fast(job, s, t, student_grad, teacher_grad, dtype)
     added = value.sum().item()
     if not _enough_digits(added, value):
         value = _careful(job, s, t, student_grad, teacher_grad)
         added = value.sum().item()
-    return value, added
+    return added if job.weights is None else _weighted(value, job).item()
+
+
+def _weighted(value: Tensor, job: Job) -> Tensor:
+    return value.sum() if job.weights is None else (value.sum(-1, keepdim=True) * job.weights).sum()
 
 
 class Scratch(threading.local):

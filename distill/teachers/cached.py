@@ -25,7 +25,8 @@ from distill.teachers.lesson import Lesson, SplitName
 from distill.teachers.record import DType, Layout, in_bytes
 from distill.teachers.requirements import Features, check_method
 from distill.teachers.store import Manifest, Numbers, Plane, Store
-from distill.types import Batch, Outputs, indices_on_processor
+from distill.transfer import indices_on_processor
+from distill.types import Batch, Outputs
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +114,7 @@ class CachedTeacher(Teacher):
             )
         self._check_size()
         try:
-            Path(self.root).mkdir(parents=True, exist_ok=True)
+            self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise self._unwritable(error) from error
 

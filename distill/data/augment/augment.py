@@ -92,11 +92,8 @@ class Augment:
             (N, C, H, W) float32 in [0, 1].
         """
 
-        def drawn(operation: str, count: int) -> Tensor:
-            return uniform(derive_seed(seed, operation), epoch, indices, count)
-
-        def draws(operation: str, count: int) -> Tensor:
-            return sent(drawn(operation, count), images.device)
+        def draws(operation: str, count: int, device: torch.device = images.device) -> Tensor:
+            return sent(uniform(derive_seed(seed, operation), epoch, indices, count), device)
 
         if self.resized_crop and not cropped:
             images = geometry.resized_crop(images, self.resized_crop, draws("resized_crop", 4))
@@ -107,7 +104,7 @@ class Augment:
         if self.color_jitter:
             images = color.jitter(images, self.color_jitter, draws("color_jitter", 3))
         if self.trivial_augment:
-            images = trivial_augment(images, drawn("trivial_augment", 3))
+            images = trivial_augment(images, draws("trivial_augment", 3, indices.device))
         if self.cutout:
             images = geometry.cutout(images, self.cutout, draws("cutout", 2))
         return color.to_float(images)
