@@ -1,4 +1,4 @@
-"""train.log: our own and Lightning's messages; warnings also reach the terminal."""
+"""train.log: our own and Lightning's messages; warnings also reach the terminal and, our own, the report."""
 
 import logging
 import sys
@@ -6,6 +6,8 @@ import warnings
 from pathlib import Path
 
 OURS = ("distill", "pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric", "py.warnings")
+
+WARNINGS = "warnings.txt"  # beside train.log: a run's own warnings, a line each; no file where there are none
 
 # Lightning's advice that doesn't apply here (data that lives in memory has no use for workers; short stages log less
 # often than they might), and what it does that torch will not allow one day.
@@ -24,7 +26,11 @@ def only_warnings() -> None:
 
 
 def log_to(file: Path) -> None:
-    """Send messages to `file` from now on, and warnings to the terminal too, a line each."""
+    """Send messages to `file` from now on, and warnings to the terminal too, a line each.
+
+    Our own warnings are kept beside `file` too, for the end of the run: see `warnings_of`. So a `log.warning` is all
+    that it takes for something to stand in the final table and in the report.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     everything = logging.FileHandler(file)
     everything.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s  %(message)s"))
@@ -32,16 +38,39 @@ def log_to(file: Path) -> None:
     terminal.setLevel(logging.WARNING)
     terminal.addFilter(Once())
     terminal.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    kept = logging.FileHandler(file.with_name(WARNINGS), delay=True)
+    kept.setLevel(logging.WARNING)
+    kept.addFilter(logging.Filter("distill"))
+    kept.setFormatter(OneLine())
     for name in OURS:
         logger = logging.getLogger(name)
         logger.setLevel(logging.INFO if name == "distill" else logging.WARNING)
         for old in logger.handlers:  # of the run before, in a sweep
             old.close()
-        logger.handlers = [everything, terminal]
+        logger.handlers = [everything, terminal, kept]
         logger.propagate = False
     logging.captureWarnings(True)
     for message in BESIDE_THE_POINT:
         warnings.filterwarnings("ignore", message=message)
+
+
+def warnings_of(directory: Path) -> list[str]:
+    """What the run in `directory` warned of, in order, each once, whichever process or attempt said it."""
+    file = directory / WARNINGS
+    return list(dict.fromkeys(file.read_text().splitlines())) if file.is_file() else []
+
+
+def forget_warnings(directory: Path) -> None:
+    """A new run begins in `directory`: what one before it warned of there is not its own."""
+    (directory / WARNINGS).unlink(missing_ok=True)
+
+
+class OneLine(logging.Formatter):
+    """The message alone, on one line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Without a level, a name or a traceback."""
+        return " ".join(record.getMessage().split())
 
 
 class Once(logging.Filter):

@@ -22,7 +22,7 @@ from distill.data.augment.color import to_float
 from distill.data.module import student_samples
 from distill.directory import check_unused, load_config, resumed, save_config
 from distill.launch import launch, processes_to_start
-from distill.log import log_to, only_warnings
+from distill.log import forget_warnings, log_to, only_warnings, warnings_of
 from distill.methods import Supervised
 from distill.metrics import score
 from distill.models import cost
@@ -122,6 +122,8 @@ def run(config: DictConfig, directory: Path) -> float | None:
         only_warnings()
         preflight.show_layers(load(config, directory), settings.show)
         return None
+    if not goes_on:
+        forget_warnings(directory)
     log_to(directory / "train.log")
     if left_out:
         log.warning(f"resume={directory}: the run goes on with its own settings; not taken up: {', '.join(left_out)}")
@@ -264,6 +266,7 @@ def evaluate(prepared: Run, networks: dict[str, Network], records: dict[str, Rec
         class_names=list(source.class_names),
         seconds=time.perf_counter() - started,
         versions={package: version(package) for package in PACKAGES} | {"python": platform.python_version()},
+        warnings=warnings_of(prepared.directory),
         profile=profile,
         advice=advise(prepared, networks["teacher"], trainer, profile) if profile else [],
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from distill.log import log_to
+from distill.log import forget_warnings, log_to, warnings_of
 
 
 def test_a_warning_reaches_the_terminal_once_and_the_file_each_time(
@@ -29,3 +29,17 @@ def test_a_second_run_in_a_process_has_a_log_of_its_own(tmp_path: Path, capsys: 
     assert capsys.readouterr().err.count("WARNING: both") == 2
     assert "second" not in (tmp_path / "first" / "train.log").read_text()
     assert "second" in (tmp_path / "second" / "train.log").read_text()
+
+
+def test_a_runs_own_warnings_are_kept_for_its_end_each_once_on_a_line(tmp_path: Path) -> None:
+    log_to(tmp_path / "train.log")
+    assert warnings_of(tmp_path) == []
+    logging.getLogger("distill.here").warning("two\nlines")
+    logging.getLogger("pytorch_lightning").warning("not ours")
+    log_to(tmp_path / "train.log")  # as a process that the run starts, or a resumed run, does
+    logging.getLogger("distill.there").warning("%d more", 1)
+    logging.getLogger("distill.here").warning("two\nlines")
+    logging.getLogger("distill.here").info("all is well")
+    assert warnings_of(tmp_path) == ["two lines", "1 more"]
+    forget_warnings(tmp_path)
+    assert warnings_of(tmp_path) == []

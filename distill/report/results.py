@@ -51,6 +51,7 @@ class Results:
     """A whole run. `stages` has 'teacher', 'student' and, where it was trained, 'baseline'.
 
     targets: (N,) int64 of the validation split. picture: its (C, H, W) uint8 image at a place from 0 to N - 1.
+    warnings: what the run warned of, in order.
     profile, advice: where the time of the student's steps went, and what would help; None without profile=true.
     """
 
@@ -65,6 +66,7 @@ class Results:
     class_names: list[str]
     seconds: float
     versions: dict[str, str]
+    warnings: list[str] = field(default_factory=list)
     profile: Profile | None = None
     advice: list[str] = field(default_factory=list)
 
@@ -110,6 +112,7 @@ class Results:
             "gain_points": self.gain,
             "p_value": test.p_value if test else None,
             "seconds": {**seconds, "total": self.seconds},
+            "warnings": self.warnings,
             "versions": self.versions,
         }
 

@@ -51,13 +51,25 @@ def written(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.parametrize("warnings", [[], ["teacher gives <probabilities> [1]", "another"]])
+def test_what_a_run_warned_of_stands_in_summary_table_and_page(
+    warnings: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_report(replace(made_up(), warnings=warnings), CONFIG, tmp_path)
+    said, page = capsys.readouterr().out, (tmp_path / "report.html").read_text()
+    assert json.loads((tmp_path / "summary.json").read_text())["warnings"] == warnings
+    assert [line for line in said.splitlines() if "WARNING" in line] == [f"WARNING: {text}" for text in warnings]
+    assert ("Warnings" in page) == bool(warnings)
+    assert page.count("teacher gives &lt;probabilities&gt; [1]") == len(warnings) // 2
+
+
 # ------------------------------------------------------------------------------------------------------ summary.json
 
 
 def test_the_summary_has_the_fixed_keys_and_these_beside_them(written: Path) -> None:
     said = json.loads((written / "summary.json").read_text())
     fixed = {"data", "method", "seed", "device", "precision", "teacher", "baseline", "student", "seconds", "versions"}
-    assert set(said) == fixed | {"gain_points", "p_value"}
+    assert set(said) == fixed | {"gain_points", "p_value", "warnings"}
     network = {"name", "accuracy", "parameters", "flops", "latency_ms", "agreement", "kl", "ece", "images_per_second"}
     assert all(set(said[stage]) == network for stage in ("teacher", "baseline", "student"))
     assert set(said["seconds"]) == {"teacher", "baseline", "student", "total"}
