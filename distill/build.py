@@ -25,6 +25,7 @@ from distill.data.source import ImageSource
 from distill.errors import SettingError, suggestion
 from distill.files import CONFIGS
 from distill.methods import Composite, Method
+from distill.methods.labels import LabelLoss, class_weights
 from distill.models.network import Network
 from distill.models.preprocessing import preprocessing_of
 from distill.module import OptimizerFactory
@@ -34,6 +35,7 @@ from distill.settings import (
     DataSettings,
     MethodSettings,
     NetworkSettings,
+    RunSettings,
     TeachingSettings,
     TrainerSettings,
     read,
@@ -180,6 +182,16 @@ def _method(config: DictConfig, where: str) -> Method:
             raise SettingError(f"{where}.schedules.{name}: {type(built).__name__} has no number of this name")
         built.schedules[name] = _instantiate(config.schedules[name], f"{where}.schedules.{name}")
     return built
+
+
+def label_loss(config: DictConfig, shown: torch.Tensor) -> LabelLoss:
+    """The cross-entropy with the true labels, for (C,) shares of the classes among the samples that are shown."""
+    run = read(config, "", RunSettings)
+    try:
+        weights = None if run.class_weights is None else class_weights(run.class_weights, shown)
+    except ValueError as error:
+        raise SettingError(str(error)) from error
+    return LabelLoss(run.label_smoothing, weights)
 
 
 def optimizer(config: DictConfig) -> OptimizerFactory:

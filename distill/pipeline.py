@@ -182,7 +182,10 @@ def prepare(config: DictConfig, directory: Path) -> Run:
     build.optimizer(config.optimizer)
     build.schedule(config.scheduler)
     build.augment(config.data)
-    return load(config, directory)
+    loaded = load(config, directory)
+    for name in ("teacher", "student"):
+        build.label_loss(config, loaded.stage(name).data().shown())
+    return loaded
 
 
 def load(config: DictConfig, directory: Path) -> Run:

@@ -11,11 +11,18 @@ Schedule = Callable[[float], float]
 
 
 class Constant:
-    """Factor 1 throughout."""
+    """Factor 1 throughout, after a linear rise from 0.
+
+    Args:
+        warmup: share of the training spent rising, in [0, 1).
+    """
+
+    def __init__(self, warmup: float = 0.0) -> None:
+        self.warmup = share("warmup", warmup, below_one=True)
 
     def __call__(self, progress: float) -> float:
         """The factor at `progress` in [0, 1]."""
-        return 1.0
+        return risen(progress, self.warmup)
 
 
 class Cosine:
@@ -33,7 +40,7 @@ class Cosine:
     def __call__(self, progress: float) -> float:
         """The factor at `progress` in [0, 1]."""
         if progress < self.warmup:
-            return progress / self.warmup
+            return risen(progress, self.warmup)
         falling = (progress - self.warmup) / (1 - self.warmup)
         return self.final + (1 - self.final) * (1 + math.cos(math.pi * falling)) / 2
 
@@ -44,9 +51,12 @@ class MultiStep:
     Args:
         milestones: shares of the training, increasing, in (0, 1).
         gamma: factor at each, in (0, 1].
+        warmup: share of the training spent rising linearly from 0, in [0, 1).
     """
 
-    def __init__(self, milestones: Sequence[float] = (0.625, 0.75, 0.875), gamma: float = 0.1) -> None:
+    def __init__(
+        self, milestones: Sequence[float] = (0.625, 0.75, 0.875), gamma: float = 0.1, warmup: float = 0.0
+    ) -> None:
         if any(not 0 < m < 1 for m in milestones) or list(milestones) != sorted(milestones):
             raise ValueError(
                 f"milestones={list(milestones)}: must be increasing shares of the training between 0 and 1"
@@ -55,10 +65,12 @@ class MultiStep:
             raise ValueError(f"gamma={gamma}: must be above 0 and at most 1")
         self.milestones = tuple(milestones)
         self.gamma = gamma
+        self.warmup = share("warmup", warmup, below_one=True)
 
     def __call__(self, progress: float) -> float:
         """The factor at `progress` in [0, 1]."""
-        return float(self.gamma ** sum(progress >= milestone for milestone in self.milestones))
+        fallen = float(self.gamma ** sum(progress >= milestone for milestone in self.milestones))
+        return risen(progress, self.warmup) * fallen
 
 
 class Ramp:
@@ -94,6 +106,11 @@ class Ramp:
         if self.curve == "cosine":
             done = (1 - math.cos(math.pi * done)) / 2
         return self.start + (self.end - self.start) * done
+
+
+def risen(progress: float, warmup: float) -> float:
+    """The factor of a linear warm-up from 0 that takes this share of the training."""
+    return progress / warmup if progress < warmup else 1.0
 
 
 def share(name: str, value: float, *, below_one: bool = False) -> float:

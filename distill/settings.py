@@ -26,10 +26,14 @@ class RunSettings:
     profile: bool = False
     chain: list[str] = dataclasses.field(default_factory=list)
     generations: int = 1
+    label_smoothing: float = 0.0
+    class_weights: Literal["balanced"] | list[float] | None = None
 
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise ValueError(f"seed={self.seed}: must be zero or more")
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(f"label_smoothing={self.label_smoothing}: must be at least 0 and below 1")
         if self.generations < 1:
             raise ValueError(f"generations={self.generations}: must be 1 or more")
 
@@ -42,6 +46,7 @@ class DataSettings:
     student_fraction: float
     augment: dict[str, Any]
     augment_seed: int | None = None
+    sampling: Literal["shuffled", "balanced"] = "shuffled"
     workers: int | None = None
     mean: list[float] | None = None
     std: list[float] | None = None

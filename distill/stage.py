@@ -101,6 +101,7 @@ class Stage:
     def module(self, network: Network, teacher: Teacher | None, method: Method) -> DistillModule:
         """What Lightning trains; its teacher in the fastest form that it has."""
         data = self.data()
+        method.learn_labels_by(build.label_loss(self.config, data.shown()))
         module = DistillModule(
             network,
             teacher,
@@ -137,6 +138,7 @@ class Stage:
             augment_seed=data.get("augment_seed"),
             replay=None if self.name == "teacher" else replay,
             samples=self.samples,
+            sampling=data.get("sampling", "shuffled"),
             workers=data.workers,
         )
 

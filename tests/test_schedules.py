@@ -60,3 +60,14 @@ def test_ramps_only_rise(first: float, second: float, curve: str) -> None:
 def test_impossible_schedules_are_named(make, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         make()
+
+
+@pytest.mark.parametrize("schedule", [Constant(warmup=0.1), Cosine(warmup=0.1), MultiStep(warmup=0.1)])
+def test_every_schedule_warms_up_in_the_same_way(schedule) -> None:
+    assert [schedule(p) for p in (0, 0.025, 0.05, 0.1)] == pytest.approx([0, 0.25, 0.5, 1])
+
+
+def test_a_warm_up_changes_nothing_behind_it() -> None:
+    for progress in (0.2, 0.65, 0.8, 1):
+        assert MultiStep(warmup=0.1)(progress) == MultiStep()(progress)
+        assert Constant(warmup=0.1)(progress) == 1

@@ -11,7 +11,7 @@ from torch import Tensor
 from distill.data.augment import Augment
 from distill.data.augment.color import to_float
 from distill.data.batches import Batches
-from distill.data.order import EvaluationOrder, TrainingOrder, share_of_each_class
+from distill.data.order import EvaluationOrder, Sampling, TrainingOrder, share_of_each_class
 from distill.data.source import ImageSource, Split
 from distill.data.stream import Stream
 from distill.seeding import derive_seed
@@ -32,6 +32,7 @@ class ImageDataModule(pl.LightningDataModule):
         augment_seed: of augmentation alone, where it is not to be that of the order.
         replay: after so many epochs, samples look again as they did in the first; None: never.
         samples: (S,) indices of the training samples to use; None for all.
+        sampling: "shuffled" shows each sample once an epoch; "balanced" every class equally often.
         workers: processes that decode images which stream from files, for each training process; 0 for none, None for
             as many as there are cores, at most 8. Images in memory need none.
 
@@ -49,6 +50,7 @@ class ImageDataModule(pl.LightningDataModule):
         augment_seed: int | None = None,
         replay: int | None = None,
         samples: Tensor | None = None,
+        sampling: Sampling = "shuffled",
         workers: int | None = None,
     ) -> None:
         super().__init__()
@@ -63,17 +65,25 @@ class ImageDataModule(pl.LightningDataModule):
         self.augment_seed = seed if augment_seed is None else augment_seed
         self.replay = replay
         self.samples = torch.arange(len(source.train)) if samples is None else samples
+        self.sampling = sampling
         self.workers = workers
 
     def train_dataloader(self) -> Batches:
         """Shuffled, augmented batches of this process."""
-        order = TrainingOrder(self.samples, self.batch_size, self.seed, *self._process(), self.replay)
+        classes = self.source.train.targets[self.samples] if self.sampling == "balanced" else None
+        order = TrainingOrder(self.samples, self.batch_size, self.seed, *self._process(), self.replay, classes)
         return self._batches(self.source.train, order, self.augment)
 
     def val_dataloader(self) -> Batches:
         """The validation split in order, unaugmented, shared out over the processes."""
         order = EvaluationOrder(len(self.source.val), 4 * self.batch_size, *self._process())
         return self._batches(self.source.val, order, None)
+
+    def shown(self) -> Tensor:
+        """(C,) float: the share of each class among the training samples that an epoch shows; its sum is 1."""
+        counts = self.source.train.targets[self.samples].bincount(minlength=self.source.num_classes)
+        counts = counts.clamp_max(1) if self.sampling == "balanced" else counts
+        return counts / counts.sum()
 
     def example(self, count: int = 2) -> Tensor:
         """The first training images, as a network sees them: (count, C, H, W) float in [0, 1]."""

@@ -1,12 +1,14 @@
 """In which order an epoch shows the samples, and which process sees which."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from distill.seeding import derive_seed
+
+Sampling = Literal["shuffled", "balanced"]
 
 
 class Draw(NamedTuple):
@@ -29,6 +31,8 @@ class TrainingOrder:
         seed: of the shuffling.
         process, processes: which of how many this is.
         replay: shuffled anew each epoch, samples look as they did so many epochs ago; None: always anew.
+        classes: (S,) int64, the class of each sample, to show every class equally often: an epoch has as many samples
+            as there are, of which rare classes' come several times and others' not at all, by turns. None: each once.
 
     Raises:
         ValueError: fewer samples than processes.
@@ -42,6 +46,7 @@ class TrainingOrder:
         process: int = 0,
         processes: int = 1,
         replay: int | None = None,
+        classes: Tensor | None = None,
     ) -> None:
         if len(samples) < processes:
             raise ValueError(f"processes={processes}: must be at most the number of samples, {len(samples)}")
@@ -51,6 +56,7 @@ class TrainingOrder:
         self.process = process
         self.processes = processes
         self.replay = replay
+        self.classes = classes
         self.epoch = 0
         self.sampler = self  # where Lightning looks for `set_epoch`
 
@@ -63,7 +69,9 @@ class TrainingOrder:
 
     def __iter__(self) -> Iterator[Draw]:
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", self.epoch))
-        shuffled = self.samples[torch.randperm(len(self.samples), generator=generator)]
+        places = None if self.classes is None else balanced(self.classes, generator)
+        order = torch.randperm(len(self.samples), generator=generator)
+        shuffled = self.samples[order if places is None else places[order]]
         shown = self.epoch % self.replay if self.replay else self.epoch
         for step in range(len(self)):
             start = (step * self.processes + self.process) * self.batch_size
@@ -112,6 +120,29 @@ class ListedOrder:
         for chunk in self.indices.split(self.batch_size):
             if len(chunk):
                 yield Draw(self.epoch, chunk)
+
+
+def balanced(classes: Tensor, generator: torch.Generator) -> Tensor:
+    """As many samples as there are, equally many of each class (one more of some, where that doesn't come out even).
+
+    Within a class none comes a second time before all have come once.
+
+    Args:
+        classes: (S,) int64 labels.
+        generator: draws which.
+
+    Returns:
+        (S,) int64 places in `classes`, by class.
+    """
+    labels = classes.unique()
+    shares = torch.full((len(labels),), len(classes) // len(labels))
+    shares[torch.randperm(len(labels), generator=generator)[: len(classes) % len(labels)]] += 1
+    drawn = []
+    for label, share in zip(labels, shares.tolist(), strict=True):
+        members = (classes == label).nonzero().flatten()
+        rounds = [torch.randperm(len(members), generator=generator) for _ in range(-(-share // len(members)))]
+        drawn += [members[torch.cat(rounds)[:share]]] if rounds else []
+    return torch.cat(drawn)
 
 
 def share_of_each_class(targets: Tensor, fraction: float, seed: int) -> Tensor:

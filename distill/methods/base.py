@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeVar, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill.errors import SettingError
 from distill.losses.logits import precise, standardize
+from distill.methods.labels import LabelLoss
 from distill.schedules import Schedule
 from distill.types import Batch, Outputs
 
@@ -79,6 +79,7 @@ class Method(nn.Module):
         accepts_pooled: whether `imitate` can do with (N, C) means over positions of what it taps in the teacher.
         standardize_logits: show `imitate` z-scored logits (2403.01427); the labels' cross-entropy sees them raw.
         needs_teacher: False for a method that works without one; its `forward` may then be given None.
+        label_loss: the cross-entropy with the true labels that `label_weight` weighs: smoothed, by class, or plain.
     """
 
     taps: Taps = Taps()
@@ -93,6 +94,11 @@ class Method(nn.Module):
         self.label_weight = not_negative("label_weight", label_weight)
         self.schedules: dict[str, Schedule] = {}
         self._base_values: dict[str, float] = {}
+        self.label_loss = LabelLoss()
+
+    def learn_labels_by(self, loss: LabelLoss) -> None:
+        """Take this for the cross-entropy with the true labels."""
+        self.label_loss = loss
 
     def prepare(self, example: Example) -> None:
         """Create what depends on shapes or on the data. Called once, before training; most methods need nothing."""
@@ -140,7 +146,7 @@ class Method(nn.Module):
         """The weighted cross-entropy with the true labels, at least float32 whatever comes in; nothing at weight 0."""
         if self.label_weight == 0 and "label_weight" not in self.schedules:
             return {}
-        return {"ce": self.label_weight * F.cross_entropy(precise(student.logits), batch.targets)}
+        return {"ce": self.label_weight * self.label_loss(student.logits, batch.targets)}
 
     def deploy(self, backbone: nn.Module) -> nn.Module:
         """The network to validate, save and export, sharing its weights with `backbone`: for most methods, itself."""
@@ -177,6 +183,11 @@ class Composite(Method):
     def members(self) -> list[Method]:
         """The methods, in order."""
         return [method for method in self.methods.values() if isinstance(method, Method)]
+
+    def learn_labels_by(self, loss: LabelLoss) -> None:
+        """All members take it."""
+        for method in self.members:
+            method.learn_labels_by(loss)
 
     def accompany(self, student: nn.Module) -> None:
         """Let each method create what goes with the student."""

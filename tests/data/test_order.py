@@ -100,3 +100,50 @@ def test_a_share_takes_as_much_of_every_class(labels: list[int], fraction: float
     for label in set(labels):
         count = labels.count(label)
         assert (targets[share] == label).sum() == max(1, round(fraction * count))
+
+
+# ------------------------------------------------------------------------------------------------ balanced sampling
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    counts=st.lists(st.integers(1, 40), min_size=1, max_size=5),
+    batch=st.integers(1, 5),
+    processes=st.integers(1, 3),
+    epoch=st.integers(0, 4),
+)
+def test_balanced_shows_every_class_equally_often(counts: list[int], batch: int, processes: int, epoch: int) -> None:
+    classes = torch.repeat_interleave(torch.arange(len(counts)) * 2, torch.tensor(counts))
+    classes = classes[torch.randperm(len(classes), generator=torch.Generator().manual_seed(1))]
+    count = len(classes)
+    if count < batch * processes:
+        batch, processes = 1, 1
+    samples = torch.arange(count) * 5 + 3
+    whole = TrainingOrder(samples, count, 0, classes=classes)
+    whole.set_epoch(epoch)
+    (shown,) = steps(whole)
+    assert len(shown) == count
+    seen = torch.tensor([(i - 3) // 5 for i in shown])
+    times = seen.bincount(minlength=count)
+    totals = [int(times[classes == label].sum()) for label in classes.unique()]
+    assert max(totals) - min(totals) <= 1
+    for label in classes.unique():  # none comes a second time before all have come once
+        of_class = times[classes == label]
+        assert int(of_class.max()) - int(of_class.min()) <= 1
+    together = [TrainingOrder(samples, batch, 0, p, processes, classes=classes) for p in range(processes)]
+    for order in together:
+        order.set_epoch(epoch)
+    taken = [index for parts in zip(*map(steps, together), strict=True) for part in parts for index in part]
+    assert taken == shown[: len(taken)]
+
+
+def test_balanced_epochs_differ_and_repeat_and_large_classes_come_by_turns() -> None:
+    classes = torch.tensor([0] * 90 + [1] * 10)
+    order = TrainingOrder(torch.arange(100), 100, 0, classes=classes)
+
+    def shown(epoch: int) -> list[int]:
+        order.set_epoch(epoch)
+        return steps(order)[0]
+
+    assert shown(2) == shown(2) != shown(3)
+    assert {index for epoch in range(20) for index in shown(epoch)} == set(range(100))

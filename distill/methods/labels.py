@@ -1,0 +1,79 @@
+"""The labels' part of every loss: the cross-entropy with the true classes, smoothed and weighted as a run asks."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from distill.losses.logits import precise
+
+ClassWeights = Literal["balanced"] | list[float]
+
+
+class LabelLoss(nn.Module):
+    """Mean over samples of w_y * cross-entropy, as torch.nn.functional.cross_entropy smooths and weighs it.
+
+    The sum is divided by the number of samples, never by the weights that happen to be in a batch: `class_weights` have
+    a mean of 1 over the training samples instead. So the loss is the same for any split of a batch over processes or
+    accumulated steps, and for mixed labels, and keeps its size beside a method's other terms.
+
+    Args:
+        smoothing: share of each label that is spread over all classes, in [0, 1).
+        weights: (C,) float, of each class; None weighs all alike.
+    """
+
+    weights: Tensor | None
+
+    def __init__(self, smoothing: float = 0.0, weights: Tensor | None = None) -> None:
+        super().__init__()
+        self.smoothing = smoothing
+        self.register_buffer("weights", weights, persistent=False)
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """A scalar, at least float32 whatever comes in.
+
+        Args:
+            logits: (N, C) or (N, C, *positions).
+            targets: (N, *positions) int64 classes, or float probabilities of the shape of the logits.
+        """
+        logits = precise(logits)
+        if self.weights is None:
+            return F.cross_entropy(logits, targets, label_smoothing=self.smoothing)
+        weights = self.weights.to(logits)
+        total = F.cross_entropy(logits, targets, weights, reduction="sum", label_smoothing=self.smoothing)
+        return total / (logits.numel() // logits.shape[1])
+
+
+def class_weights(asked: ClassWeights, shown: Tensor) -> Tensor:
+    """What `class_weights` means for the samples that a stage shows, with a mean of 1 over them.
+
+    Args:
+        asked: "balanced" gives every class the same total weight, by how often it is shown; or a weight for each.
+        shown: (C,) share of each class in what is shown; its sum is 1.
+
+    Returns:
+        (C,) float32.
+
+    Raises:
+        ValueError: not a weight for each class, or weights that leave nothing to learn.
+    """
+    if asked == "balanced":
+        weights = torch.where(shown > 0, 1 / shown.clamp_min(1e-12), 0).double()
+        weights[shown == 0] = weights[shown > 0].mean()  # of no use but for smoothed labels
+    else:
+        weights = _given(asked, len(shown))
+    mean = (weights * shown.double()).sum()
+    if mean <= 0:
+        raise ValueError(f"class_weights={asked}: must be above zero for a class that has training images")
+    return (weights / mean).float()
+
+
+def _given(asked: Sequence[float], classes: int) -> Tensor:
+    weights = torch.tensor(asked, dtype=torch.float64)
+    if len(weights) != classes:
+        raise ValueError(f"class_weights={asked}: must be balanced, or a list of {classes}, one for each class")
+    if not (weights.isfinite().all() and (weights >= 0).all()):
+        raise ValueError(f"class_weights={asked}: must be finite numbers, zero or more")
+    return weights
