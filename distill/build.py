@@ -258,6 +258,11 @@ def trainer(config: DictConfig, **given: Any) -> pl.Trainer:
         raise SettingError(f"trainer.precision={chosen}: must be one of {', '.join(PRECISIONS)}")
     if chosen == "auto":
         node.precision = precision(config)[0]
+    clip, accumulate = node.get("gradient_clip_val"), node.get("accumulate_grad_batches")
+    if isinstance(clip, int | float) and not clip >= 0:  # Lightning would not clip, and not say so
+        raise SettingError(f"trainer.gradient_clip_val={clip}: must be above 0, or null to leave gradients as they are")
+    if isinstance(accumulate, int) and accumulate < 1:
+        raise SettingError(f"trainer.accumulate_grad_batches={accumulate}: must be 1 or more")
     for name in given:
         node.pop(name, None)
     fixed = {

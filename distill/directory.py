@@ -19,7 +19,9 @@ defaults:
 """
 
 FREE = ("resume", "preflight", "show")  # of what a run computes, these say nothing
-KEPT = ("max_epochs", "precision", "tf32", "compile")  # of the trainer: where it trains is free, what it computes isn't
+# Of the trainer: where it trains is free, what it computes isn't.
+KEPT = ("max_epochs", "precision", "channels_last", "tf32", "compile", "gradient_clip_val", "gradient_clip_algorithm",
+        "accumulate_grad_batches")  # fmt: skip
 
 
 def load_config(directory: Path, setting: str) -> DictConfig:

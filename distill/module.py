@@ -239,6 +239,10 @@ class DistillModule(pl.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """One optimizer over the student's and the method's parameters; the schedule moves at each step."""
         optimizer = self.optimizer_factory([parameter for parameter in self.parameters() if parameter.requires_grad])
+        if self.trainer.gradient_clip_val:
+            # A fused optimizer divides by the loss scale within its step, so Lightning refuses to clip what it would
+            # give it. Without this mark gradients are divided before they are clipped, and its step stays fused.
+            optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
         self._total_steps = max(1, int(self.trainer.estimated_stepping_batches))
         scheduler = LambdaLR(optimizer, lambda step: self.schedule(min(step / self._total_steps, 1.0)))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -55,10 +55,28 @@ def test_the_trainer_gets_what_was_chosen_and_a_given_precision_stays(monkeypatc
     assert build.trainer(given, logger=False).precision == build.precision(given)[0] == "32-true"
 
 
-def test_an_unknown_precision_is_answered_with_the_known() -> None:
+@pytest.mark.parametrize("unknown", ["bf17", "bf16-true", "16-true"])
+def test_an_unknown_precision_is_answered_with_the_known(unknown: str) -> None:
+    """So are weights in half precision alone: the steps of training are too small for their digits."""
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        config = compose("train", overrides=["trainer=cpu", "trainer.precision=bf17"]).trainer
-    with pytest.raises(SettingError, match=r"trainer\.precision=bf17: must be one of auto, bf16-mixed, 16-mixed, 32-"):
+        config = compose("train", overrides=["trainer=cpu", f"trainer.precision={unknown}"]).trainer
+    with pytest.raises(
+        SettingError, match=rf"trainer\.precision={unknown}: must be one of auto, bf16-mixed, 16-mixed, 32-"
+    ):
+        build.trainer(config, logger=False)
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("trainer.gradient_clip_val=-1", "must be above 0, or null"),
+        ("trainer.accumulate_grad_batches=0", "must be 1 or more"),
+    ],
+)
+def test_what_lightning_would_pass_over_is_an_error(setting: str, said: str) -> None:
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        config = compose("train", overrides=["trainer=cpu", setting]).trainer
+    with pytest.raises(SettingError, match=f"{setting}: {said}"):
         build.trainer(config, logger=False)
 
 
