@@ -17,8 +17,10 @@ from torch.optim.lr_scheduler import LambdaLR
 from distill.idle import idle_parameters
 from distill.losses import kl_divergence
 from distill.methods import KD, Composite, Example, Method, Supervised, Taps
+from distill.methods.terms import LossTerms
 from distill.models import taps
 from distill.models.network import Network
+from distill.running import RunningMeans
 from distill.schedules import Constant, Schedule
 from distill.seeding import seed_torch
 from distill.streams import Aside
@@ -84,7 +86,8 @@ class DistillModule(pl.LightningModule):
         self.span: Callable[[str], AbstractContextManager[Any]] = nullcontext
         self._total_steps = 1
         self._idle: list[nn.Parameter] | None = None
-        self._running = RunningMeans()
+        self._running, self._factors = RunningMeans(), RunningMeans()
+        self._steps_done = 0
         self._aside = Aside()
         self._validated = RunningMeans()
         self.method.accompany(self.student)
@@ -137,10 +140,19 @@ class DistillModule(pl.LightningModule):
         with self.span("teacher"):
             self._aside.join()
         with self.span("method"):
-            terms: dict[str, Tensor] = self.method(outputs, answers, batch)
-            loss = torch.stack(list(terms.values())).sum()
-        self._running.add({"loss": loss, **terms, **_measure(outputs, answers, batch)})
+            terms = LossTerms.of(self.method(outputs, answers, batch))
+            loss = terms.total()
+        self._record(loss, terms, _measure(outputs, answers, batch))
         return self._reaching_all(loss)
+
+    def _record(self, loss: Tensor, terms: LossTerms, measures: dict[str, Tensor]) -> None:
+        """Add to the running means: the terms without their weights, as in validation, and with them."""
+        shown = {"loss": loss, **terms.unweighted, **measures}
+        weighted = {f"weighted/{name}": term for name, term in terms.items()}
+        self._running.add({f"train/{name}": value for name, value in shown.items()} | weighted)
+        weights = {f"weight/{name}": weight for name, weight in terms.weights.items()}
+        scheduled = {f"schedule/{name}": value for name, value in self.method.scheduled().items()}
+        self._factors.add(weights | scheduled)
 
     def _reaching_all(self, loss: Tensor) -> Tensor:
         """The loss, with a zero gradient for what no term reaches (SimKD leaves the student's classifier alone).
@@ -185,31 +197,38 @@ class DistillModule(pl.LightningModule):
         self.method.set_progress(self.global_step / self._total_steps)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Let the teacher follow; log the terms of the last steps, every `log_every_n_steps`."""
+        """After a step of the optimizer let the teacher follow, and every `log_every_n_steps` log the step's means."""
+        if self.global_step == self._steps_done:
+            return  # gradients are accumulated
+        self._steps_done = self.global_step
         if self.teacher is not None:
             with self.span("teacher"):
                 self.teacher.step(self.global_step)
         every: int = getattr(self.trainer, "log_every_n_steps", 0)
         if self.logger is not None and every and self.global_step % every == 0:
-            means = {f"step/{name}": value for name, value in self._running.recent().items()}
+            means = {name.replace("train/", "step/"): value for name, value in self._running.step().items()}
             self.logger.log_metrics(means, step=self.global_step)
+        self._running.end_step()
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's means."""
-        means = self._running.epoch()
-        if not all(map(torch.isfinite, map(torch.tensor, means.values()))):
-            bad = ", ".join(
-                f"{name}={value}" for name, value in means.items() if value != value or abs(value) == float("inf")
-            )
-            raise FloatingPointError(
-                f"{bad} in epoch {self.current_epoch}: lower optimizer.lr, or use trainer.precision=32"
-            )
-        values = {f"train/{name}": value for name, value in means.items()}
+        self._check_finite()
+        values = self._running.epoch() | self._factors.epoch()
         values["train/learning_rate"] = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
         self.log_dict(values, sync_dist=self.trainer.world_size > 1)
         # What was logged, for that is the mean over all processes.
         logged = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
         self.history.append({"epoch": self.current_epoch + 1, **logged})
+
+    def _check_finite(self) -> None:
+        """Raise FloatingPointError, naming the terms that were first at fault, unless all values are finite."""
+        number, bad = self._running.first_not_finite()
+        named = [f"{name.removeprefix('train/')}={value}" for name, value in bad.items() if name.startswith("train/")]
+        if named:
+            raise FloatingPointError(
+                f"{', '.join(named)} (first in batch {number}) in epoch {self.current_epoch}: lower optimizer.lr, "
+                "or use trainer.precision=32"
+            )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The history goes along, so that a resumed run's curves are whole; and a teacher that moves."""
@@ -260,36 +279,6 @@ class DistillModule(pl.LightningModule):
         return self
 
 
-class RunningMeans:
-    """Means of named scalars, kept on their device: adding costs one small kernel, and only reading waits for it."""
-
-    def __init__(self) -> None:
-        self._names: list[str] = []
-        self._epoch: list[Tensor] = []
-        self._weights: list[float] = []
-
-    def add(self, values: dict[str, Tensor], weight: float = 1.0) -> None:
-        """Add one step's scalars; every step has the same names."""
-        self._names = list(values)
-        self._epoch.append(torch.stack([value.detach().float() for value in values.values()]))
-        self._weights.append(weight)
-
-    def recent(self) -> dict[str, float]:
-        """The last step's values."""
-        return dict(zip(self._names, self._epoch[-1].tolist(), strict=True)) if self._epoch else {}
-
-    def epoch(self, add_up: Callable[[Tensor], Tensor] | None = None) -> dict[str, float]:
-        """Weighted means since the last call; of all processes, if `add_up` gives the sum of a vector over them."""
-        if not self._epoch:
-            return {}
-        weights, values = torch.tensor(self._weights, dtype=torch.float64), torch.stack(self._epoch).cpu().double()
-        sums = torch.cat([weights @ values, weights.sum()[None]])
-        *totals, weight = (sums if add_up is None else add_up(sums)).tolist()
-        self._epoch.clear()
-        self._weights.clear()
-        return {name: total / weight for name, total in zip(self._names, totals, strict=True)}
-
-
 def _measure(outputs: Outputs, answers: Outputs | None, batch: Batch) -> dict[str, Tensor]:
     """Accuracy; with a teacher also agreement and the teacher's mean entropy in nats. Scalars on the device."""
     with torch.no_grad():
@@ -299,8 +288,7 @@ def _measure(outputs: Outputs, answers: Outputs | None, batch: Batch) -> dict[st
         if answers is not None:
             values["agreement"] = (chosen == answers.likeliest()).float().mean()
             if answers.top_k is None:
-                log_p = answers.logits.float().log_softmax(1)
-                values["teacher_entropy"] = -(log_p.exp() * log_p).sum(1).mean()
+                values["teacher_entropy"] = torch.special.entr(answers.logits.float().softmax(1)).sum(1).mean()
     return values
 
 

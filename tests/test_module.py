@@ -164,11 +164,28 @@ def test_every_term_and_measure_is_logged_and_the_total_is_their_sum() -> None:
     terms = ("train/kd", "train/ce")
     measures = ("train/accuracy", "train/agreement", "train/teacher_entropy", "train/learning_rate")
     assert {name for name in logged if name.startswith("train/")} == {"train/loss", *terms, *measures}
-    assert logged["train/loss"] == pytest.approx(sum(logged[name] for name in terms))
+    weights = {name: value for name, value in logged.items() if name.startswith("weight/")}
+    assert weights == pytest.approx({"weight/kd": 0.7, "weight/ce": 0.3})
+    assert {name for name in logged if name.startswith("weighted/")} == {"weighted/kd", "weighted/ce"}
+    for name in ("kd", "ce"):
+        assert logged[f"weighted/{name}"] == pytest.approx(weights[f"weight/{name}"] * logged[f"train/{name}"])
+    assert logged["train/loss"] == pytest.approx(logged["weighted/kd"] + logged["weighted/ce"])
     assert {name for name in logged if name.startswith("val/")} == {
         "val/accuracy", "val/agreement", "val/ce", "val/kl",
     }  # fmt: skip
     assert module.history[-1] == pytest.approx({"epoch": 2, **logged})
+
+
+def test_terms_are_logged_without_their_weights_also_where_a_schedule_makes_them_zero() -> None:
+    method = KD(temperature=2.0, weight=0.7)
+    method.schedules = {"weight": Ramp(0, 0), "temperature": Ramp(2, 2)}
+    frozen = partial(torch.optim.SGD, lr=0.0)
+    seeds = {"optimizer": frozen, "seed": 1}
+    alone = {name: float(value) for name, value in fit(make(KD(temperature=4.0), **seeds)).callback_metrics.items()}
+    logged = {name: float(value) for name, value in fit(make(method, **seeds)).callback_metrics.items()}
+    assert logged["weight/kd"] == logged["weighted/kd"] == 0
+    assert logged["schedule/temperature"] == 4
+    assert (logged["train/kd"], logged["train/ce"]) == pytest.approx((alone["train/kd"], alone["train/ce"]))
 
 
 def test_the_loss_of_a_step_is_the_weighted_sum_of_its_terms() -> None:
@@ -200,15 +217,15 @@ def test_measures_are_what_they_say() -> None:
     module = make(taught_by=Fixed())
     images, targets = samples()
     module.eval().training_step((images, targets), 0)
-    recent = module._running.recent()
+    last = module._running.step()
     p = (3 * fixed).double().softmax(1)
     said = module.student(images).logits.argmax(1)
-    assert recent["teacher_entropy"] == pytest.approx(float(-(p * p.log()).sum(1).mean()), rel=1e-5)
-    assert recent["accuracy"] == pytest.approx(float((said == targets).double().mean()))
-    assert recent["agreement"] == pytest.approx(float((said == fixed.argmax(1)).double().mean()))
+    assert last["train/teacher_entropy"] == pytest.approx(float(-(p * p.log()).sum(1).mean()), rel=1e-5)
+    assert last["train/accuracy"] == pytest.approx(float((said == targets).double().mean()))
+    assert last["train/agreement"] == pytest.approx(float((said == fixed.argmax(1)).double().mean()))
     mixed = F.one_hot(targets, 3) * 0.6 + 0.4 / 3
     module.training_step((images, mixed), 0)
-    assert module._running.recent()["accuracy"] == recent["accuracy"]
+    assert module._running.step()["train/accuracy"] == last["train/accuracy"]
 
 
 def test_validation_counts_samples_not_batches() -> None:
@@ -239,7 +256,7 @@ def test_single_steps_are_logged_as_often_as_asked(tmp_path: Path) -> None:
 
 def test_a_loss_that_is_not_finite_ends_the_run_with_advice() -> None:
     module = make(optimizer=partial(torch.optim.SGD, lr=1e30))
-    with pytest.raises(FloatingPointError, match=r"loss=.*(nan|inf).* in epoch 0: lower optimizer\.lr"):
+    with pytest.raises(FloatingPointError, match=r"loss=.*ce=(nan|inf).* in epoch 0: lower optimizer\.lr"):
         fit(module, epochs=3)
 
 

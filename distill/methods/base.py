@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from distill.errors import SettingError
 from distill.losses.logits import precise, standardize
 from distill.methods.labels import LabelLoss
+from distill.methods.terms import LossTerms
 from distill.schedules import Schedule
 from distill.types import Batch, Outputs
 
@@ -110,27 +111,27 @@ class Method(nn.Module):
         """
 
     def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
-        """Named scalar terms, before the factor `weight`.
+        """Named scalar terms, before their weights (see `weight_of`).
 
         Called outside autocast, with features in at least float32 and logits in the dtype that came (the divergences
         take them so without a copy); nothing of the teacher carries a gradient.
         """
         raise NotImplementedError
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
-        """Named scalar terms, already weighted; the module adds them up and logs each."""
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:
+        """Named scalar terms, weighted, whose sum is the loss; `unweighted` has them without their weights."""
         with torch.autocast(student.logits.device.type, enabled=False):
-            imitation = self.weighted(self.seen(student), _frozen(self.seen(teacher)), batch)
-        return self.label_terms(student, batch) | imitation
-
-    def weighted(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
-        """What `imitate` gives, times `weight`. To override where a term has nothing to do with the weight."""
-        terms = self.imitate(student, teacher, batch)
-        if not isinstance(terms, dict):
+            imitation = self.imitate(self.seen(student), _frozen(self.seen(teacher)), batch)
+        if not isinstance(imitation, dict):
             raise SettingError(
-                f"{type(self).__name__}.imitate returned a {type(terms).__name__}; must be a dict of scalars by name"
+                f"{type(self).__name__}.imitate returned a {type(imitation).__name__}; "
+                "must be a dict of scalars by name"
             )
-        return {name: self.weight * term for name, term in terms.items()}
+        return LossTerms.weigh(self.label_terms(student, batch) | imitation, self.weight_of)
+
+    def weight_of(self, term: str) -> float:
+        """The factor of a term in the loss, by the term's name. To override where a term has a weight of its own."""
+        return self.label_weight if term == "ce" else self.weight
 
     def pairs(self, student: Outputs, teacher: Outputs) -> list[tuple[Tensor, Tensor]]:
         """The tapped features, (student's, teacher's), paired by position.
@@ -143,10 +144,10 @@ class Method(nn.Module):
         return [(student.features[s], teacher.features[t]) for s, t in names]
 
     def label_terms(self, student: Outputs, batch: Batch) -> dict[str, Tensor]:
-        """The weighted cross-entropy with the true labels, at least float32 whatever comes in; nothing at weight 0."""
+        """The labels' cross-entropy, unweighted, at least float32 whatever comes in; nothing at weight 0."""
         if self.label_weight == 0 and "label_weight" not in self.schedules:
             return {}
-        return {"ce": self.label_weight * self.label_loss(student.logits, batch.targets)}
+        return {"ce": self.label_loss(student.logits, batch.targets)}
 
     def deploy(self, backbone: nn.Module) -> nn.Module:
         """The network to validate, save and export, sharing its weights with `backbone`: for most methods, itself."""
@@ -161,6 +162,11 @@ class Method(nn.Module):
             base = self._base_values.setdefault(name, value)
             setattr(self, name, base * schedule(progress))
 
+    def scheduled(self) -> dict[str, float]:
+        """The current values of the numbers that follow a schedule and are no weights, by name: a temperature."""
+        weights = ("weight", "label_weight")
+        return {name: float(getattr(self, name)) for name in self.schedules if name not in weights}
+
     def seen(self, outputs: Outputs) -> Outputs:
         """What `imitate` is shown of a network's outputs: precise features, and logits standardised if so set."""
         logits = standardize(outputs.logits) if self.standardize_logits else outputs.logits
@@ -168,7 +174,7 @@ class Method(nn.Module):
 
 
 class Composite(Method):
-    """Several methods at once: `'method=[kd,at]'`. Terms of the same name (the labels' `ce`) add up.
+    """Several methods at once: `'method=[kd,at]'`. Weighted terms of the same name (the labels' `ce`) add up.
 
     Args:
         methods: by name, as configured.
@@ -203,14 +209,16 @@ class Composite(Method):
             )
             method.prepare(replace(example, student=student, teacher=teacher))
 
-    def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> dict[str, Tensor]:
+    def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> LossTerms:
         """All members' terms."""
-        total: dict[str, Tensor] = {}
-        for method in self.members:
-            answers = None if teacher is None else _select(teacher, method.taps.teacher)
-            for name, term in method(_select(student, method.taps.student), answers, batch).items():
-                total[name] = total[name] + term if name in total else term
-        return total
+        return LossTerms.combined(
+            method(
+                _select(student, method.taps.student),
+                None if teacher is None else _select(teacher, method.taps.teacher),
+                batch,
+            )
+            for method in self.members
+        )
 
     def deploy(self, backbone: nn.Module) -> nn.Module:
         """What the member that changes the network makes of it."""
@@ -222,6 +230,14 @@ class Composite(Method):
         """Move what any member schedules."""
         for method in self.members:
             method.set_progress(progress)
+
+    def scheduled(self) -> dict[str, float]:
+        """What any member schedules, as `kd.temperature`."""
+        return {
+            f"{name}.{number}": value
+            for name, method in zip(self.methods, self.members, strict=True)
+            for number, value in method.scheduled().items()
+        }
 
 
 def not_negative(name: str, value: float) -> float:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from distill.methods.base import Method, Taps
+from distill.methods.terms import LossTerms
 from distill.types import Batch, Outputs
 
 
@@ -37,7 +38,7 @@ class DeiT(Method):
             raise ValueError(f"student_layers={list(student_layers)}: name the class head and the distillation head")
         self.taps = Taps.of(student_layers, ())
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:
         """The terms `ce`, of the class head, and `deit`, of the distillation head."""
         by_labels = Outputs(student.features[self.taps.student[0]], student.features)
         return super().forward(by_labels, teacher, batch)

@@ -41,14 +41,18 @@ class DIST(Method):
         self.gamma = not_negative("gamma", gamma)
 
     def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
-        """The terms `dist_rows` and `dist_columns`, with their own weights."""
+        """The terms `dist_rows` and `dist_columns`."""
         q = (as_rows(student.logits) / self.temperature).softmax(1)
         p = (as_rows(teacher.logits) / self.temperature).softmax(1)
         squared = self.temperature**2
         return {
-            "dist_rows": self.beta * squared * (1 - _correlation(q, p, dim=1)),
-            "dist_columns": self.gamma * squared * (1 - _correlation(q, p, dim=0)),
+            "dist_rows": squared * (1 - _correlation(q, p, dim=1)),
+            "dist_columns": squared * (1 - _correlation(q, p, dim=0)),
         }
+
+    def weight_of(self, term: str) -> float:
+        """`beta` and `gamma` count beside `weight`."""
+        return super().weight_of(term) * {"dist_rows": self.beta, "dist_columns": self.gamma}.get(term, 1.0)
 
 
 def _correlation(a: Tensor, b: Tensor, dim: int) -> Tensor:

@@ -48,7 +48,7 @@ class DKD(Method):
             self.schedules["weight"] = Ramp(until=warmup)
 
     def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
-        """The terms `tckd` and `nckd`, with their own weights."""
+        """The terms `tckd` and `nckd`."""
         classes = classes_of(batch)
         mine, others = split_classes(as_rows(student.logits), classes)
         theirs, teacher_others = split_classes(as_rows(teacher.logits), classes)
@@ -56,7 +56,11 @@ class DKD(Method):
             self._true_or_not(mine, others), self._true_or_not(theirs, teacher_others), temperature=self.temperature
         )
         among_others = kl_divergence(others, teacher_others, temperature=self.temperature)
-        return {"tckd": self.alpha * true, "nckd": self.beta * among_others}
+        return {"tckd": true, "nckd": among_others}
+
+    def weight_of(self, term: str) -> float:
+        """`alpha` and `beta` count beside `weight`."""
+        return super().weight_of(term) * {"tckd": self.alpha, "nckd": self.beta}.get(term, 1.0)
 
     def _true_or_not(self, true: Tensor, others: Tensor) -> Tensor:
         """(N, 2) logits whose softmax at T is (p_true, 1 - p_true)."""

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from distill.losses import kl_divergence
 from distill.methods.base import Method, positive
+from distill.methods.terms import LossTerms
 from distill.types import Batch, Outputs
 
 
@@ -45,16 +46,20 @@ class DML(Method):
         """Create the peers."""
         self.peers = nn.ModuleList(_redrawn(student) for _ in range(self.number))
 
-    def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> dict[str, Tensor]:
+    def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> LossTerms:
         """The terms `ce` and `dml` of the student, `peers_ce` and `peers_dml` summed over the peers."""
         answers = [student, *(peer(batch.images) for peer in self.peers)]
         with torch.autocast(student.logits.device.type, enabled=False):
-            mutual = [self.weight * term for term in self._mutual([self.seen(answer).logits for answer in answers])]
+            mutual = self._mutual([self.seen(answer).logits for answer in answers])
             labels = [self.label_terms(answer, batch) for answer in answers]
         terms = labels[0] | {"dml": mutual[0], "peers_dml": torch.stack(mutual[1:]).sum()}
         if labels[0]:
             terms["peers_ce"] = torch.stack([label["ce"] for label in labels[1:]]).sum()
-        return terms
+        return LossTerms.weigh(terms, self.weight_of)
+
+    def weight_of(self, term: str) -> float:
+        """A peer's terms count as the student's."""
+        return super().weight_of(term.removeprefix("peers_"))
 
     def _mutual(self, logits: list[Tensor]) -> list[Tensor]:
         """For each network the mean of its KL from the others, a scalar each."""

@@ -55,8 +55,8 @@ class FT(Method):
         self.paraphrasers = nn.ModuleList(_convolutions(t, t, k, k) for _, t, k in channels)
         self.decoders = nn.ModuleList(_convolutions(k, k, t, t) for _, t, k in channels)
 
-    def weighted(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
-        """The terms `ft` and, outside the weight, `reconstruction`, which trains the paraphraser alone."""
+    def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+        """The terms `ft` and `reconstruction`, which trains the paraphraser alone."""
         layers = matched_maps(self, student, teacher, positions=True)
         distances, reconstructions = [], []
         networks = zip(self.translators, self.paraphrasers, self.decoders, strict=True)
@@ -64,7 +64,11 @@ class FT(Method):
             factor = through(paraphrase, t)
             reconstructions.append(F.mse_loss(through(decode, factor), t))
             distances.append(factor_distance(through(translate, s), factor.detach(), self.p1, self.p2))
-        return {"ft": self.weight * torch.stack(distances).sum(), "reconstruction": torch.stack(reconstructions).sum()}
+        return {"ft": torch.stack(distances).sum(), "reconstruction": torch.stack(reconstructions).sum()}
+
+    def weight_of(self, term: str) -> float:
+        """`reconstruction` counts as it is, whatever `weight`."""
+        return 1.0 if term == "reconstruction" else super().weight_of(term)
 
 
 def factor_distance(student: Tensor, teacher: Tensor, p1: float, p2: float) -> Tensor:

@@ -34,11 +34,15 @@ class NKD(Method):
         self.gamma = not_negative("gamma", gamma)
 
     def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
-        """The terms `nkd_true` and `nkd_others`, the latter times gamma."""
+        """The terms `nkd_true` and `nkd_others`."""
         classes = classes_of(batch)
         rows, teacher_rows = as_rows(student.logits), as_rows(teacher.logits)
         log_q, _ = split_classes(rows.log_softmax(1), classes)
         p, _ = split_classes(teacher_rows.softmax(1), classes)
         (_, others), (_, teacher_others) = split_classes(rows, classes), split_classes(teacher_rows, classes)
         among_others = soft_cross_entropy(others, teacher_others, temperature=self.temperature)
-        return {"nkd_true": -(p * log_q).mean(), "nkd_others": self.gamma * among_others}
+        return {"nkd_true": -(p * log_q).mean(), "nkd_others": among_others}
+
+    def weight_of(self, term: str) -> float:
+        """`gamma` counts beside `weight`."""
+        return super().weight_of(term) * (self.gamma if term == "nkd_others" else 1.0)

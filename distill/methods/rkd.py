@@ -47,11 +47,15 @@ class RKD(Method):
         self.angle = not_negative("angle", angle)
 
     def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
-        """The terms `rkd_distance` and `rkd_angle`, with their own weights."""
+        """The terms `rkd_distance` and `rkd_angle`."""
         relations = [(_relations(s), _relations(t)) for s, t in self.pairs(student, teacher)]
         distances = torch.stack([F.smooth_l1_loss(mine[0], theirs[0]) for mine, theirs in relations]).sum()
         angles = torch.stack([F.smooth_l1_loss(mine[1], theirs[1]) for mine, theirs in relations]).sum()
-        return {"rkd_distance": self.distance * distances, "rkd_angle": self.angle * angles}
+        return {"rkd_distance": distances, "rkd_angle": angles}
+
+    def weight_of(self, term: str) -> float:
+        """`distance` and `angle` count beside `weight`."""
+        return super().weight_of(term) * {"rkd_distance": self.distance, "rkd_angle": self.angle}.get(term, 1.0)
 
 
 def _relations(features: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,8 +1,7 @@
 """Training on labels alone: how the teacher and the baseline are trained, with no one to imitate."""
 
-from torch import Tensor
-
 from distill.methods.base import Method
+from distill.methods.terms import LossTerms
 from distill.types import Batch, Outputs
 
 
@@ -18,6 +17,6 @@ class Supervised(Method):
     def __init__(self, label_weight: float = 1.0) -> None:
         super().__init__(weight=0.0, label_weight=label_weight)
 
-    def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> dict[str, Tensor]:
+    def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> LossTerms:
         """The term `ce`."""
-        return self.label_terms(student, batch)
+        return LossTerms.weigh(self.label_terms(student, batch), self.weight_of)

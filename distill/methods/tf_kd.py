@@ -16,6 +16,7 @@ from torch import Tensor
 from distill.losses import kl_divergence
 from distill.losses.logits import as_rows
 from distill.methods.base import Method, classes_of, positive
+from distill.methods.terms import LossTerms
 from distill.types import Batch, Outputs
 
 
@@ -40,7 +41,7 @@ class TfKD(Method):
         self.correct = correct
         self.temperature = positive("temperature", temperature)
 
-    def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> dict[str, Tensor]:
+    def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> LossTerms:
         """The terms `ce` and `tf_kd`."""
         return super().forward(student, student, batch)  # in the place of the teacher, at which `imitate` doesn't look
 

@@ -135,7 +135,11 @@ def test_scalars_of_each_stage(events: dict[str, Any], finished: Any) -> None:
         last = events[stage].Scalars("val/accuracy")[-1].value
         assert last == pytest.approx(summary(finished.directory)[stage]["accuracy"], abs=1e-6)
     total, kd, ce = (events["student"].Scalars(f"train/{name}")[-1].value for name in ("loss", "kd", "ce"))
-    assert total == pytest.approx(kd + ce, rel=1e-5)
+    assert total == pytest.approx(0.9 * kd + 0.1 * ce, rel=1e-5)
+    weighted = [events["student"].Scalars(f"weighted/{name}")[-1].value for name in ("kd", "ce")]
+    assert weighted == pytest.approx([0.9 * kd, 0.1 * ce], rel=1e-5)
+    weights = {tag: events["student"].Scalars(tag)[-1].value for tag in ("weight/kd", "weight/ce")}
+    assert weights == pytest.approx({"weight/kd": 0.9, "weight/ce": 0.1})
 
 
 def test_the_config_the_verdict_and_the_figures(events: dict[str, Any], finished: Any) -> None:

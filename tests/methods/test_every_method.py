@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 import distill.methods
 from distill.methods import Composite, DeiT, Example, Method, Supervised, Taps
+from distill.methods.terms import LossTerms
 from distill.models.cnn import cnn
 from distill.models.network import Network
 from distill.types import Batch, Outputs
@@ -137,6 +138,24 @@ def test_arithmetic_is_float32_whatever_comes_in(file: Path) -> None:
     assert {k: v.item() for k, v in terms.items()} == pytest.approx(
         {k: v.item() for k, v in expected.items()}, rel=1e-4
     )
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_terms_without_weights_do_not_depend_on_them(file: Path) -> None:
+    method = build(file)
+    student, teacher, batch, example = case("resnets", torch.float32)
+    method.prepare(example)
+    method.label_weight = 1.0
+    other = copy.deepcopy(method)
+    other.weight, other.label_weight = 3 * method.weight, 0.5
+    terms, others = (evaluate(each, student, teacher, batch, autocast=False) for each in (method, other))
+    assert isinstance(terms, LossTerms)
+    assert isinstance(others, LossTerms)
+    assert {k: v.item() for k, v in others.unweighted.items()} == {k: v.item() for k, v in terms.unweighted.items()}
+    for name, term in terms.items():
+        assert term.item() == pytest.approx(terms.weights[name] * terms.unweighted[name].item())
+        factor = 0.5 if name in ("ce", "peers_ce") else 1 if name == "reconstruction" else 3
+        assert others.weights[name] == pytest.approx(factor * terms.weights[name])
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
