@@ -26,7 +26,7 @@ from distill.errors import SettingError, suggestion
 from distill.files import CONFIGS
 from distill.methods import Composite, Method
 from distill.methods.labels import LabelLoss, class_weights
-from distill.models.network import Network
+from distill.models.network import Network, Origin
 from distill.models.preprocessing import preprocessing_of
 from distill.module import OptimizerFactory
 from distill.precision import OTHER_NAMES, PRECISIONS, choose_precision
@@ -116,23 +116,25 @@ def network(config: DictConfig, where: str, data: ImageSource, statistics: Stati
     own = read(config, where, NetworkSettings)
     check_statistics(where, own, data)
     node = without(config, NetworkSettings)
-    backbone = instantiate(
-        node,
-        where,
-        nn.Module,
-        num_classes=data.num_classes,
-        in_channels=data.channels,
-        image_size=own.size or data.image_size,
-        name=own.name,
-    )
+    given = {
+        "num_classes": data.num_classes,
+        "in_channels": data.channels,
+        "image_size": own.size or data.image_size,
+        "name": own.name,
+    }
+    backbone = instantiate(node, where, nn.Module, **given)
     pretrained = preprocessing_of(backbone)
+    built: Any = OmegaConf.to_container(node, resolve=True)
+    built |= {name: value for name, value in given.items() if name in parameters_of(_locate(node, where))}
+    origin = Origin(built, {**built, **pretrained.untrained})
     choices = ((own.mean, own.std), (pretrained.mean, pretrained.std), statistics)
     mean, std = next((mean, std) for mean, std in choices if mean or std)
     try:
         if own.checkpoint is not None:
             log.info(load_weights(backbone, own.checkpoint).summary())
         trained = pretrained.trained or own.checkpoint is not None or own.max_epochs == 0
-        return Network(backbone, name=own.name, mean=mean, std=std, size=own.size or pretrained.size, trained=trained)
+        size = own.size or pretrained.size
+        return Network(backbone, name=own.name, mean=mean, std=std, size=size, trained=trained, origin=origin)
     except CheckpointError as error:
         raise SettingError(f"{where}.checkpoint: {error}") from error
     except SettingError as error:

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from distill.checking import check_value
 from distill.checkpoint import save_weights
-from distill.data.augment.color import to_float
 from distill.errors import SettingError
 from distill.files import write_atomically
 from distill.finished import load_run
@@ -52,14 +51,14 @@ def export_run(config: DictConfig) -> Path:
     check_value("format", config.format, Format)
     directory = Path(config.run)
     finished = load_run(directory)
-    student = Logits(finished.networks["student"]).eval()
+    student = Logits(finished.network("student")).eval()
     target = Path(config.output or directory / f"student.{config.format}")
-    source = finished.run.source
-    images = to_float(source.val.show(torch.arange(min(8, len(source.val)))))
+    classes = finished.student.classes
+    images = torch.rand(8, *finished.student.images.shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = student(images)
     if config.format == "safetensors":
-        about = {**_preparation(student.network, images), "classes": list(source.class_names)}
+        about = {**_preparation(student.network, images), "classes": classes}
         in_json = {name: json.dumps(value) for name, value in about.items()}
         save_weights(student.network.backbone, target, {"name": student.network.name, **in_json})
         print(f"normalise images in [0, 1] by mean {about['mean']} and standard deviation {about['std']}")
@@ -74,7 +73,7 @@ def export_run(config: DictConfig) -> Path:
         said = f"differ by at most {difference:.1g} of their size" if difference else "are the same"
         print(f"parity: logits {said} on {len(images)} images")
     shape = ", ".join(map(str, images.shape[1:]))
-    print(f"takes (N, {shape}) float32 images in [0, 1]; gives a logit for each of: {_listed(source.class_names)}")
+    print(f"takes (N, {shape}) float32 images in [0, 1]; gives a logit for each of: {_listed(classes)}")
     print(target)
     return target
 

@@ -21,6 +21,7 @@ from distill.data import ImageSource
 from distill.data.augment.color import to_float
 from distill.data.module import student_samples
 from distill.directory import check_unused, load_config, resumed, save_config
+from distill.finished import keep_networks
 from distill.launch import launch, processes_to_start
 from distill.log import forget_warnings, log_to, only_warnings, warnings_of
 from distill.methods import Supervised
@@ -223,6 +224,8 @@ def run_stages(prepared: Run, started: float) -> None:
     networks["student"], records["student"] = distill(prepared, "student", answering)
     if int(torch.distributed.get_rank() if torch.distributed.is_initialized() else 0) == 0:
         results = evaluate(prepared, networks, records, started)
+        scores = {name: stage.scores for name, stage in results.stages.items()}
+        keep_networks(directory, networks, source, scores, config)
         write_report(results, config, directory)
 
 

@@ -18,6 +18,7 @@ from distill.checkpoint import load_weights, save_weights
 from distill.compiling import Choice, Work, choice_for, compile_network, release
 from distill.data import ImageDataModule, ImageSource
 from distill.files import write_text
+from distill.finished import check_kept
 from distill.methods import Method
 from distill.models.network import Network
 from distill.module import DistillModule
@@ -112,6 +113,7 @@ class Stage:
             labels=self._labels(),
             seed=self.config.seed,
         )
+        check_kept(module.deployed)
         if teacher is not None:
             device = build.trainer(self.config.trainer, logger=False).strategy.root_device
             own = teacher.to(device).network

@@ -94,7 +94,7 @@ def load(
             splits = [split for split in decoded if split is not None]
     where = "in memory" if isinstance(splits[0], Split) else "read as they are needed"
     log.info("%s: %d + %d images of %s, %s", name, len(splits[0]), len(splits[1]), tuple(shape), where)
-    return ImageSource(name, splits[0], splits[1], class_names)
+    return ImageSource(name, splits[0], splits[1], class_names, resize)
 
 
 def keep_in_memory(in_memory: InMemory, needed: int) -> bool:

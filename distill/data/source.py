@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from distill.data.image_format import ImageFormat
 from distill.data.stream import Stream
 from distill.errors import SettingError
 
@@ -41,6 +42,8 @@ class Split:
 class ImageSource:
     """A training and a validation split with the same classes.
 
+    resize: what files were scaled to, see `distill.data.image_format.ImageFormat`.
+
     Raises:
         SettingError: images or labels of a wrong shape or type, labels outside the classes, an empty split.
     """
@@ -49,6 +52,7 @@ class ImageSource:
     train: Split | Stream
     val: Split | Stream
     class_names: Sequence[str]
+    resize: int | None = None
 
     def __post_init__(self) -> None:
         for label, split in (("train", self.train), ("val", self.val)):
@@ -73,6 +77,12 @@ class ImageSource:
     def image_size(self) -> int:
         """Height of an image in pixels."""
         return self.train.shape[1]
+
+    @property
+    def format(self) -> ImageFormat:
+        """What its images are, and how files become such."""
+        channels, height, width = self.train.shape
+        return ImageFormat(channels, height, width, self.resize)
 
     def statistics(self) -> tuple[list[float], list[float]]:
         """Mean and standard deviation per channel of the training images in [0, 1], in float64.

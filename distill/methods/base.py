@@ -62,7 +62,7 @@ class Example:
     student: Outputs
     teacher: Outputs
     labels: Tensor
-    classifier: nn.Module | None = None
+    classifier: nn.Linear | None = None
 
 
 class Method(nn.Module):
@@ -150,7 +150,11 @@ class Method(nn.Module):
         return {"ce": self.label_loss(student.logits, batch.targets)}
 
     def deploy(self, backbone: nn.Module) -> nn.Module:
-        """The network to validate, save and export, sharing its weights with `backbone`: for most methods, itself."""
+        """The network to validate, save and export, sharing its weights with `backbone`: for most methods, itself.
+
+        Another module needs an attribute `recipe`, so that a finished run can be opened without the method: see
+        `distill.models.network.Network.around`.
+        """
         return backbone
 
     def set_progress(self, progress: float) -> None:

@@ -139,7 +139,7 @@ def not_negative_anywhere(feature: Tensor) -> bool:
     return bool((feature >= 0).all())
 
 
-def teacher_classifier(method: Method, example: Example, seen: Tensor) -> nn.Module:
+def teacher_classifier(method: Method, example: Example, seen: Tensor) -> nn.Linear:
     """The teacher's last linear layer, frozen; `seen` is the map (N, D, H, W) whose average it is said to see.
 
     Raises:

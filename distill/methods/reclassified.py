@@ -1,23 +1,34 @@
 """A backbone under another network's classifier: what SimKD deploys."""
 
+from typing import Any
+
 from torch import Tensor, nn
 
-from distill.methods.projection import as_map, shrunk, through
+from distill.methods.projection import as_map, bottleneck, shrunk, through
 
 
 class ProjectedHead(nn.Module):
     """From a student's features to logits, through a teacher's classifier.
 
     Args:
-        projector: maps (N, C_student, H, W) to (N, C_teacher, H, W).
+        channels: of the student's features, of the projector's middle, and of the teacher's features.
+        relu: whether the projector ends in one.
         classifier: (N, C_teacher) to logits.
         height, width: larger maps are averaged down to this before they are projected.
     """
 
-    def __init__(self, projector: nn.Module, classifier: nn.Module, height: int, width: int) -> None:
+    def __init__(
+        self, channels: tuple[int, int, int], classifier: nn.Linear, *, relu: bool, height: int, width: int
+    ) -> None:
         super().__init__()
-        self.projector, self.classifier = projector, classifier
+        parts = [*bottleneck(*channels), nn.BatchNorm2d(channels[2])]
+        self.projector: nn.Module = nn.Sequential(*parts, nn.ReLU()) if relu else nn.Sequential(*parts)
+        self.classifier = classifier
         self.height, self.width = height, width
+        self.settings: dict[str, Any] = {
+            "channels": list(channels), "classes": classifier.out_features, "bias": classifier.bias is not None,
+            "relu": relu, "height": height, "width": width,
+        }  # fmt: skip
 
     def project(self, feature: Tensor) -> Tensor:
         """The student's features in the teacher's channels."""
@@ -37,10 +48,16 @@ class Reclassified(nn.Module):
         head: features to logits.
     """
 
-    def __init__(self, backbone: nn.Module, layer: str, head: nn.Module) -> None:
+    def __init__(self, backbone: nn.Module, layer: str, head: ProjectedHead) -> None:
         super().__init__()
         backbone.get_submodule(layer)
         self.backbone, self.layer, self.head = backbone, layer, head
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """What builds the same layers around the same backbone; see `distill.models.network.Network.around`."""
+        target = f"{reclassified.__module__}.{reclassified.__qualname__}"
+        return {"_target_": target, "layer": self.layer, **self.head.settings}
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, classes) logits for (N, C, H, W) images."""
@@ -52,3 +69,20 @@ class Reclassified(nn.Module):
             hook.remove()
         logits: Tensor = self.head(seen[-1])
         return logits
+
+
+def reclassified(
+    backbone: nn.Module,
+    layer: str,
+    channels: list[int],
+    classes: int,
+    bias: bool,
+    relu: bool,
+    height: int,
+    width: int,
+) -> Reclassified:
+    """A `Reclassified` of these sizes with random weights; the settings are those of a `ProjectedHead`."""
+    inputs, middle, outputs = channels
+    classifier = nn.Linear(outputs, classes, bias=bias)
+    head = ProjectedHead((inputs, middle, outputs), classifier, relu=relu, height=height, width=width)
+    return Reclassified(backbone, layer, head)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill.methods.base import Example, Method, Taps, positive
-from distill.methods.projection import bottleneck, matched, not_negative_anywhere, single, teacher_classifier
+from distill.methods.projection import matched, not_negative_anywhere, single, teacher_classifier
 from distill.methods.reclassified import ProjectedHead, Reclassified
 from distill.types import Batch, Outputs
 
@@ -45,10 +45,9 @@ class SimKD(Method):
         """Create the head: projector, average, and the teacher's classifier."""
         s, t = single(self, example.student, example.teacher)
         classifier = teacher_classifier(self, example, t)
-        middle = max(1, int(t.shape[1] / self.factor))
-        parts = [*bottleneck(s.shape[1], middle, t.shape[1]), nn.BatchNorm2d(t.shape[1])]
-        projector = nn.Sequential(*parts, nn.ReLU()) if not_negative_anywhere(t) else nn.Sequential(*parts)
-        self.head = ProjectedHead(projector, classifier, t.shape[2], t.shape[3])
+        channels = s.shape[1], max(1, int(t.shape[1] / self.factor)), t.shape[1]
+        height, width = t.shape[2:]
+        self.head = ProjectedHead(channels, classifier, relu=not_negative_anywhere(t), height=height, width=width)
 
     def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `simkd`."""

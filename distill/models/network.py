@@ -2,6 +2,7 @@
 
 import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,6 +13,21 @@ from distill.errors import SettingError, suggestion
 from distill.types import Outputs
 
 INPUT = ":input"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a backbone was built of, as plain data: nodes with a `_target_` that `distill.build` takes.
+
+    pretrained: with the weights that the user asked for by name. untrained: the same layers without.
+    """
+
+    pretrained: dict[str, Any]
+    untrained: dict[str, Any]
+
+    def within(self, outer: Mapping[str, Any]) -> "Origin":
+        """Of a module around the backbone."""
+        return Origin({**outer, "backbone": self.pretrained}, {**outer, "backbone": self.untrained})
 
 
 class Prepare(nn.Module):
@@ -46,6 +62,11 @@ class Prepare(nn.Module):
             images = (images - self.mean) / self.std
         return images if self.dtype is None else images.to(self.dtype)
 
+    def settings(self) -> dict[str, Any]:
+        """The arguments, as plain numbers."""
+        mean, std = (None if values is None else values.flatten().tolist() for values in (self.mean, self.std))
+        return {"mean": mean, "std": std, "size": self.size}
+
 
 class Network(nn.Module):
     """Wraps any classifier without editing it.
@@ -59,6 +80,7 @@ class Network(nn.Module):
         mean, std: per channel, in units of [0, 1] images; None leaves the values as they are.
         size: side length in pixels that the backbone wants; None takes images as they come.
         trained: whether it knows the classes already; as a teacher it is then used as it is.
+        origin: what the backbone was built of; None where it came from elsewhere.
     """
 
     def __init__(
@@ -70,9 +92,11 @@ class Network(nn.Module):
         std: Sequence[float] | None = None,
         size: int | None = None,
         trained: bool = False,
+        origin: Origin | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
+        self.origin = origin
         self.trained = trained
         self.name = name or type(backbone).__name__
         self.prepare = Prepare(mean, std, size)
@@ -113,10 +137,16 @@ class Network(nn.Module):
         return paths
 
     def around(self, backbone: nn.Module) -> "Network":
-        """This network itself if `backbone` is its own; else one that shows images to `backbone` as this one would."""
+        """This network itself if `backbone` is its own; else one that shows images to `backbone` as this one would.
+
+        backbone: a module around this network's own. Its attribute `recipe`, where it has one, is a node as in
+            `Origin`, which builds its other layers when called with a `backbone`.
+        """
         if backbone is self.backbone:
             return self
-        other = Network(backbone, name=self.name)
+        recipe = getattr(backbone, "recipe", None)
+        origin = self.origin.within(recipe) if self.origin and recipe else None
+        other = Network(backbone, name=self.name, origin=origin)
         other.prepare = self.prepare
         return other
 

@@ -1,6 +1,8 @@
 """What a pretrained network expects of its images."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from torch import nn
 
@@ -14,12 +16,14 @@ class Preprocessing:
 
     mean, std: subtracted and divided by, one value a channel. size: side of the square input, in pixels.
     trained: every layer has trained weights, the last one for the classes of the data.
+    untrained: the builder's settings that give the same layers without a look for pretrained weights.
     """
 
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     size: int | None = None
     trained: bool = False
+    untrained: Mapping[str, Any] = field(default_factory=dict)
 
 
 def attach_preprocessing(module: nn.Module, preprocessing: Preprocessing) -> nn.Module:

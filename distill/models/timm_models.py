@@ -52,7 +52,17 @@ def timm_model(
         )  # fmt: skip
     expected = _preprocessing(module, config, in_channels, pretrained=pretrained)
     trained = pretrained and config.get("num_classes") == num_classes
-    return attach_preprocessing(module, replace(expected, trained=trained))
+    untrained = _untrained(module, name, arguments)
+    return attach_preprocessing(module, replace(expected, trained=trained, untrained=untrained))
+
+
+def _untrained(module: nn.Module, name: str, arguments: dict[str, Any] | None) -> dict[str, Any]:
+    """The settings that build the same layers without weights, and without asking the hub what a name of it means."""
+    if ":" not in name:
+        return {"pretrained": False}
+    config = cast(dict[str, Any], module.pretrained_cfg)
+    given = {n: v for n, v in getattr(module, "_model_args", {}).items() if n not in ("num_classes", "in_chans")}
+    return {"pretrained": False, "name": config["architecture"], "arguments": {**given, **(arguments or {})}}
 
 
 def _import_timm() -> Any:

@@ -54,7 +54,16 @@ def torchvision_model(
     if in_channels != 3:
         _fit_channels(module, name, in_channels, pretrained=chosen is not None)
     trained = chosen is not None and len(chosen.meta["categories"]) == num_classes
-    return attach_preprocessing(module, replace(_preprocessing(module, chosen, in_channels), trained=trained))
+    expected = _preprocessing(module, chosen, in_channels)
+    return attach_preprocessing(module, replace(expected, trained=trained, untrained=_untrained(module, arguments)))
+
+
+def _untrained(module: nn.Module, arguments: dict[str, Any] | None) -> dict[str, Any]:
+    """The settings that build the same layers without weights, which bring some settings of their own."""
+    set_by_weights = {
+        name: getattr(module, name) for name in ("transform_input", "image_size") if hasattr(module, name)
+    }
+    return {"weights": None, "arguments": {**set_by_weights, **(arguments or {})}}
 
 
 def _find_weights(name: str, weights: str | None) -> WeightsEnum | None:

@@ -51,8 +51,8 @@ def test_each_is_taught_by_the_one_before(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.undo()
     finished = load_run(tmp_path)
-    assert set(finished.networks) == {"teacher", "student"}
-    loaded = finished.networks["student"].backbone.state_dict()
+    assert set(finished.networks()) == {"teacher", "student"}
+    loaded = finished.network("student").backbone.state_dict()
     assert all(torch.equal(loaded[name], second[name]) for name in second)
 
 

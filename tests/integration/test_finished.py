@@ -54,7 +54,7 @@ def test_evaluate_on_other_data(finished: Any, tmp_path: Path) -> None:
     )
     run = shutil.copytree(finished.directory, tmp_path / "run")
     said = evaluate_run(composed("evaluate", f"run={run}", "data=arrays", f"data.path={tmp_path}/forty.npz"))
-    networks = load_run(run).networks
+    networks = load_run(run).networks()
     with torch.no_grad():
         logits = {name: networks[name](chosen).logits for name in ("student", "teacher")}
     expected = score(logits["student"], val.targets[:40], logits["teacher"])
@@ -107,7 +107,7 @@ def test_torch_export_through_the_command(finished: Any, command: Any, tmp_path:
     program = torch.export.load(target).module()
     images = torch.rand(5, 1, 8, 8)  # another batch than it was traced with
     with torch.no_grad():
-        expected = load_run(finished.directory).networks["student"].eval()(images).logits
+        expected = load_run(finished.directory).network("student").eval()(images).logits
     torch.testing.assert_close(program(images), expected, rtol=1e-4, atol=1e-5)
 
 
@@ -120,7 +120,7 @@ def test_safetensors(finished: Any, tmp_path: Path) -> None:
     assert all(torch.equal(exported[name], own[name]) for name in own)
     with safe_open(target, "pt") as file:
         about = {name: json.loads(value) for name, value in file.metadata().items() if name != "name"}
-    prepare = load_run(finished.directory).networks["student"].prepare
+    prepare = load_run(finished.directory).network("student").prepare
     assert about["mean"] == pytest.approx(prepare.mean.flatten().tolist(), abs=1e-6)
     assert about["std"] == pytest.approx(prepare.std.flatten().tolist(), abs=1e-6)
     assert (about["channels"], about["size"], about["classes"]) == (1, 8, [*"0123456789"])
@@ -134,7 +134,7 @@ def test_onnx(finished: Any, tmp_path: Path) -> None:
     images = torch.rand(5, 1, 8, 8)
     (logits,) = session.run(["logits"], {"images": images.numpy()})
     with torch.no_grad():
-        expected = load_run(finished.directory).networks["student"].eval()(images).logits
+        expected = load_run(finished.directory).network("student").eval()(images).logits
     torch.testing.assert_close(torch.from_numpy(logits), expected, rtol=1e-4, atol=1e-5)
 
 

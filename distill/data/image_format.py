@@ -1,0 +1,24 @@
+"""What the images of a data set are, and how a file becomes one of them."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFormat:
+    """Images (C, H, W), uint8 or in [0, 1].
+
+    channels: 3 for colour, 1 for grey.
+    height, width: in pixels.
+    resize: side in pixels to which a file's shorter side is scaled before the middle is cut out; None where the samples
+        are no files but arrays of this size.
+    """
+
+    channels: int
+    height: int
+    width: int
+    resize: int | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width."""
+        return self.channels, self.height, self.width
