@@ -132,7 +132,7 @@ class FinishedRun:
         try:
             return {"teacher": self.network("teacher"), **networks}
         except SettingError as error:
-            log.warning("the teacher is left out: %s", error)
+            log.warning("the teacher is left out: %s", error.__cause__)
             return networks
 
 

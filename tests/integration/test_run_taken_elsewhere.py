@@ -21,6 +21,7 @@ from distill.errors import SettingError
 from distill.evaluate import evaluate_run
 from distill.export import export_run
 from distill.finished import load_run
+from distill.log import OURS
 from distill.models.cnn import cnn
 
 CODE = """
@@ -64,6 +65,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ),
             place / "run",
         )  # fmt: skip
+    for name in OURS:  # their files are to move
+        for handler in logging.getLogger(name).handlers:
+            handler.close()
+        logging.getLogger(name).handlers.clear()
     return place
 
 
