@@ -1,6 +1,7 @@
 """Any images from arrays: one .npz file, or a directory of .npy files."""
 
 import pickle
+import typing
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,58 +13,67 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from distill.data.labels import class_numbers
 from distill.data.loading import InMemory, keep_in_memory
-from distill.data.source import ImageSource, Split
+from distill.data.pixels import PixelError, to_bytes
+from distill.data.source import ImageSource, Only, Part, Split, wanted
 from distill.data.stream import Stream
 from distill.errors import SettingError
 
+PARTS = typing.get_args(Part)
 REQUIRED = ("train_images", "train_labels", "val_images", "val_labels")
-KNOWN = (*REQUIRED, "class_names")
+KNOWN = ("class_names", *(f"{part}_{kind}" for part in PARTS for kind in ("images", "labels")))
+OTHER_NAMES = {"x": "images", "y": "labels"}  # x_train, as in the files of Keras, is train_images
+SAMPLED = 64  # images of an array on disk whose numbers are looked at before it is used
+
+Arrays = Mapping[str, npt.NDArray[Any]]
 
 
-def arrays(path: str, in_memory: InMemory = "auto") -> ImageSource:
+def arrays(path: str, in_memory: InMemory = "auto", only: Only | None = None) -> ImageSource:
     """Images and labels from arrays.
 
     Args:
-        path: an .npz file with train_images and val_images, (N, H, W) or (N, H, W, C) uint8; train_labels and
-            val_labels, (N,) whole numbers from 0; optionally class_names, (classes,) strings. Or a directory with
-            such arrays as train_images.npy and so on, which need not fit into memory.
+        path: an .npz file with train_images and val_images, (N, H, W) or (N, H, W, C), best uint8; train_labels and
+            val_labels, (N,) whole numbers from 0; optionally test_images and test_labels, which validate where there
+            are no val_images, and class_names, (classes,) strings. Keras's names will do too: x_train, y_train and
+            so on. Or a directory with such arrays as train_images.npy and so on, which need not fit into memory.
         in_memory: for a directory, whether to read it into memory; "auto" does so up to 2 GiB.
+        only: the one split that is wanted, which then stands for all.
 
     Raises:
         SettingError: no such file, not readable as arrays, an array missing or of a wrong shape or type.
     """
-    place = Path(path).expanduser()
+    setting, place = f"data.path={path}", Path(str(path)).expanduser()
     if not place.exists():
         raise SettingError(
-            f"data.path={path}: no such file; give an .npz file with {', '.join(REQUIRED)}, "
+            f"{setting}: no such file; give an .npz file with {', '.join(REQUIRED)}, "
             "or a directory with these as .npy files"
         )
     try:
         content = _mapped(place) if place.is_dir() else _unpacked(place)
     except (zipfile.BadZipFile, pickle.UnpicklingError, ValueError, OSError, EOFError) as error:
         raise SettingError(
-            f"data.path={path}: cannot be read as arrays ({error}); write them with numpy.savez or numpy.save"
+            f"{setting}: cannot be read as arrays ({error}); write them with numpy.savez or numpy.save"
         ) from None
-    _check(path, content)
-    names = _class_names(content)
-    needed = content["train_images"].nbytes + content["val_images"].nbytes
-    if place.is_dir() and not keep_in_memory(in_memory, needed):
-        return ImageSource(place.name, _stream(content, "train"), _stream(content, "val"), names)
-    return ImageSource(place.stem, _split(content, "train"), _split(content, "val"), names)
+    rows = {part: _rows(setting, content, name) for part, name in _parts(setting, content, only).items()}
+    names = _class_names(content, rows)
+    needed = sum(part.images.size for part in rows.values())
+    from_disk = place.is_dir() and not keep_in_memory(in_memory, needed)
+    splits = {part: _stream(found) if from_disk else _split(setting, found) for part, found in rows.items()}
+    return ImageSource.of(place.absolute().name if place.is_dir() else place.stem, splits, names)
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Images that lie one after another in an array on disk: (N, H, W, C) uint8; (N,) int64."""
+    """Images that lie one after another in an array: (N, H, W, C), as they are; (N,) int64."""
 
-    images: npt.NDArray[np.uint8]
+    images: npt.NDArray[Any]
     targets: Tensor
     label: str
 
     def read(self, index: int) -> Tensor:
         """(C, H, W) uint8."""
-        return torch.from_numpy(np.array(self.images[index])).permute(2, 0, 1)
+        return torch.from_numpy(np.array(to_bytes(self.images[index : index + 1])[0])).permute(2, 0, 1)
 
     def name(self, index: int) -> str:
         """The row."""
@@ -77,7 +87,11 @@ class Rows:
         return "" if about is None else f"{about.st_size} {about.st_mtime_ns}"
 
 
-Arrays = Mapping[str, npt.NDArray[Any]]
+def _known(name: str) -> str | None:
+    """The name that an array counts under, None where it is none of ours."""
+    kind, _, part = name.partition("_")
+    name = f"{part}_{OTHER_NAMES[kind]}" if kind in OTHER_NAMES else name
+    return name if name in KNOWN else None
 
 
 def _unpacked(file: Path) -> Arrays:
@@ -85,64 +99,86 @@ def _unpacked(file: Path) -> Arrays:
         archive = np.load(opened, allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise ValueError("it is one array, not an archive of several")
-        return {name: archive[name] for name in archive.files if name in KNOWN}
+        return {known: archive[name] for name in archive.files if (known := _known(name))}
 
 
 def _mapped(directory: Path) -> Arrays:
-    files = {name: directory / f"{name}.npy" for name in KNOWN}
+    files = {known: file for file in directory.glob("*.npy") if (known := _known(file.stem))}
     return {
         name: np.load(file, mmap_mode="r" if name.endswith("_images") else None, allow_pickle=False)
         for name, file in files.items()
-        if file.is_file()
     }
 
 
-def _check(path: str, content: Arrays) -> None:
-    missing = [name for name in REQUIRED if name not in content]
-    if missing:
+def _parts(setting: str, content: Arrays, only: Only | None) -> Mapping[Part, str]:
+    """The splits that are to be read, each with the name that its arrays begin with."""
+    found: dict[Part, str] = {part: part for part in PARTS if f"{part}_images" in content}
+    if only is not None:
+        return wanted(found, only, setting)
+    if "val" not in found and "test" in found:
+        found["val"] = found.pop("test")
+    missing = [name for name in REQUIRED if name not in content and found.get("val") != "test"]
+    if missing or "train" not in found:
         raise SettingError(
-            f"data.path={path}: holds no {', '.join(missing)}; needed are arrays of these names, and class_names if "
-            "there are any"
+            f"{setting}: holds no {', '.join(missing or REQUIRED[:1])}; needed are arrays of these names, and "
+            "class_names if there are any"
         )
-    for name in ("train", "val"):
-        images, labels = content[f"{name}_images"], content[f"{name}_labels"]
-        if images.dtype != np.uint8 or images.ndim not in (3, 4):
-            raise SettingError(
-                f"data.path={path}: {name}_images is {images.dtype} {images.shape}; "
-                "must be uint8 (N, H, W) or (N, H, W, C)"
-            )
-        if images.ndim == 4 and images.shape[3] > images.shape[1]:
-            raise SettingError(
-                f"data.path={path}: {name}_images of shape {images.shape} has {images.shape[3]} channels; "
-                "must be (N, H, W, C), channels last"
-            )
-        if not np.issubdtype(labels.dtype, np.integer):
-            raise SettingError(f"data.path={path}: {name}_labels is {labels.dtype}; must be whole numbers from 0")
-        if labels.shape != images.shape[:1]:
-            raise SettingError(
-                f"data.path={path}: {name}_labels is of shape {labels.shape} for {len(images)} images; must be (N,)"
-            )
+    return found
 
 
-def _class_names(content: Arrays) -> list[str]:
+def _rows(setting: str, content: Arrays, name: str) -> Rows:
+    """One split's arrays, checked."""
+    images, where = content[f"{name}_images"], f"{setting}: {name}_labels"
+    if f"{name}_labels" not in content:
+        raise SettingError(f"{setting}: holds {name}_images without {name}_labels; add them, (N,) whole numbers from 0")
+    if images.ndim not in (3, 4):
+        raise SettingError(
+            f"{setting}: {name}_images is {images.dtype} {images.shape}; must be uint8 (N, H, W) or (N, H, W, C)"
+        )
+    if images.ndim == 4 and images.shape[3] > images.shape[1]:
+        raise SettingError(
+            f"{setting}: {name}_images of shape {images.shape} has {images.shape[3]} channels; must be (N, H, W, C), "
+            "channels last: use numpy.transpose(images, (0, 2, 3, 1))"
+        )
+    targets = class_numbers(content[f"{name}_labels"], where)
+    if len(targets) != len(images):
+        raise SettingError(f"{where} are {len(targets)} for {len(images)} images; there must be one for each")
+    rows = Rows(images[..., None] if images.ndim == 3 else images, targets, f"{name}_images")
+    _check_numbers(setting, rows)
+    return rows
+
+
+def _check_numbers(setting: str, rows: Rows) -> None:
+    """Look at a sample of the pixels."""
+    sample = rows.images[np.linspace(0, len(rows.images) - 1, SAMPLED).astype(int)] if len(rows.images) else rows.images
+    _bytes(setting, rows.label, sample)
+    if sample.dtype == np.uint16 and sample.size and sample.max() < 256:
+        raise SettingError(
+            f"{setting}: {rows.label} is uint16 and looks black, with values up to {sample.max()}; save it with "
+            ".astype('uint8') if these are 8 bits"
+        )
+
+
+def _bytes(setting: str, name: str, images: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    try:
+        return to_bytes(images)
+    except PixelError as error:
+        raise SettingError(f"{setting}: {name} is {error}") from None
+
+
+def _class_names(content: Arrays, rows: Mapping[Part, Rows]) -> list[str]:
     if "class_names" in content:
         return [str(name) for name in content["class_names"]]
-    return [str(number) for number in range(1 + max(int(content[name].max(initial=0)) for name in REQUIRED[1::2]))]
+    highest = max((int(part.targets.max()) for part in rows.values() if len(part.targets)), default=0)
+    return [str(number) for number in range(1 + highest)]
 
 
-def _rows(content: Arrays, name: str) -> Rows:
-    images = content[f"{name}_images"]
-    channels_last = images[..., None] if images.ndim == 3 else images
-    return Rows(channels_last, torch.from_numpy(content[f"{name}_labels"].astype(np.int64)), f"{name}_images")
-
-
-def _split(content: Arrays, name: str) -> Split:
-    rows = _rows(content, name)
+def _split(setting: str, rows: Rows) -> Split:
+    images = _bytes(setting, rows.label, rows.images)
     # A copy in any case: torch wants to own what it may write to, and channels first.
-    return Split(torch.from_numpy(np.array(rows.images.transpose(0, 3, 1, 2), order="C")), rows.targets)
+    return Split(torch.from_numpy(np.array(images.transpose(0, 3, 1, 2), order="C")), rows.targets)
 
 
-def _stream(content: Arrays, name: str) -> Stream:
-    rows = _rows(content, name)
+def _stream(rows: Rows) -> Stream:
     _, height, width, channels = rows.images.shape
     return Stream(rows, (channels, height, width), resize=min(height, width))

@@ -1,18 +1,24 @@
 """Data sets of images in the Hugging Face format, from the hub or a local directory."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from distill.data.loading import Handling, InMemory, OnError, load, tensor_of
+from distill.data.labels import class_numbers
+from distill.data.loading import Handling, InMemory, OnError, load
 from distill.data.order import share_of_each_class
-from distill.data.source import ImageSource
+from distill.data.pixels import pixels_of
+from distill.data.source import ImageSource, Only, Part, wanted
 from distill.errors import SettingError, suggestion
 
-VALIDATION_NAMES = ("validation", "val", "valid", "test")
+OTHER_NAMES: Mapping[Part, Sequence[str]] = {
+    "val": ("validation", "val", "valid", "dev", "validate"),
+    "test": ("test", "testing"),
+}
+SETTINGS: Mapping[Part, str] = {"train": "data.train_split", "val": "data.val_split"}
 
 
 def huggingface(
@@ -28,17 +34,20 @@ def huggingface(
     resize: int | None = None,
     in_memory: InMemory = "auto",
     on_error: OnError = "stop",
+    only: Only | None = None,
 ) -> ImageSource:
     """Images and labels of a Hugging Face data set; needs the package `datasets`.
 
     Args:
         path: a name on the hub, or a local directory: one written by `save_to_disk`, or of image or parquet files.
         config: which configuration of the data set, where it has several.
-        train_split, val_split: names of the splits; None takes validation, val, valid or test, whichever there is.
+        train_split, val_split: names of the splits; None takes the first of validation, val, valid, dev and test that
+            there is. A test split that doesn't validate is the source's test split.
         val_fraction: share of each class of the training split that validates where there is no such split.
         image_column, label_column: None takes the only column of images, and the only one of class labels.
         channels: 3 for colour, 1 for grey.
         image_size, resize, in_memory, on_error: see `distill.data.loading.Handling`.
+        only: the one split that is wanted, which then stands for all; of a data set in one piece, all images.
 
     Raises:
         SettingError: the package is missing, the data set cannot be loaded, a split or column isn't there, labels that
@@ -51,24 +60,23 @@ def huggingface(
     if not 0 < val_fraction < 1:
         raise ValueError(f"val_fraction={val_fraction}: must be above 0 and below 1")
     splits = _open(path, config)
-    train = _pick(splits, "data.train_split", train_split)
-    image_column = _column(train, "image", image_column)
-    label_column = _column(train, "label", label_column)
-    names = _class_names(train, label_column)
-
-    def images(rows: Any, split: str) -> HubImages:
-        targets = torch.tensor(rows[label_column][:])
-        return HubImages(rows.select_columns(image_column), targets, image_column, channels, f"{path}: {split}")
-
-    if val_split is None:
-        val_split = next((name for name in VALIDATION_NAMES if name in splits), None)
-    if val_split is not None:
-        val = _pick(splits, "data.val_split", val_split)
-    else:
-        held = share_of_each_class(torch.tensor(train[label_column][:]), val_fraction, seed=0).tolist()
-        rest = sorted(set(range(len(train))) - set(held))
-        train, val, val_split = train.select(rest), train.select(held), train_split
-    return load(Path(path).name, images(train, train_split), images(val, val_split), names, handling)
+    called = _split_names(splits, train_split, val_split, only)
+    rows = {part: _pick(splits, SETTINGS.get(part, "data"), name) for part, name in called.items()}
+    first = next(iter(rows.values()))
+    image_column = _column(first, "image", image_column)
+    label_column = _column(first, "label", label_column)
+    if only is None and "val" not in rows:
+        held = share_of_each_class(_labels(first, label_column, path), val_fraction, seed=0).tolist()
+        rest = sorted(set(range(len(first))) - set(held))
+        rows |= {"train": first.select(rest), "val": first.select(held)}
+        called["val"] = train_split
+    parts: dict[Part, HubImages] = {}
+    for part, chosen in rows.items():
+        targets = _labels(chosen, label_column, path)
+        label = f"{path}: {called[part]}"
+        parts[part] = HubImages(chosen.select_columns(image_column), targets, image_column, channels, label)
+    names = _class_names(first, label_column, [images.targets for images in parts.values()])
+    return load(Path(path).name, parts, names, handling)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +98,7 @@ class HubImages:
 
     def read(self, index: int) -> Tensor:
         """(C, H, W) uint8."""
-        return tensor_of(self.rows[index][self.column], self.channels)
+        return pixels_of(self.rows[index][self.column], self.channels)
 
     def name(self, index: int) -> str:
         """The split and the row."""
@@ -122,6 +130,21 @@ def _open(path: str, config: str | None) -> Any:
     return {"train": found} if isinstance(found, datasets.Dataset) else found
 
 
+def _split_names(splits: Any, train_split: str, val_split: str | None, only: Only | None) -> dict[Part, str]:
+    """What the splits that are to be read are called."""
+    found: dict[Part, str] = {"train": train_split} if only is None or train_split in splits else {}
+    for part, names in OTHER_NAMES.items():
+        if name := next((name for name in names if name in splits and name != train_split), None):
+            found[part] = name
+    if val_split is not None:
+        found = {part: name for part, name in found.items() if name != val_split} | {"val": val_split}
+    if only is not None:
+        return wanted(found, only, "data.path")
+    if "val" not in found and "test" in found:
+        found["val"] = found.pop("test")
+    return found
+
+
 def _pick(splits: Any, setting: str, name: str) -> Any:
     if name not in splits:
         raise SettingError(f"{setting}={name}: no such split{suggestion(name, splits)}")
@@ -143,10 +166,19 @@ def _column(rows: Any, kind: str, name: str | None) -> str:
     return str(found[0])
 
 
-def _class_names(rows: Any, column: str) -> list[str]:
+def _labels(rows: Any, column: str, path: str) -> Tensor:
+    feature: Any = rows.features[column]
+    if not hasattr(feature, "names") and getattr(feature, "dtype", "") in ("string", "large_string"):
+        raise SettingError(
+            f"data.label_column={column}: holds text; make classes of it with "
+            f"dataset.class_encode_column({column!r}) and save that"
+        )
+    return class_numbers(rows[column][:], f"data.path={path}: the labels in column {column}")
+
+
+def _class_names(rows: Any, column: str, targets: Sequence[Tensor]) -> list[str]:
     feature: Any = rows.features[column]
     if hasattr(feature, "names"):
         return [str(name) for name in feature.names]
-    if not str(getattr(feature, "dtype", "")).startswith(("int", "uint")):
-        raise SettingError(f"data.label_column={column}: holds {feature}; must be class labels or whole numbers from 0")
-    return [str(number) for number in range(1 + max(rows[column][:], default=0))]
+    highest = max((int(labels.max()) for labels in targets if len(labels)), default=0)
+    return [str(number) for number in range(highest + 1)]

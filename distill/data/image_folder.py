@@ -3,25 +3,27 @@
 import hashlib
 import logging
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+import typing
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
 
-from distill.data.loading import Handling, InMemory, OnError, load, tensor_of
+from distill.data.folders import Layout, check_classes, endings, find_layout, image_files, left_out, listed
+from distill.data.loading import Handling, InMemory, OnError, load
 from distill.data.order import share_of_each_class
-from distill.data.source import ImageSource
+from distill.data.pixels import pixels_of
+from distill.data.source import ImageSource, Only, Part, wanted
 from distill.errors import SettingError
 
 log = logging.getLogger(__name__)
-
-VALIDATION_NAMES = ("val", "valid", "validation", "test")
 
 
 def image_folder(
@@ -32,15 +34,18 @@ def image_folder(
     resize: int | None = None,
     in_memory: InMemory = "auto",
     on_error: OnError = "stop",
+    only: Only | None = None,
 ) -> ImageSource:
     """Images from root/train/CLASS/... and root/val/CLASS/..., or from root/CLASS/... split by a fraction.
 
     Args:
-        root: the directory. A validation folder may also be called valid, validation or test.
-        val_fraction: share of each class that validates, always the same images; None where there is a validation
-            folder.
+        root: the directory. Split folders may be called otherwise too, such as Training, valid or seg_test. A test
+            folder beside a validation folder is the test split; alone, it validates.
+        val_fraction: share of each class of the training images that validates, always the same images; None where
+            there is a validation or test folder.
         channels: 3 for colour, 1 for grey.
         image_size, resize, in_memory, on_error: see `distill.data.loading.Handling`.
+        only: the one split that is wanted, which then stands for all; of a root without split folders, all images.
 
     Raises:
         SettingError: no such directory, no classes or images in it, a class without images (unless on_error is
@@ -52,32 +57,52 @@ def image_folder(
         raise ValueError(f"channels={channels}: must be 3 for colour or 1 for grey")
     if val_fraction is not None and not 0 < val_fraction < 1:
         raise ValueError(f"val_fraction={val_fraction}: must be above 0 and below 1")
-    directory = Path(root).expanduser()
+    setting, directory = f"data.root={root}", Path(str(root)).expanduser()
     if not directory.is_dir():
-        raise SettingError(f"data.root={root}: no such directory; give one that holds train/CLASS/ or CLASS/ folders")
-    train_dir = directory / "train" if (directory / "train").is_dir() else directory
-    val_dir = next((directory / name for name in VALIDATION_NAMES if (directory / name).is_dir()), None)
-    if train_dir != directory and val_dir is not None and val_fraction is not None:
-        log.warning("data.val_fraction=%s: a share of train/ validates, and %s is not used", val_fraction, val_dir)
-    if train_dir == directory or val_fraction is not None:
-        val_dir = None
-    if val_dir is None and val_fraction is None:
+        raise SettingError(f"{setting}: no such directory; give one that holds train/CLASS/ or CLASS/ folders")
+    layout = find_layout(directory, setting)
+    folders = _used_folders(layout, setting, val_fraction, only)
+    counts: Counter[str] = Counter()
+    scans = {part: _scan(setting, folder, channels, handling, counts) for part, folder in folders.items()}
+    names, notes = next(iter(scans.values())).names, [*layout.notes, *left_out(counts)]
+    if "test" in scans and (unknown := set(scans["test"].names) - set(names)):
+        notes.append(f"{scans.pop('test').directory} is not scored: other classes, e.g. {listed(sorted(unknown))}")
+    parts = {part: _renumbered(setting, scan, names, part) for part, scan in scans.items()}
+    if val_fraction is not None:
+        parts = wanted(_divided(parts, val_fraction), only, setting)
+    return load(directory.absolute().name, parts, names, handling, notes=notes)
+
+
+def _used_folders(layout: Layout, setting: str, val_fraction: float | None, only: Only | None) -> dict[Part, Path]:
+    """The folders of classes that are to be read, by split; the training one first."""
+    splits = dict(layout.splits)
+    if only is not None and val_fraction is None:
+        return wanted(splits, only, setting) if splits else {"val": layout.classes}
+    if splits and "train" not in splits and layout.others:
         raise SettingError(
-            f"data.root={root}: holds no train/ and val/ folders of classes; "
+            f"{setting}: {next(iter(splits.values()))} looks like a split, beside folders such as {layout.others[0]}; "
+            f"put the training classes into {layout.classes / 'train'}"
+        )
+    if val_fraction is not None:
+        if unused := splits.pop("val", None):
+            log.warning("data.val_fraction=%s: a share of train/ validates, and %s is not used", val_fraction, unused)
+        return {"train": splits.pop("train", layout.classes), **splits}
+    if "val" not in splits and "test" in splits:
+        splits["val"] = splits.pop("test")
+    if {"train", "val"} - {*splits}:
+        raise SettingError(
+            f"{setting}: holds no train/ and val/ folders of classes; "
             "set data.val_fraction, e.g. to 0.1, to split one folder of classes"
         )
-    names, train = _scan(root, train_dir, channels, handling)
-    if val_dir is None:
-        held = share_of_each_class(train.targets, val_fraction or 0.0, seed=0)
-        rest = torch.ones(len(train.targets), dtype=torch.bool).index_fill(0, held, False).nonzero().flatten()
-        return load(directory.name, train.select(rest), train.select(held), names, handling)
-    val_names, val = _scan(root, val_dir, channels, handling)
-    if names != val_names:
-        raise SettingError(
-            f"data.root={root}: {train_dir.name}/ and {val_dir.name}/ hold different classes, "
-            f"e.g. {sorted(set(names) ^ set(val_names))[:3]}; each must have a folder in both"
-        )
-    return load(directory.name, train, val, names, handling)
+    return {part: splits[part] for part in typing.get_args(Part) if part in splits}
+
+
+def _divided(parts: Mapping[Part, "ImageFiles"], val_fraction: float) -> dict[Part, "ImageFiles"]:
+    """A share of each class of the training files as the validation split."""
+    train = parts["train"]
+    held = share_of_each_class(train.targets, val_fraction, seed=0)
+    rest = torch.ones(len(train.targets), dtype=torch.bool).index_fill(0, held, False).nonzero().flatten()
+    return {**parts, "train": train.select(rest), "val": train.select(held)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +121,7 @@ class ImageFiles:
     def read(self, index: int) -> Tensor:
         """(C, H, W) uint8."""
         with Image.open(self.name(index)) as image:
-            return tensor_of(image, self.channels)
+            return pixels_of(image, self.channels)
 
     def name(self, index: int) -> str:
         """The path."""
@@ -116,19 +141,48 @@ class ImageFiles:
         return ImageFiles(self.paths[indices.numpy()], self.targets[indices], self.channels)
 
 
-def _scan(root: str, directory: Path, channels: int, handling: Handling) -> tuple[Sequence[str], ImageFiles]:
-    """The classes of a directory, in the order of their names, and their files."""
-    names = sorted(entry.name for entry in directory.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    if not names:
-        raise SettingError(f"data.root={root}: {directory} holds no folders; there must be one for each class")
-    classes = {name: number for number, name in enumerate(names)}
-    files = make_dataset(str(directory), classes, extensions=IMG_EXTENSIONS, allow_empty=True)
-    if not files:
-        raise SettingError(f"data.root={root}: {directory} holds no images; known are {', '.join(IMG_EXTENSIONS)}")
-    targets = torch.tensor([target for _, target in files])
-    for number in sorted(set(range(len(names))) - set(targets.tolist())):
-        message = f"data.root={root}: the class folder {directory / names[number]} holds no images"
+class _Scan(NamedTuple):
+    """What lies in a folder of classes."""
+
+    directory: Path
+    names: list[str]
+    files: ImageFiles
+
+
+def _scan(setting: str, directory: Path, channels: int, handling: Handling, counts: Counter[str]) -> _Scan:
+    """The classes of a directory, in the order of their names, and their files; other files are counted by ending."""
+    classes = check_classes(directory, setting)
+    paths: list[bytes] = []
+    targets: list[int] = []
+    for number, folder in enumerate(classes):
+        before = len(paths)
+        for path, is_image in image_files(folder):
+            if is_image:
+                paths.append(os.fsencode(path))
+            else:
+                counts[Path(path).suffix.lower() or "without an ending"] += 1
+        targets += [number] * (len(paths) - before)
+    if not paths:
+        found = f"; there are {listed([*counts])}" if counts else ""
+        raise SettingError(f"{setting}: {directory} holds no images{found}; known are {', '.join(endings())}")
+    for number in sorted(set(range(len(classes))) - set(targets)):
+        message = f"{setting}: the class folder {classes[number]} holds no images"
         if handling.on_error == "stop":
             raise SettingError(f"{message}; fill or remove it, or go on without with data.on_error=skip")
         log.warning("%s; the class stays, without samples", message)
-    return names, ImageFiles(np.array([os.fsencode(path) for path, _ in files]), targets, channels)
+    files = ImageFiles(np.array(paths), torch.tensor(targets), channels)
+    return _Scan(directory, [folder.name for folder in classes], files)
+
+
+def _renumbered(setting: str, scan: _Scan, names: Sequence[str], part: Part) -> ImageFiles:
+    """Files with their classes numbered as in the training split; a test split may lack some of these."""
+    different = set(names) - set(scan.names) if part == "val" else set()
+    different |= set(scan.names) - set(names)
+    if different:  # of a validation split
+        raise SettingError(
+            f"{setting}: the training folder and {scan.directory.name}/ hold different classes, "
+            f"e.g. {sorted(different)[:3]}; each must have a folder in both"
+        )
+    places = {name: number for number, name in enumerate(names)}
+    numbers = torch.tensor([places[name] for name in scan.names])
+    return replace(scan.files, targets=numbers[scan.files.targets])

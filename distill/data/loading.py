@@ -3,18 +3,15 @@
 import logging
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image
-from torch import Tensor
-from torchvision.transforms.v2 import functional as vision
 
-from distill.data.source import ImageSource, Split
+from distill.data.source import ImageSource, Part, Split
 from distill.data.stream import Readable, Stream, UnreadableError
 from distill.errors import SettingError
 
@@ -63,52 +60,45 @@ class Handling:
 
 def load(
     name: str,
-    train: Readable,
-    val: Readable,
+    parts: Mapping[Part, Readable],
     class_names: Sequence[str],
     handling: Handling,
     threads: int | None = None,
+    notes: Sequence[str] = (),
 ) -> ImageSource:
     """Images as a source.
 
     Args:
         name: of the source.
-        train, val: the images.
+        parts: the images by split: train, val and perhaps test; or one alone, which then stands for all.
         class_names: of the labels.
         handling: what to do with the images.
         threads: how many may read at once; None for as many as there are cores.
+        notes: what the user should know of how they were found.
 
     Raises:
         SettingError: an image cannot be read, where those are not to be skipped; or what `ImageSource` raises.
     """
-    shape = _shape(train, handling)
+    shape = _shape(next(iter(parts.values())), handling)
     resize = handling.resize or min(shape[1:])
     skip = handling.on_error == "skip"
-    streams = Stream(train, shape, resize, skip), Stream(val, shape, resize, skip)
-    needed = sum(len(stream) for stream in streams) * math.prod(shape)
-    splits: Sequence[Split | Stream] = streams
+    streams = {part: Stream(source, shape, resize, skip) for part, source in parts.items()}
+    needed = sum(map(len, streams.values())) * math.prod(shape)
+    splits: Mapping[Part, Split | Stream] = streams
     as_they_are = handling.in_memory == "auto"
     if keep_in_memory(handling.in_memory, needed) and not (as_they_are and resize != min(shape[1:])):
-        decoded = [_decode(stream, as_they_are, threads) for stream in streams]
-        if None not in decoded:
-            splits = [split for split in decoded if split is not None]
-    where = "in memory" if isinstance(splits[0], Split) else "read as they are needed"
-    log.info("%s: %d + %d images of %s, %s", name, len(splits[0]), len(splits[1]), tuple(shape), where)
-    return ImageSource(name, splits[0], splits[1], class_names, resize)
+        decoded = {part: _decode(stream, as_they_are, threads) for part, stream in streams.items()}
+        if None not in decoded.values():
+            splits = {part: split for part, split in decoded.items() if split is not None}
+    counts = " + ".join(str(len(split)) for split in splits.values())
+    where = "read as they are needed" if splits is streams else "in memory"
+    log.info("%s: %s images of %s, %s", name, counts, tuple(shape), where)
+    return ImageSource.of(name, splits, class_names, resize, notes)
 
 
 def keep_in_memory(in_memory: InMemory, needed: int) -> bool:
     """Whether so many bytes of decoded images are to live in memory."""
     return needed <= MEMORY_LIMIT if in_memory == "auto" else in_memory
-
-
-def tensor_of(image: Image.Image, channels: int) -> Tensor:
-    """(channels, H, W) uint8 of a PIL image; 1 channel is grey, 3 are RGB."""
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")  # PIL warns otherwise
-    pixels = vision.pil_to_tensor(image.convert("L" if channels == 1 else "RGB"))
-    assert isinstance(pixels, Tensor)
-    return pixels
 
 
 def _shape(source: Readable, handling: Handling) -> tuple[int, int, int]:

@@ -1,7 +1,9 @@
-"""A data set before any choice of batches: two splits, and what the classes are called."""
+"""A data set before any choice of batches: its splits, and what the classes are called."""
 
-from collections.abc import Sequence
+import typing
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,6 +13,12 @@ from distill.data.stream import Stream
 from distill.errors import SettingError
 
 SAMPLED_FOR_STATISTICS = 256
+
+Part = Literal["train", "val", "test"]
+Only = Part | Literal["any"]
+"""Which split alone is wanted; "any": the validation split, else the test split, else all there is."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +48,11 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class ImageSource:
-    """A training and a validation split with the same classes.
+    """A training and a validation split with the same classes, and a test split where there is one.
 
     resize: what files were scaled to, see `distill.data.image_format.ImageFormat`.
+    test: scored once, at the end; nothing is chosen by it.
+    notes: what the user should know of how the data was read, a line each.
 
     Raises:
         SettingError: images or labels of a wrong shape or type, labels outside the classes, an empty split.
@@ -53,15 +63,36 @@ class ImageSource:
     val: Split | Stream
     class_names: Sequence[str]
     resize: int | None = None
+    test: Split | Stream | None = None
+    notes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        for label, split in (("train", self.train), ("val", self.val)):
+        for label, split in self.parts.items():
             _check_split(f"{self.name}: {label}", split, len(self.class_names))
-        if self.train.shape != self.val.shape:
-            raise SettingError(
-                f"{self.name}: train images are {self.train.shape}, val images {self.val.shape}; "
-                "they must be of one shape"
-            )
+            if self.train.shape != split.shape:
+                raise SettingError(
+                    f"{self.name}: train images are {self.train.shape}, {label} images {split.shape}; "
+                    "they must be of one shape"
+                )
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        parts: Mapping[Part, Split | Stream],
+        class_names: Sequence[str],
+        resize: int | None = None,
+        notes: Sequence[str] = (),
+    ) -> "ImageSource":
+        """From splits by their names; one that is alone, because no other was wanted, stands for all."""
+        named = dict(parts) if len(parts) > 1 else dict.fromkeys(typing.get_args(Part), *parts.values())
+        return cls(name, named["train"], named["val"], class_names, resize, named.get("test"), notes)
+
+    @property
+    def parts(self) -> dict[Part, Split | Stream]:
+        """The splits that there are, by name."""
+        named: dict[Part, Split | Stream | None] = {"train": self.train, "val": self.val, "test": self.test}
+        return {part: split for part, split in named.items() if split is not None}
 
     @property
     def num_classes(self) -> int:
@@ -122,3 +153,22 @@ def _check_split(label: str, split: Split | Stream, classes: int) -> None:
         raise SettingError(
             f"{label} labels run from {low} to {high}, and there are {classes} classes: 0 to {classes - 1}"
         )
+
+
+def wanted(found: Mapping[Part, T], only: Only | None, setting: str) -> dict[Part, T]:
+    """Those of the splits found that are asked for.
+
+    Args:
+        found: what there is, by name.
+        only: which alone is wanted; None: all.
+        setting: the setting that says where the data is, with its value, for the message.
+
+    Raises:
+        SettingError: there is no such split.
+    """
+    if only is None:
+        return dict(found)
+    part = next((part for part in ("val", "test", "train") if part in found), None) if only == "any" else only
+    if part is None or part not in found:
+        raise SettingError(f"split={only}: {setting} has no such split, but {', '.join(found) or 'none'}")
+    return {part: found[part]}

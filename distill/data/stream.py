@@ -9,6 +9,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as vision
 
 from distill.data.augment.geometry import crop_window
+from distill.data.pixels import PixelError
 from distill.data.random import uniform
 from distill.errors import SettingError
 from distill.seeding import derive_seed
@@ -52,6 +53,8 @@ class UnreadableError(Exception):
     def of(cls, name: str, error: Exception) -> "UnreadableError":
         """Of whatever a decoder raised, in one line."""
         text = str(error).strip().split("\n")[0]
+        if isinstance(error, PixelError):
+            return cls(name, text)
         return cls(name, f"{type(error).__name__}: {text}" if text else type(error).__name__)
 
 

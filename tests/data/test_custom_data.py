@@ -38,9 +38,14 @@ class Pairs:
             "tensor": torch.from_numpy(pixels.transpose(2, 0, 1).copy()),
             "array": pixels.transpose(2, 0, 1),
             "plane": pixels[..., 0],
-            "float": torch.from_numpy(pixels / 255),
+            "last": pixels,
+            "last tensor": torch.from_numpy(pixels),
+            "float": torch.from_numpy(pixels.transpose(2, 0, 1) / 255),
+            "normalised": torch.from_numpy(pixels / 255) - 0.5,
         }
-        return forms[self.form], index % 3
+        return forms[self.form], self.label(index)
+
+    label = staticmethod(lambda index: index % 3)
 
 
 def pair(form="pil", count=9, **attributes):
@@ -49,6 +54,37 @@ def pair(form="pil", count=9, **attributes):
 
 def one(form="pil"):
     return Pairs(form, 3)
+
+
+def triple():
+    return Pairs("pil", 9), Pairs("pil", 4), Pairs("pil", 2)
+
+
+def labelled(label, **attributes):
+    return pair(label=FORMS[label], **attributes)
+
+
+FORMS = {
+    "one-hot": lambda index: torch.eye(3)[index % 3],
+    "(1,)": lambda index: np.array([index % 3], np.uint8),
+    "whole": lambda index: float(index % 3),
+    "tensor": lambda index: torch.tensor(index % 3, dtype=torch.int32),
+    "age": lambda index: index % 3 + 0.7,
+    "several": lambda index: np.array([1, 1, 0]),
+    "text": lambda index: "abc"[index % 3],
+    "boxes": lambda index: [[1, 2]] * index,
+    "halved": lambda index: index % 3 // 2,
+}
+
+
+def parts():
+    whole = pair(targets=[0, 1, 2] * 3, classes=["a", "b", "c"])[0]
+    return torch.utils.data.Subset(whole, [8, 3, 4]), torch.utils.data.Subset(whole, [1, 2])
+
+
+def mixed():
+    images = [Image.new(mode, (8, 8), 7) for mode in ("RGB", "L", "LA", "P")]
+    return [(image, number % 2) for number, image in enumerate(images)], [(images[1], 0)]
 '''
 
 
@@ -64,7 +100,19 @@ def test_a_source_comes_as_it_is() -> None:
     assert torch.equal(data.train.images, digits().train.images)  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize(("form", "channels"), [("pil", 3), ("grey", 1), ("tensor", 3), ("array", 3), ("plane", 1)])
+FORMS = [
+    ("pil", 3),
+    ("grey", 1),
+    ("tensor", 3),
+    ("array", 3),
+    ("plane", 1),
+    ("last", 3),
+    ("last tensor", 3),
+    ("float", 3),
+]
+
+
+@pytest.mark.parametrize(("form", "channels"), FORMS)
 def test_a_pair_of_data_sets(form: str, channels: int) -> None:
     data = custom("my_images.pair", {"form": form})
     assert isinstance(data.train, Split)
@@ -78,10 +126,61 @@ def test_a_pair_of_data_sets(form: str, channels: int) -> None:
 
 
 def test_known_targets_and_classes_are_taken() -> None:
-    attributes: dict[str, Any] = {"targets": [4] * 4, "classes": ["a", "b", "c", "d", "e"]}
+    attributes: dict[str, Any] = {"targets": [0, 1, 2, 0], "classes": ["a", "b", "c", "d", "e"]}
     data = custom("my_images.pair", {"count": 4, **attributes})
-    assert data.train.targets.tolist() == [4] * 4
+    assert data.train.targets.tolist() == [0, 1, 2, 0]
     assert data.class_names == attributes["classes"]
+
+
+def test_the_labels_of_the_items_count_where_targets_say_otherwise() -> None:
+    """As under a target_transform."""
+    targets = {"targets": [0, 1, 2] * 3, "classes": ["a", "b", "c"]}
+    data = custom("my_images.labelled", {"label": "halved", **targets})
+    assert data.train.targets.tolist() == [0, 0, 1] * 3
+    assert data.val.targets.tolist() == [0, 0, 1, 0]
+    assert data.class_names == ["0", "1"]
+
+
+@pytest.mark.parametrize("label", ["one-hot", "(1,)", "whole", "tensor"])
+def test_other_forms_of_labels(label: str) -> None:
+    data = custom("my_images.labelled", {"label": label})
+    assert data.train.targets.tolist() == [0, 1, 2] * 3
+    assert data.class_names == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        ("age", "hold 0.7; must be class numbers, which are whole, from 0"),
+        ("several", "name 2 classes at once in places; images with several classes, or none, are not supported"),
+        ("text", "hold text such as 'a'; must be class numbers from 0, one for each image"),
+        ("boxes", "hold list of different lengths or kinds; must be class numbers from 0, one for each image"),
+    ],
+)
+def test_labels_that_name_no_class(label: str, message: str) -> None:
+    with pytest.raises(SettingError, match=f"^data.target=my_images.labelled: the labels of train {message}"):
+        custom("my_images.labelled", {"label": label})
+
+
+def test_a_part_of_a_data_set_keeps_its_labels_and_names() -> None:
+    data = custom("my_images.parts")
+    assert data.train.targets.tolist() == [2, 0, 1]
+    assert data.train.images[:, 0, 0, 0].tolist() == [8, 3, 4]  # type: ignore[union-attr]
+    assert data.class_names == ["a", "b", "c"]
+
+
+def test_grey_images_among_coloured_ones_become_coloured() -> None:
+    data = custom("my_images.mixed")
+    assert data.train.shape == (3, 8, 8)
+    assert data.val.shape == (3, 8, 8)
+
+
+def test_a_third_data_set_is_the_test_split() -> None:
+    data = custom("my_images.triple")
+    assert data.test is not None
+    assert data.test.targets.tolist() == [0, 1]
+    assert len(custom("my_images.triple", only="test").val) == 2
+    assert len(custom("my_images.one", only="any").val) == 3
 
 
 @pytest.mark.parametrize(
@@ -99,5 +198,5 @@ def test_what_cannot_be_used(target: str, message: str) -> None:
 
 
 def test_normalised_images_are_refused() -> None:
-    with pytest.raises(SettingError, match=r"train\[0\] cannot be read \(it is torch.float64 \(8, 8, 3\), not uint8"):
-        custom("my_images.pair", {"form": "float"})
+    with pytest.raises(SettingError, match=r"train\[0\] cannot be read \(float32 from -0.5 to -0.5: must be uint8, or"):
+        custom("my_images.pair", {"form": "normalised"})
