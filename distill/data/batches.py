@@ -55,6 +55,7 @@ class Batches:
         self.num_classes = num_classes
         self.augment = augment or Augment()
         self.seed = seed
+        self.workers = workers if isinstance(split, Stream) else 0
         self.device = device or torch.device("cpu")
         elsewhere = self.device.type == "mps" and self.augment.needs_float64
         self._workplace = torch.device("cpu") if elsewhere else self.device

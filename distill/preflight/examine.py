@@ -1,5 +1,6 @@
 """A rehearsal on networks of its own: what a run will find, said before it starts."""
 
+import copy
 import gc
 import logging
 import math
@@ -23,7 +24,9 @@ from distill.methods import Composite, Method, Supervised
 from distill.models import cost, taps
 from distill.models.network import Network
 from distill.module import DistillModule
+from distill.preflight.duration import in_words, seconds_an_epoch
 from distill.preflight.networks import first_line
+from distill.preflight.rehearsal import rehearse, setting_at_work
 from distill.preflight.step import Memory, Step, measure
 from distill.preflight.teacher import mass_kept, score_sample
 from distill.report.table import short
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+QUICK = 2.0  # seconds: a whole batch that takes less is trained on; of others, the first samples
 PROBE = 32  # samples of the one batch; a real one's memory is reckoned from it
 MOST_MASS = 0.9  # of the teacher's, that the classes kept should hold (measured: benchmarks/top_k.md)
 LOPSIDED = 100.0  # a term that pulls so many times as hard as another leaves it no say
@@ -42,10 +46,11 @@ LOPSIDED = 100.0  # a term that pulls so many times as hard as another leaves it
 
 @dataclass(slots=True)
 class Findings:
-    """What was found: lines to read, and what looks wrong."""
+    """What was found: lines to read, what looks wrong, and about how long each stage will take."""
 
     lines: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
 
     def say(self, about: str, text: str) -> None:
         """A line of the account."""
@@ -81,7 +86,13 @@ def examine(run: "Run", networks: dict[str, Network], trainer: pl.Trainer) -> Fi
         logits = _teacher(run, networks["teacher"], device, findings)
         knows = logits is not None
         findings.say("student", _name(networks["student"]))
-        steps = {} if knows else {"teacher": _step(run, "teacher", networks["teacher"], None, Supervised(), trainer)}
+        steps = (
+            {}
+            if knows
+            else {"teacher": _step(run, "teacher", networks["teacher"], None, Supervised(), trainer, findings)}
+        )
+        for name in run.assistants:  # without those who teach them: their time is a little more
+            _step(run, name, networks[name], None, Supervised(), trainer, findings)
         last = networks[["teacher", *run.assistants][-1]]
         seed_torch(run.config.seed, "method", "weights")
         method = build.method(run.config.method)
@@ -92,14 +103,17 @@ def examine(run: "Run", networks: dict[str, Network], trainer: pl.Trainer) -> Fi
         if teacher is not None:
             teacher.begin(networks["student"])  # before the student is tapped: a copy of it must not share its taps
         _check_taps(run, networks["student"], teacher, method)
-        steps["student"] = _step(run, "student", networks["student"], teacher, method, trainer)
+        steps["student"] = _step(run, "student", networks["student"], teacher, method, trainer, findings)
         if teacher is not None and teacher.form and knows and not run.assistants:
             findings.say("answers", teacher.form)
         if logits is not None and not run.assistants:
             _top_k(run, method, logits, findings)
         telling = teacher is None or (apart and knows and not run.assistants)
         _terms(run, steps["student"], method, telling=telling, apart=apart, findings=findings)
+        if run.config.baseline:
+            _step(run, "baseline", networks["student"], None, Supervised(), trainer, findings)
         _memory(run, {name: step.memory for name, step in steps.items()}, device, findings)
+        findings.say("time", in_words(findings.seconds))
     if device.type == "cuda":
         gc.collect()
         torch.cuda.empty_cache()
@@ -181,21 +195,49 @@ def _check_taps(run: "Run", student: Network, teacher: Teacher | None, method: M
 
 
 def _step(
-    run: "Run", name: str, network: Network, teacher: Teacher | None, method: Method, trainer: pl.Trainer
+    run: "Run",
+    name: str,
+    network: Network,
+    teacher: Teacher | None,
+    method: Method,
+    trainer: pl.Trainer,
+    findings: Findings,
 ) -> Step:
-    """One step of a stage on the first samples that it will see."""
-    stage = run.stage(name)
+    """One step of a stage on the first samples that it will see: taken apart, then taken as the run does."""
+    stage, device = run.stage(name), trainer.strategy.root_device
     try:
         module: DistillModule = stage.module(network, teacher, method)
-        loader = stage.data().train_dataloader()
+        data = stage.data()
+        loader, scoring = data.train_dataloader(), data.val_dataloader()
         epoch, indices = next(iter(loader.order))
+        started = time.perf_counter()
         batch = loader.__getitems__(Draw(epoch, indices[:PROBE]))
+        loading = (time.perf_counter() - started) / len(batch.images)
         images = sum(split.images.nbytes for split in (run.source.train, run.source.val) if isinstance(split, Split))
-        return measure(module, batch, len(indices), images, trainer)
-    except ValueError as error:
-        raise SettingError(located(_place(run, name, method, error), error)) from error
-    except (RuntimeError, TypeError, IndexError) as error:
-        place = _place(run, name, method, error)
+        step = measure(module, batch, len(indices), images, trainer)
+        quick = (time.perf_counter() - started) * len(indices) / len(batch.images) < QUICK
+        if quick:
+            batch = loader.__getitems__(Draw(epoch, indices))
+        scored = scoring.__getitems__(Draw(0, torch.arange(min(PROBE, len(scoring.split)))))
+        before = copy.deepcopy(network.state_dict())
+        pace = rehearse(module, batch, scored, run.config.trainer, device, steps=5 if quick else 2)
+        network.load_state_dict(before)  # for what it teaches next
+        if pace.trouble is not None and all(map(math.isfinite, step.pulls.values())):
+            findings.warnings.append(f"{name}: in the rehearsal, {pace.trouble}")
+        findings.seconds[name] = stage.max_epochs * seconds_an_epoch(
+            loader,
+            scoring,
+            batch=pace.batch * len(indices) / len(batch.images),
+            image=pace.validation / len(scored.images),
+            loading=loading * len(indices),
+            processes=trainer.world_size,
+            every=run.config.trainer.get("check_val_every_n_epoch") or 1,
+        )
+        return step
+    except Exception as error:
+        place = setting_at_work(error, run.config.trainer) or _place(run, name, method, error)
+        if isinstance(error, ValueError):
+            raise SettingError(located(place, error)) from error
         raise SettingError(
             f"{place}: a training step fails: {first_line(error)} (HYDRA_FULL_ERROR=1 shows where)"
         ) from error
