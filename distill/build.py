@@ -29,6 +29,7 @@ from distill.methods.labels import LabelLoss, class_weights
 from distill.models.network import Network, Origin
 from distill.models.preprocessing import preprocessing_of
 from distill.module import OptimizerFactory
+from distill.parameters import Grouping, freeze
 from distill.precision import OTHER_NAMES, PRECISIONS, choose_precision
 from distill.schedules import Schedule
 from distill.settings import (
@@ -115,6 +116,9 @@ def network(config: DictConfig, where: str, data: ImageSource, statistics: Stati
     """
     own = read(config, where, NetworkSettings)
     check_statistics(where, own, data)
+    for name in ("train", "optimizer", "scheduler") if where != "teacher" else ():
+        if getattr(own, name) is not None:
+            raise SettingError(f"{where}.{name}={getattr(own, name)}: is for a teacher that is trained first")
     node = without(config, NetworkSettings)
     given = {
         "num_classes": data.num_classes,
@@ -132,9 +136,19 @@ def network(config: DictConfig, where: str, data: ImageSource, statistics: Stati
     try:
         if own.checkpoint is not None:
             log.info(load_weights(backbone, own.checkpoint).summary())
-        trained = pretrained.trained or own.checkpoint is not None or own.max_epochs == 0
-        size = own.size or pretrained.size
-        return Network(backbone, name=own.name, mean=mean, std=std, size=size, trained=trained, origin=origin)
+        known = pretrained.trained or own.checkpoint is not None
+        network = Network(
+            backbone,
+            name=own.name,
+            mean=mean,
+            std=std,
+            size=own.size or pretrained.size,
+            trained=known or own.max_epochs == 0 if own.train is None else not own.train,
+            pretrained=known or pretrained.mean is not None,
+            origin=origin,
+        )
+        freeze(network, own.freeze)
+        return network
     except CheckpointError as error:
         raise SettingError(f"{where}.checkpoint: {error}") from error
     except SettingError as error:
@@ -196,23 +210,23 @@ def label_loss(config: DictConfig, shown: torch.Tensor) -> LabelLoss:
     return LabelLoss(run.label_smoothing, weights)
 
 
-def optimizer(config: DictConfig) -> OptimizerFactory:
+def optimizer(config: DictConfig, where: str = "optimizer") -> OptimizerFactory:
     """The optimizer's factory, tried once on nothing, so that an impossible rate is found before training."""
-    factory = _instantiate(config, "optimizer")
+    factory = _instantiate(without(config, Grouping), where)
     try:
         factory([nn.Parameter(torch.zeros(1))])
     except (ValueError, TypeError) as error:
         said = re.fullmatch(r"Invalid (learning rate|\w+ value): (-.*)", str(error))
         if said is None:
-            raise SettingError(f"optimizer: {error}") from error
+            raise SettingError(f"{where}: {error}") from error
         name = {"learning rate": "lr", "epsilon value": "eps"}.get(said[1], said[1].removesuffix(" value"))
-        raise SettingError(f"optimizer.{name}={said[2]}: must be zero or more") from error
+        raise SettingError(f"{where}.{name}={said[2]}: must be zero or more") from error
     return cast(OptimizerFactory, factory)
 
 
-def schedule(config: DictConfig) -> Schedule:
+def schedule(config: DictConfig, where: str = "scheduler") -> Schedule:
     """The learning-rate schedule."""
-    return cast(Schedule, instantiate(config, "scheduler", Callable))  # type: ignore[arg-type]
+    return cast(Schedule, instantiate(config, where, Callable))  # type: ignore[arg-type]
 
 
 def teacher(config: DictConfig, answering: Network, lesson: Lesson) -> Teacher:

@@ -20,6 +20,7 @@ from distill.methods import KD, Composite, Example, Method, Supervised, Taps
 from distill.methods.terms import LossTerms
 from distill.models import taps
 from distill.models.network import Network
+from distill.parameters import Grouping
 from distill.running import RunningMeans
 from distill.schedules import Constant, Schedule
 from distill.seeding import seed_torch
@@ -27,7 +28,7 @@ from distill.streams import Aside
 from distill.teachers import LiveTeacher, Teacher
 from distill.types import Batch, Outputs
 
-OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
+OptimizerFactory = Callable[[Iterable[nn.Parameter] | Iterable[dict[str, Any]]], Optimizer]
 ADAMW: OptimizerFactory = partial(torch.optim.AdamW, lr=1e-3)
 
 
@@ -42,6 +43,7 @@ class DistillModule(pl.LightningModule):
         teacher: a network, or a `Teacher`; None to train on labels alone.
         method: what to imitate; many need a teacher; `Supervised` is the default without one.
         optimizer: called with the parameters to train: `functools.partial(torch.optim.SGD, lr=0.1)`.
+        grouping: rates and weight decay that differ between parameters; the optimizer is called with groups then.
         schedule: factor on the learning rate as a function of the share of steps done.
         example: (N, C, H, W) images, needed only by methods that size projections or choose layers by themselves.
         labels: (S,) int64, the true class of every training sample by its index, -1 for those that aren't trained on;
@@ -66,6 +68,7 @@ class DistillModule(pl.LightningModule):
         method: Method | None = None,
         *,
         optimizer: OptimizerFactory = ADAMW,
+        grouping: Grouping | None = None,
         schedule: Schedule | None = None,
         example: Tensor | None = None,
         labels: Tensor | None = None,
@@ -80,6 +83,7 @@ class DistillModule(pl.LightningModule):
         self._deploy(self.student)
         self.method = method or (Supervised() if teacher is None else KD())
         self.optimizer_factory = optimizer
+        self.grouping = grouping or Grouping()
         self.schedule = schedule or Constant()
         self.seed = seed
         self.history: list[dict[str, float]] = []
@@ -214,7 +218,8 @@ class DistillModule(pl.LightningModule):
         """Log the epoch's means."""
         self._check_finite()
         values = self._running.epoch() | self._factors.epoch()
-        values["train/learning_rate"] = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
+        groups = self.optimizers().param_groups  # type: ignore[union-attr]
+        values["train/learning_rate"] = max(group["lr"] for group in groups)
         self.log_dict(values, sync_dist=self.trainer.world_size > 1)
         # What was logged, for that is the mean over all processes.
         logged = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
@@ -257,7 +262,12 @@ class DistillModule(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """One optimizer over the student's and the method's parameters; the schedule moves at each step."""
-        optimizer = self.optimizer_factory([parameter for parameter in self.parameters() if parameter.requires_grad])
+        if self.grouping.one:
+            optimizer = self.optimizer_factory([weight for weight in self.parameters() if weight.requires_grad])
+        else:
+            optimizer = self.optimizer_factory(self.grouping.groups(self.student, self.method))
+            for group in optimizer.param_groups:
+                group["lr"] *= group["lr_scale"]
         if self.trainer.gradient_clip_val:
             # A fused optimizer divides by the loss scale within its step, so Lightning refuses to clip what it would
             # give it. Without this mark gradients are divided before they are clipped, and its step stays fused.

@@ -30,6 +30,7 @@ from distill.models import cost
 from distill.models.network import Network
 from distill.precision import allow_tf32
 from distill.profiling import read_profile
+from distill.recipe import recipe
 from distill.report import Results, StageResult, write_report
 from distill.seeding import seed_torch
 from distill.settings import DataSettings, RunSettings, TeachingSettings, TrainerSettings, read
@@ -180,8 +181,8 @@ def prepare(config: DictConfig, directory: Path) -> Run:
     """Build and check every part but the networks once; nothing is kept but the data."""
     allow_tf32(read(config.trainer, "trainer", TrainerSettings).tf32)
     build.method(config.method)
-    build.optimizer(config.optimizer)
-    build.schedule(config.scheduler)
+    for stage in ("student", "teacher"):
+        recipe(config, stage)
     build.augment(config.data)
     loaded = load(config, directory)
     for name in ("teacher", "student"):

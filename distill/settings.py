@@ -74,10 +74,16 @@ class NetworkSettings:
     mean: list[float] | None = None
     std: list[float] | None = None
     size: int | None = None
+    freeze: list[str] = dataclasses.field(default_factory=list)
+    train: bool | None = None
+    optimizer: dict[str, Any] | str | None = None
+    scheduler: dict[str, Any] | str | None = None
 
     def __post_init__(self) -> None:
         if self.max_epochs < 0:
             raise ValueError(f"max_epochs={self.max_epochs}: must be 1 or more, or 0 to use the network as it is")
+        if self.train and self.max_epochs == 0:
+            raise ValueError("max_epochs=0: must be 1 or more with train=true")
         if self.size is not None and self.size < 1:
             raise ValueError(f"size={self.size}: must be 1 or more")
 

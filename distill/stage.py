@@ -23,12 +23,14 @@ from distill.methods import Method
 from distill.models.network import Network
 from distill.module import DistillModule
 from distill.profiling import Profiling
+from distill.recipe import Recipe, recipe
 from distill.seeding import seed_torch
 from distill.settings import RunSettings, TeachingSettings, TrainerSettings, read
 from distill.teachers import LiveTeacher, Teacher
 
 log = logging.getLogger(__name__)
 
+GENTLE = "a hundredth of optimizer.lr, for its weights are pretrained; teacher.optimizer.lr sets another"
 COMPARED = 32  # images on which the teacher's fastest form is compared with itself
 
 
@@ -103,12 +105,14 @@ class Stage:
         """What Lightning trains; its teacher in the fastest form that it has."""
         data = self.data()
         method.learn_labels_by(build.label_loss(self.config, data.shown()))
+        recipe = self.recipe(network)
         module = DistillModule(
             network,
             teacher,
             method,
-            optimizer=build.optimizer(self.config.optimizer),
-            schedule=build.schedule(self.config.scheduler),
+            optimizer=recipe.optimizer,
+            grouping=recipe.grouping,
+            schedule=recipe.schedule,
             example=data.example(),
             labels=self._labels(),
             seed=self.config.seed,
@@ -121,6 +125,10 @@ class Stage:
             if own is not None and own is not teacher.network:
                 own.cpu()  # it is asked again only at the end
         return module
+
+    def recipe(self, network: Network) -> Recipe:
+        """How it optimises a network."""
+        return recipe(self.config, self.name, pretrained=network.pretrained)
 
     def _labels(self) -> torch.Tensor:
         """(S,) the class of every training sample by its index; -1 for those that the stage may not see."""
@@ -154,6 +162,9 @@ class Stage:
         log.info(f"{self.name}: {len(self.samples)} images, {self.max_epochs} epochs")
         if module.teacher is not None and module.teacher.form:
             log.info(f"{self.name}: its teacher answers {module.teacher.form}")
+        if (tuned := self.recipe(module.student)).gentle:
+            log.info(f"{self.name}: fine-tuned at lr={tuned.rate:g} ({GENTLE})")
+        module.student.train()  # Lightning leaves each part in its mode, and a builder may hand over evaluation mode
         self._compile(module, trainer)
         trainer.fit(module, datamodule=self.data(), ckpt_path=last if last.is_file() else None, weights_only=True)
         seconds = time.perf_counter() - start

@@ -3,7 +3,7 @@
 import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -80,7 +80,11 @@ class Network(nn.Module):
         mean, std: per channel, in units of [0, 1] images; None leaves the values as they are.
         size: side length in pixels that the backbone wants; None takes images as they come.
         trained: whether it knows the classes already; as a teacher it is then used as it is.
+        pretrained: whether it starts from weights that were trained before, if on other classes.
         origin: what the backbone was built of; None where it came from elsewhere.
+
+    Attributes:
+        frozen: parts of the backbone that stay in evaluation mode, whatever mode the network is in.
     """
 
     def __init__(
@@ -92,12 +96,15 @@ class Network(nn.Module):
         std: Sequence[float] | None = None,
         size: int | None = None,
         trained: bool = False,
+        pretrained: bool = False,
         origin: Origin | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.origin = origin
         self.trained = trained
+        self.pretrained = pretrained or trained
+        self.frozen: set[nn.Module] = set()
         self.name = name or type(backbone).__name__
         self.prepare = Prepare(mean, std, size)
         self._captured: dict[str, Tensor] = {}
@@ -109,6 +116,13 @@ class Network(nn.Module):
             self._memory_format = torch.channels_last  # convolutions on processors and in half precision are faster so
         else:
             self._memory_format = torch.contiguous_format
+
+    def train(self, mode: bool = True) -> Self:
+        """Set training or evaluation mode; frozen parts stay in the latter."""
+        super().train(mode)
+        for part in self.frozen:
+            part.training = False
+        return self
 
     @property
     def tapped(self) -> tuple[str, ...]:

@@ -31,6 +31,7 @@ from distill.preflight.step import Memory, Step, measure
 from distill.preflight.teacher import mass_kept, score_sample
 from distill.report.table import short
 from distill.seeding import seed_torch
+from distill.stage import GENTLE, Stage
 from distill.teachers import Teacher
 
 if TYPE_CHECKING:
@@ -148,8 +149,7 @@ def _teacher(run: "Run", network: Network, device: torch.device, findings: Findi
     own = run.stage("teacher")
     if not network.trained:
         if not own.weights.is_file():
-            epochs = f"{own.max_epochs} epoch{'s' if own.max_epochs > 1 else ''}"
-            findings.say("teacher", f"{_name(network)}: trained first, for {epochs}")
+            _to_train(own, network, device, findings)
             return None
         load_weights(network.backbone, own.weights)
     found, logits = score_sample(network, own.data(), device)
@@ -159,6 +159,26 @@ def _teacher(run: "Run", network: Network, device: torch.device, findings: Findi
         settings = "teacher.mean, teacher.std and teacher.size, the order of the classes, and teacher.checkpoint"
         findings.warnings.append(f"teacher scores {score}: check {settings}")
     return logits
+
+
+def _to_train(stage: Stage, network: Network, device: torch.device, findings: Findings) -> None:
+    """Say how the teacher will be trained; warn where it has no need of it, and would lose what it knows."""
+    recipe = stage.recipe(network)
+    epochs = f"{stage.max_epochs} epoch{'s' if stage.max_epochs > 1 else ''}"
+    how = "fine-tuned" if network.pretrained else "trained"
+    rate = "" if recipe.rate is None or not network.pretrained else f" at lr={recipe.rate:g}"
+    findings.say(
+        "teacher", f"{_name(network)}: {how} first, for {epochs}{rate}{f' ({GENTLE})' if recipe.gentle else ''}"
+    )
+    if network.pretrained:
+        return
+    found, _ = score_sample(network, stage.data(), device)
+    if found.convincing and found.accuracy > (1 + found.chance) / 2:  # random weights may be lucky, but not so lucky
+        findings.warnings.append(
+            f"teacher: scores {found.accuracy:.1%} before any training, so its weights are trained already, and "
+            f"optimizer.lr={recipe.rate} may lose what it knows: teacher.train=false uses it as it is, "
+            "teacher.optimizer.lr=1e-4 fine-tunes it"
+        )
 
 
 def _top_k(run: "Run", method: Method, logits: Tensor, findings: Findings) -> None:

@@ -1,0 +1,69 @@
+"""What people set about training, in whole runs: fine-tuning, freezing, rates by layer, labels, sampling."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+ONE = ("trainer.max_epochs=1", "teacher.max_epochs=1", "trainer.precision=32-true", "logger=none")
+LABELS = ("label_smoothing=0.1", "class_weights=balanced", "data.sampling=balanced")
+
+
+def history(run: Path, stage: str) -> Any:
+    return json.loads((run / f"checkpoints/{stage}/record.json").read_text())["history"]
+
+
+@pytest.fixture(scope="module")
+def started(finished: Any) -> Any:
+    return f"teacher.checkpoint={finished.directory}/teacher.safetensors"
+
+
+def test_a_teacher_is_fine_tuned_with_a_rate_and_frozen_parts_of_its_own(
+    run_here: Any, weights: Any, started: str, finished: Any
+) -> None:
+    run = run_here(
+        started, *ONE, "teacher.train=true", "teacher.freeze=[stem,layer1]", "scheduler=constant",
+        "teacher.optimizer.lr=2e-4", "student.freeze=[stem.conv]", "optimizer.layer_decay=0.5", "method=fitnet",
+    )  # fmt: skip
+    before, after = weights(finished.directory / "teacher.safetensors"), weights(run / "teacher.safetensors")
+    moved = {name for name in after if not torch.equal(after[name], before[name])}
+    assert "head.weight" in moved
+    assert not any(name.startswith(("stem", "layer1")) for name in moved)
+    assert history(run, "teacher")[0]["train/learning_rate"] == pytest.approx(2e-4)
+    assert history(run, "student")[0]["train/learning_rate"] == pytest.approx(0.01)
+    assert json.loads((run / "summary.json").read_text())["teacher"]["accuracy"] > 0.9
+    first, last = (weights(run / f"{stage}.safetensors") for stage in ("baseline", "student"))
+    assert torch.equal(first["stem.conv.weight"], last["stem.conv.weight"])
+    assert not torch.equal(first["stem.norm.weight"], last["stem.norm.weight"])
+
+
+def test_a_pretrained_teacher_that_is_told_to_train_keeps_what_it_knows(
+    run_here: Any, started: str, capsys: Any
+) -> None:
+    run = run_here(started, *ONE, *LABELS, "teacher.train=true", "baseline=false", "scheduler=constant")
+    said = capsys.readouterr().out
+    line = "fine-tuned first, for 1 epoch at lr=0.0001 (a hundredth of optimizer.lr, for its weights are pretrained"
+    assert line in said
+    assert "fine-tuned at lr=0.0001" in (run / "train.log").read_text()
+    assert history(run, "teacher")[0]["train/learning_rate"] == pytest.approx(1e-4)
+    assert json.loads((run / "summary.json").read_text())["teacher"]["accuracy"] > 0.9
+    assert history(run, "student")[0]["train/ce"] > 0.1 * history(run, "student")[0]["val/ce"]
+
+
+def test_class_weights_and_patterns_are_checked_before_anything_is_trained(run_here: Any, tmp_path: Path) -> None:
+    from distill.errors import SettingError
+
+    for settings, says in (
+        (["class_weights=[1,2]"], r"class_weights=\[1, 2\]: must be balanced, or a list of 10"),
+        (
+            ["teacher.freeze=[layerr1]"],
+            r"teacher.freeze=\[layerr1\]: no layer or parameter matches; did you mean layer1",
+        ),
+        (["teacher.train=true", "teacher.max_epochs=0"], "teacher.max_epochs=0: must be 1 or more with train=true"),
+        (["+student.train=true"], "student.train=True: is for a teacher that is trained first"),
+    ):
+        with pytest.raises(SettingError, match=says):
+            run_here(*settings)
+    assert not (tmp_path / "run" / "checkpoints").exists()
