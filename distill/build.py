@@ -21,7 +21,7 @@ from torch import nn
 from distill.checking import check_node, located, parameters_of
 from distill.checkpoint import CheckpointError, load_weights
 from distill.data.augment import Augment
-from distill.data.source import ImageSource
+from distill.data.source import ImageSource, Only
 from distill.errors import SettingError, suggestion
 from distill.files import CONFIGS
 from distill.methods import Composite, Method
@@ -97,9 +97,9 @@ def _locate(config: DictConfig, where: str) -> Any:
         ) from error
 
 
-def source(config: DictConfig) -> ImageSource:
-    """The data set of `data`."""
-    return instantiate(without(config, DataSettings), "data", ImageSource)
+def source(config: DictConfig, only: Only | None = None) -> ImageSource:
+    """The data set of `data`; where it can be read alone, the one split that is wanted, which then stands for all."""
+    return instantiate(without(config, DataSettings), "data", ImageSource, only=only)
 
 
 def augment(config: DictConfig) -> Augment:

@@ -3,18 +3,22 @@
 import dataclasses
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from omegaconf import DictConfig
 
 from distill import build
 from distill.answers import answer
-from distill.data.source import ImageSource
+from distill.data.folders import listed
+from distill.data.source import ImageSource, Part, renumbered, wanted
 from distill.errors import SettingError
 from distill.files import write_text
 from distill.finished import NetworkRecord, load_run
 from distill.log import only_warnings
 from distill.metrics import score
+from distill.settings import EvaluationSettings, read
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +38,9 @@ def evaluate_run(config: DictConfig) -> dict[str, dict[str, float | None]]:
     only_warnings()
     directory = Path(config.run)
     finished = load_run(directory)
-    source = _own_data(finished.config) if config.data is None else _other_data(config.data, finished.student)
+    split = read(config, "", EvaluationSettings).split
+    own = config.data is None
+    source = _own_data(finished.config, split) if own else _other_data(config.data, finished.student, split)
     device = build.trainer(config.trainer, logger=False).strategy.root_device
     batch_size = finished.config.data.batch_size
     answers = {name: answer(network, source, batch_size, device) for name, network in finished.networks().items()}
@@ -49,37 +55,66 @@ def evaluate_run(config: DictConfig) -> dict[str, dict[str, float | None]]:
     return scores
 
 
-def _own_data(config: DictConfig) -> ImageSource:
-    """The images that the run was trained on."""
+def _own_data(config: DictConfig, split: Part | None) -> ImageSource:
+    """The images that the run was trained on, with the split that is to be scored as the validation split."""
     try:
-        return build.source(config.data)
+        source = build.source(config.data)
     except SettingError as error:
         raise SettingError(
             f"data: what the run was trained on cannot be read here ({error}); name what to score it on, such as "
             "data=image_folder data.root=DIR"
         ) from error
+    return _with_split(source, split)
 
 
-def _other_data(config: DictConfig, known: NetworkRecord) -> ImageSource:
+def _other_data(config: DictConfig, known: NetworkRecord, split: Part | None) -> ImageSource:
     """Other images, at the size of those that the run was trained on, unless a size is asked for."""
-    if config.get("image_size", known.images.height) is None:
+    if "image_size" in config and config.image_size is None:
         config.image_size = known.images.height
-    source = build.source(config)
-    if (source.num_classes, source.channels) != (len(known.classes), known.images.channels):
+        if "resize" in config and config.resize is None and (known.images.resize or 0) >= known.images.height:
+            config.resize = known.images.resize
+    source = _with_split(build.source(config, only=split or "any"), split)
+    if source.channels != known.images.channels:
+        advice = f"data.channels={known.images.channels}" if "channels" in config else "the same"
         raise SettingError(
-            f"data: {source.name} has {source.num_classes} classes and {source.channels} channels, and the run was "
-            f"trained on {known.data} with {len(known.classes)} and {known.images.channels}; they must be the same"
+            f"data: {source.name} has images of {source.channels} channels, and the run was trained on {known.data} "
+            f"with {known.images.channels}; must be {advice}"
         )
-    if list(source.class_names) != known.classes:
-        places = zip(known.classes, source.class_names, strict=True)
-        here, there = next((ours, theirs) for ours, theirs in places if ours != theirs)
-        if sorted(source.class_names) == sorted(known.classes):
-            raise SettingError(
-                f"data: {source.name} has the run's classes in another order: {there} in place of {here}"
-            )
-        log.warning(
-            "%s has classes of other names than %s, such as %s in place of %s: scores say something only if they mean "
-            "the same in the same order",
-            *(source.name, known.data, there, here),
+    numbers = torch.tensor(run_classes(source.class_names, known.classes, source.name))
+    return ImageSource.of(source.name, {"val": renumbered(source.val, numbers)}, known.classes, source.resize)
+
+
+def _with_split(source: ImageSource, split: Part | None) -> ImageSource:
+    """The source with a split in the place of the validation split."""
+    if split is None:
+        return source
+    images = wanted(source.parts, split, f"data {source.name}")[split]
+    return dataclasses.replace(source, name=f"{source.name}-{split}", val=images)
+
+
+def run_classes(names: Sequence[str], known: Sequence[str], data: str) -> list[int]:
+    """For each class of other data, the number that the run knows it by.
+
+    Args:
+        names: the classes of the data, which may be some of the run's, in any order.
+        known: the run's.
+        data: name of the data, for messages.
+
+    Raises:
+        SettingError: classes that the run doesn't know.
+    """
+    numbers = {name: number for number, name in enumerate(known)}
+    unknown = [name for name in names if name not in numbers]
+    if not unknown:
+        return [numbers[name] for name in names]
+    unnamed = [*map(str, range(len(names)))]  # as classes are called of which numbers alone are known
+    if [*names] == unnamed and len(names) <= len(known):
+        told = f"{data} has no names for its classes"
+    elif [*known] == [*map(str, range(len(known)))] and len(names) == len(known):
+        told = f"the run was trained without names for its classes, and {data} has such as {unknown[0]}"
+    else:
+        raise SettingError(
+            f"data: {data} has classes that the run doesn't know: {listed(unknown)}; its classes are {listed(known)}"
         )
-    return source
+    log.warning("%s: scores say something only if the classes mean the same in the same order", told)
+    return [*range(len(names))]

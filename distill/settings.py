@@ -39,6 +39,13 @@ class RunSettings:
 
 
 @dataclass(frozen=True)
+class EvaluationSettings:
+    """What configs/evaluate.yaml sets beside the run."""
+
+    split: Literal["train", "val", "test"] | None = None
+
+
+@dataclass(frozen=True)
 class DataSettings:
     """What every data set takes, beside what its own file in configs/data/ sets."""
 

@@ -2,14 +2,14 @@
 
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor
 
 from distill.data.image_format import ImageFormat
-from distill.data.stream import Stream
+from distill.data.stream import Renumbered, Stream
 from distill.errors import SettingError
 
 SAMPLED_FOR_STATISTICS = 256
@@ -153,6 +153,14 @@ def _check_split(label: str, split: Split | Stream, classes: int) -> None:
         raise SettingError(
             f"{label} labels run from {low} to {high}, and there are {classes} classes: 0 to {classes - 1}"
         )
+
+
+def renumbered(split: Split | Stream, numbers: Tensor) -> Split | Stream:
+    """The images with class `numbers[i]`, (classes,) int64, in place of class i."""
+    targets = numbers[split.targets]
+    if isinstance(split, Split):
+        return replace(split, targets=targets)
+    return replace(split, source=Renumbered(split.source, targets))
 
 
 def wanted(found: Mapping[Part, T], only: Only | None, setting: str) -> dict[Part, T]:

@@ -34,6 +34,22 @@ class Readable(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Renumbered:
+    """Images under other labels: (N,) int64."""
+
+    source: Readable
+    targets: Tensor
+
+    def read(self, index: int) -> Tensor:
+        """(C, H, W) uint8."""
+        return self.source.read(index)
+
+    def name(self, index: int) -> str:
+        """As before."""
+        return self.source.name(index)
+
+
 class UnreadableError(Exception):
     """An image that could not be read: its name, and why."""
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -63,30 +64,79 @@ def test_evaluate_on_other_data(finished: Any, tmp_path: Path) -> None:
     assert json.loads((run / "evaluation-forty.json").read_text())["images"] == 40
 
 
-def test_classes_of_other_names_are_told_and_of_another_order_refused(
-    finished: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_classes_are_matched_by_their_names(finished: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run = shutil.copytree(finished.directory, tmp_path / "run")
+    val = digits().val
+    arrays = {"val_images": val.show(torch.arange(60))[:, 0].numpy(), "val_labels": val.targets[:60].numpy()}
+    digits_as = {"same": [*"0123456789"], "swapped": [*"1023456789"], "words": ["zero", *"123456789"]}
+    scores = {}
+    logging.getLogger("distill").propagate = True
+    for name, classes in digits_as.items():
+        places = np.array([classes.index(str(n)) if str(n) in classes else 0 for n in range(10)])
+        labels = places[arrays["val_labels"]]
+        np.savez(tmp_path / f"{name}.npz", class_names=classes, **arrays | {"val_labels": labels})
+        scores[name] = evaluate_run(
+            composed("evaluate", f"run={run}", "data=arrays", f"data.path={tmp_path}/{name}.npz")
+        )
+        assert ("without names" in caplog.text) == (name == "words")
+    assert scores["same"] == scores["swapped"] == scores["words"]
+
+
+def written(root: Path, classes: str, count: int) -> Path:
+    """Validation digits as grey files in a folder for each class."""
+    val = digits().val
+    for label in classes:
+        (root / label).mkdir(parents=True)
+        chosen = (val.targets == int(label)).nonzero().flatten()[:count].tolist()
+        for index in chosen:
+            Image.fromarray(val.show(torch.tensor([index]))[0, 0].numpy()).save(root / label / f"{index}.png")
+    return root
+
+
+def test_a_folder_of_classes_is_scored_whole_and_may_hold_some_of_the_classes(
+    finished: Any, command: Any, tmp_path: Path
 ) -> None:
     run = shutil.copytree(finished.directory, tmp_path / "run")
-    images, labels = np.zeros((10, 8, 8), np.uint8), np.arange(10)
-    arrays = {"train_images": images, "val_images": images, "train_labels": labels, "val_labels": labels}
-    digits_as = {"swapped": [*"1023456789"], "words": ["zero", *"123456789"]}
-    for name, classes in digits_as.items():
-        np.savez(tmp_path / f"{name}.npz", class_names=classes, **arrays)
-    given = {name: ("data=arrays", f"data.path={tmp_path}/{name}.npz") for name in digits_as}
-    with pytest.raises(SettingError, match="data: swapped has the run's classes in another order: 1 in place of 0"):
-        evaluate_run(composed("evaluate", f"run={run}", *given["swapped"]))
-    logging.getLogger("distill").propagate = True
-    evaluate_run(composed("evaluate", f"run={run}", *given["words"]))
-    assert "words has classes of other names than digits, such as zero in place of 0" in caplog.text
+    root = written(tmp_path / "some", "83", 12)
+    done = command("scripts/evaluate.py", f"run={run}", "data=image_folder", f"data.root={root}", "data.channels=1")
+    said = json.loads(done.stdout)
+    val = digits().val
+    chosen = torch.cat([(val.targets == label).nonzero().flatten()[:12] for label in (3, 8)])
+    with torch.no_grad():
+        logits = load_run(run).networks()["student"].eval()(val.show(chosen)).logits
+    assert said["images"] == 24
+    assert said["student"]["accuracy"] == score(logits, val.targets[chosen], None).accuracy
 
 
-def test_data_of_another_shape_is_named(finished: Any, tmp_path: Path) -> None:
+def test_a_split_is_chosen(finished: Any, tmp_path: Path) -> None:
+    run = shutil.copytree(finished.directory, tmp_path / "run")
+    counts = {"train": 1, "Val": 2, "seg_test": 3}
+    for name, count in counts.items():
+        written(tmp_path / "root" / name, "0123456789", count)
+    given = ("evaluate", f"run={run}", "data=image_folder", f"data.root={tmp_path}/root", "data.channels=1")
+    for split, count in {"null": 20, "train": 10, "val": 20, "test": 30}.items():
+        evaluate_run(composed(*given, f"split={split}"))
+        name = "root" if split == "null" else f"root-{split}"
+        assert json.loads((run / f"evaluation-{name}.json").read_text())["images"] == count
+    evaluate_run(composed("evaluate", f"run={run}", "split=train"))
+    assert json.loads((run / "evaluation-digits-train.json").read_text())["images"] == 1297
+    with pytest.raises(SettingError, match="split=test: data digits has no such split, but train, val"):
+        evaluate_run(composed("evaluate", f"run={run}", "split=test"))
+    with pytest.raises(SettingError, match="split='half': must be one of train, val, test or null"):
+        evaluate_run(composed("evaluate", f"run={run}", "split=half"))
+
+
+def test_what_does_not_fit_the_run_is_named(finished: Any, tmp_path: Path) -> None:
     images, labels = np.zeros((6, 8, 8, 3), np.uint8), np.arange(6) % 3
-    np.savez(tmp_path / "rgb.npz", train_images=images, val_images=images, train_labels=labels, val_labels=labels)
-    with pytest.raises(
-        SettingError, match=r"data: rgb has 3 classes and 3 channels, .* digits with 10 and 1; they must"
-    ):
+    np.savez(tmp_path / "rgb.npz", val_images=images, val_labels=labels)
+    with pytest.raises(SettingError, match=r"data: rgb has images of 3 channels, .* digits with 1; must be the same"):
         evaluate_run(composed("evaluate", f"run={finished.directory}", "data=arrays", f"data.path={tmp_path}/rgb.npz"))
+    (written(tmp_path / "root", "01", 1) / "1").rename(tmp_path / "root" / "eleven")
+    folder = ("evaluate", f"run={finished.directory}", "data=image_folder", f"data.root={tmp_path}/root")
+    with pytest.raises(SettingError, match=r"root has images of 3 channels, .*; must be data.channels=1"):
+        evaluate_run(composed(*folder))
+    with pytest.raises(SettingError, match=r"root has classes that the run doesn't know: eleven; its classes are 0, 1"):
+        evaluate_run(composed(*folder, "data.channels=1"))
 
 
 def test_a_run_that_is_not_there_or_not_over(finished: Any, tmp_path: Path) -> None:
