@@ -1,5 +1,6 @@
 """The commands. No logic: Hydra reads the configs, the work is done elsewhere and imported only when it starts."""
 
+import logging
 import os
 import signal
 import sys
@@ -20,6 +21,8 @@ T = TypeVar("T")
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 DEBUGGING = os.environ.get(FULL_ERROR) == "1"
+
+logging.getLogger("matplotlib").setLevel(logging.WARNING)  # tells a new user first of all that it has looked for fonts
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="train")

@@ -7,7 +7,7 @@ import platform
 import time
 import warnings
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -272,8 +272,16 @@ def evaluate(prepared: Run, networks: dict[str, Network], records: dict[str, Rec
         picture=lambda place: source.val.show(teacher.indices[place : place + 1])[0],
         class_names=list(source.class_names),
         seconds=time.perf_counter() - started,
-        versions={package: version(package) for package in PACKAGES} | {"python": platform.python_version()},
+        versions={package: installed(package) for package in PACKAGES} | {"python": platform.python_version()},
         warnings=warnings_of(prepared.directory),
         profile=profile,
         advice=advise(prepared, networks["teacher"], trainer, profile) if profile else [],
     )
+
+
+def installed(package: str) -> str:
+    """The version of an installed package; said in words of a checkout that is run without being installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

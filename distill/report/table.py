@@ -66,5 +66,6 @@ def print_table(results: Results, directory: Path) -> None:
     for warning in results.warnings:
         console.print(f"WARNING: {warning}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"\nreport       {directory / 'report.html'}", highlight=False, soft_wrap=True)
-    console.print(f"TensorBoard  tensorboard --logdir {directory / 'tensorboard'}", highlight=False, soft_wrap=True)
+    if (directory / "tensorboard").is_dir():
+        console.print(f"TensorBoard  tensorboard --logdir {directory / 'tensorboard'}", highlight=False, soft_wrap=True)
     console.print(f"student      {directory / 'student.safetensors'}", highlight=False, soft_wrap=True)

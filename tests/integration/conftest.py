@@ -48,9 +48,10 @@ def command() -> Command:
 
 @pytest.fixture(scope="session")
 def finished(command: Command, tmp_path_factory: pytest.TempPathFactory) -> FinishedCommand:
-    """The main job, as a user starts it, for two epochs a stage."""
+    """The main job, as a user starts it for the first time, for two epochs a stage."""
     directory = tmp_path_factory.mktemp("finished") / "run"
-    done = command("train.py", *TINY, f"hydra.run.dir={directory}")
+    no_fonts_known = str(tmp_path_factory.mktemp("matplotlib"))
+    done = command("train.py", *TINY, f"hydra.run.dir={directory}", MPLCONFIGDIR=no_fonts_known)
     return FinishedCommand(directory, done.stdout, done.stderr)
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from distill.errors import SettingError
+from distill.pipeline import installed
 
 Read = Callable[[Path], dict[str, Tensor]]
 ROOT = Path(__file__).parents[2]
@@ -77,6 +79,7 @@ def test_the_terminal_shows_plain_lines_and_the_table(finished: Any) -> None:
     assert finished.err == ""
     assert "\x1b" not in finished.out  # no colours, and no bars that move, on a pipe
     lines = finished.out.splitlines()
+    assert not any("fontManager" in line for line in lines)
     said = summary(finished.directory)
     for stage in STAGES:
         epochs = [line for line in lines if line.startswith(stage) and " epoch " in line]
@@ -370,3 +373,8 @@ def test_help_is_written_for_people(command: Any) -> None:
         for overrides in examples:
             compose("train", [o for o in overrides if "=" in o and "[SETTING" not in o and "," not in o])
     assert len(examples) >= 4
+
+
+def test_a_checkout_that_is_not_installed_has_no_version_and_says_so() -> None:
+    assert installed("torch") == version("torch")
+    assert installed("a-package-that-nobody-has") == "not installed"

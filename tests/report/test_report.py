@@ -132,6 +132,7 @@ def test_short_numbers(count: float, text: str) -> None:
 def test_the_terminal_gets_the_table_the_verdict_and_the_places(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (tmp_path / "tensorboard").mkdir()
     write_report(made_up(), CONFIG, tmp_path)
     out = capsys.readouterr().out
     shown = [place for place, column in enumerate(COLUMNS) if column not in ONLY_ON_THE_PAGE]
@@ -140,7 +141,12 @@ def test_the_terminal_gets_the_table_the_verdict_and_the_places(
         assert line.split() == " ".join(row[place] for place in shown).split()
     places = [line.split()[-1] for line in out.splitlines()[-3:]]
     assert places == [str(tmp_path / name) for name in ("report.html", "tensorboard", "student.safetensors")]
-    assert not (tmp_path / "tensorboard").exists()  # the run had no logger
+
+
+def test_a_run_without_a_logger_names_no_logs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_report(made_up(), CONFIG, tmp_path)
+    assert "TensorBoard" not in capsys.readouterr().out
+    assert not (tmp_path / "tensorboard").exists()
 
 
 # -------------------------------------------------------------------------------------------------- page and figures
