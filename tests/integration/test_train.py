@@ -50,7 +50,7 @@ def test_the_run_directory(finished: Any) -> None:
     assert {name for name in files - logs if not name.startswith((".hydra/", "tensorboard/"))} == {
         "config.yaml", "summary.json", "report.html", "train.log",
         "figures/curves.png", "figures/reliability.png", "figures/disagreements.png",
-        *(f"{stage}.safetensors" for stage in STAGES),
+        *(f"{stage}.{ending}" for stage in STAGES for ending in ("safetensors", "json")),
         *(f"checkpoints/{stage}/{name}" for stage in STAGES for name in ("last.ckpt", "record.json")),
         *(f"checkpoints/{stage}.compiled.json" for stage in STAGES),
     }  # fmt: skip
