@@ -1,0 +1,141 @@
+"""From a folder of images as people have them to an exported student that names the class of a raw file."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+from PIL import Image
+
+from distill import pipeline
+from distill.cli import CONFIGS
+from distill.data.augment.color import to_float
+from distill.data.image_folder import image_folder
+from distill.export import export_run
+from distill.finished import load_run
+
+CLASSES = ("bottom", "middle", "top")
+SIDEWAYS = 6  # the EXIF orientation of a picture that must be turned to the right
+
+
+def composed(command: str, *overrides: str) -> DictConfig:
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        return compose(command, list(overrides))
+
+
+def picture(number: int, seed: int) -> Image.Image:
+    """A bright bar at one of three heights, in a picture of some size."""
+    draw = np.random.default_rng((number, seed))
+    height, width = draw.integers(30, 90, 2)
+    pixels = draw.integers(0, 120, (height, width, 3)).astype(np.uint8)
+    third = height // 3
+    pixels[(2 - number) * third : (3 - number) * third] += 100
+    return Image.fromarray(pixels)
+
+
+def save(image: Image.Image, kind: int, path: Path) -> None:
+    """In one of the ways in which pictures come."""
+    match kind % 6:
+        case 0:
+            image.save(path.with_suffix(".jpg"), quality=95)
+        case 1:
+            exif = Image.Exif()
+            exif[0x0112] = SIDEWAYS
+            image.transpose(Image.Transpose.ROTATE_90).save(path.with_suffix(".jpg"), quality=95, exif=exif)
+        case 2:
+            image.convert("L").save(path.with_suffix(".png"))
+        case 3:
+            image.putalpha(image.convert("L").point(lambda level: 255 - level))
+            image.save(path.with_suffix(".png"))
+        case 4:
+            Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257).save(path.with_suffix(".png"))
+        case 5:
+            image.quantize(64).save(path.with_suffix(".png"))
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of pictures of all kinds and sizes, and a run whose networks want other sizes than its images."""
+    place = tmp_path_factory.mktemp("photos")
+    for split, count in (("train", 24), ("val", 18)):
+        for number, name in enumerate(CLASSES):
+            (place / "data" / split / name).mkdir(parents=True)
+            for i in range(count):
+                save(picture(number, i + 1000 * len(split)), i, place / "data" / split / name / str(i))
+    pipeline.run(
+        composed(
+            "train", "data=image_folder", f"data.root={place}/data", "data.image_size=24", "data.resize=28",
+            "data.workers=0", "model@student=mlp", "student.size=20", "model@teacher=mlp", "teacher.size=16",
+            "trainer=cpu", "trainer.precision=32-true",
+            "teacher.max_epochs=2", "trainer.max_epochs=6", "baseline=false", "preflight=false",
+            "logger=none", "data.batch_size=8",
+        ),
+        place / "run",
+    )  # fmt: skip
+    return place
+
+
+@pytest.fixture(scope="module")
+def logits(home: Path) -> dict[str, torch.Tensor]:
+    """Of the student, for each file of the validation split, as `evaluate` reads them."""
+    source = image_folder(str(home / "data"), image_size=24, resize=28)
+    student = load_run(home / "run").network("student").eval()
+    with torch.no_grad():
+        answers = student(to_float(source.val.show(torch.arange(len(source.val))))).logits
+    return {source.val.source.name(i): answers[i] for i in range(len(answers))}  # type: ignore[union-attr]
+
+
+@pytest.fixture(scope="module")
+def onnx(home: Path) -> Path:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    return export_run(composed("export", f"run={home}/run", "format=onnx", f"output={home}/out/small.onnx"))
+
+
+def test_predict_py_names_the_classes_that_the_run_names(
+    onnx: Path, logits: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    (tmp_path / "torch.py").write_text("raise ImportError('predict.py needs no torch')")
+    done = subprocess.run(
+        [sys.executable, onnx.with_name("predict.py"), *logits], cwd=tmp_path, capture_output=True, text=True,
+        timeout=300, env={**os.environ, "PYTHONPATH": str(tmp_path)}, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    said = [line.split("\t") for line in done.stdout.splitlines()]
+    assert [file for file, *_ in said] == list(logits)
+    assert len({name for _, name, _ in said}) == 3
+    for file, name, share in said:
+        expected = logits[file].softmax(0)
+        assert name == CLASSES[expected.argmax()], file
+        assert float(share) == pytest.approx(float(expected.max()), abs=5e-3), file
+
+
+def test_the_way_to_the_input_is_told_everywhere(onnx: Path, home: Path) -> None:
+    import onnxruntime
+
+    way = json.loads(onnx.with_name("preprocess.json").read_text())
+    assert way["resize"] == {"shorter_side": 28, "interpolation": "bilinear", "antialias": True}
+    assert way["crop"] == {"position": "centre", "height": 24, "width": 24}
+    assert (way["orientation"], way["colour"], way["size"], way["classes"]) == ("as EXIF says", "RGB", 20, [*CLASSES])
+    session = onnxruntime.InferenceSession(str(onnx), providers=["CPUExecutionProvider"])
+    stored = session.get_modelmeta().custom_metadata_map
+    assert {name: json.loads(text) for name, text in stored.items()} == way
+    assert (session.get_inputs()[0].shape, session.get_outputs()[0].shape) == (["batch", 3, 24, 24], ["batch", 3])
+    assert len(onnx.with_name("predict.py").read_text().splitlines()) < 30
+    extra = {"preprocess.json": ""}
+    program = export_run(composed("export", f"run={home}/run", "format=pt2", f"output={home}/out/small.pt2"))
+    torch.export.load(program, extra_files=extra)
+    assert json.loads(extra["preprocess.json"]) == way
+
+
+def test_files_of_others_stay(home: Path, tmp_path: Path, caplog: Any) -> None:
+    (tmp_path / "preprocess.json").write_text("{}")
+    export_run(composed("export", f"run={home}/run", "format=safetensors", f"output={tmp_path}/x.safetensors"))
+    assert (tmp_path / "preprocess.json").read_text() == "{}"
