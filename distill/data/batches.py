@@ -23,7 +23,8 @@ class Batches:
     """Batches of a split in an order, any number of times; each is a `distill.types.Batch` on the device.
 
     Args:
-        split: the images; those in memory are moved to `device` once, unless it cannot augment them.
+        split: the images; those in memory are moved to `device` once, unless it cannot augment them, or `order` lists
+            samples that are shown but once.
         order: which samples a step shows. In training, an image that cannot be read is replaced by another of the
             order's samples; in evaluation it is left out of its batch.
         num_classes: of the labels.
@@ -62,9 +63,9 @@ class Batches:
         if pool is None:
             pool = order.samples if isinstance(order, TrainingOrder) else torch.empty(0, dtype=torch.long)
         if isinstance(split, Split):
-            self.reader: MemoryReader | StreamReader = MemoryReader(
-                split.images.to(self._workplace), self.augment, seed, pool
-            )
+            once = isinstance(order, ListedOrder)  # each sample is shown once: no reason to move all of them
+            images = split.images if once else split.images.to(self._workplace)
+            self.reader: MemoryReader | StreamReader = MemoryReader(images, self.augment, seed, pool)
             self._uniform: Uniform = Drawn(len(split))
         else:
             self._uniform = uniform

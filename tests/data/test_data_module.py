@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from distill.data import Augment, ImageDataModule, ImageSource, Split, student_samples
+from distill.data.batches import Batches
 from distill.data.digits import digits
 from distill.data.image_folder import image_folder
-from distill.data.order import Draw
+from distill.data.order import Draw, EvaluationOrder, ListedOrder
+from distill.data.readers import MemoryReader
 from distill.errors import SettingError
 from distill.types import Batch
 
@@ -190,3 +192,14 @@ def test_a_resumed_run_goes_on_with_the_epoch_that_comes_next(tmp_path: Path, fo
     for (_, indices, images), (_, expected, pictures) in zip(seen, whole.seen, strict=True):
         assert torch.equal(indices, expected)
         assert torch.equal(images, pictures)
+
+
+def test_of_images_that_are_shown_once_no_copy_is_made_on_the_device() -> None:
+    split = Split(torch.zeros(6, 1, 4, 4, dtype=torch.uint8), torch.zeros(6, dtype=torch.long))
+    orders = ListedOrder(torch.tensor([1, 3]), 2, epoch=0), EvaluationOrder(6, 2)
+    devices = []
+    for order in orders:
+        reader = Batches(split, order, num_classes=1, device=torch.device("meta")).reader
+        assert isinstance(reader, MemoryReader)
+        devices.append(reader.images.device.type)
+    assert devices == ["cpu", "meta"]
