@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -13,7 +14,6 @@ from distill.data import Split, Stream
 from distill.data.huggingface import huggingface
 from distill.errors import SettingError
 
-datasets = pytest.importorskip("datasets")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -177,8 +178,6 @@ def test_safetensors(finished: Any, tmp_path: Path) -> None:
 
 
 def test_onnx(finished: Any, tmp_path: Path) -> None:
-    onnxruntime = pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
     target = export_run(composed("export", f"run={finished.directory}", "format=onnx", f"output={tmp_path}/mine.onnx"))
     session = onnxruntime.InferenceSession(str(target), providers=["CPUExecutionProvider"])
     images = torch.rand(5, 1, 8, 8)

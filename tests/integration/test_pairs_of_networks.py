@@ -73,8 +73,6 @@ def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )  # fmt: skip
 def test_any_teacher_to_any_student(colours: Path, tmp_path: Path, pair: tuple[str, ...]) -> None:
-    if "model@teacher=timm" in pair:
-        pytest.importorskip("timm")
     overrides = ["data=arrays", f"data.path={colours}", "data.batch_size=12", *QUICK, *pair]
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         chosen = compose("train", overrides=overrides)

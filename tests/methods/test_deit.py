@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
 from hydra import compose, initialize_config_dir
@@ -16,7 +17,6 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 def test_each_head_has_its_own_teacher() -> None:
-    timm = pytest.importorskip("timm")
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         config = compose("train", ["experiment=deit", "method.deit.weight=0.7", "method.deit.label_weight=0.2"])
     method = build.method(config.method)

@@ -2,6 +2,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 
 from distill.models.preprocessing import Preprocessing, preprocessing_of
@@ -15,10 +16,6 @@ def test_without_timm_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch)
 
 
 class TestWithTimm:
-    @pytest.fixture(autouse=True)
-    def _needs_timm(self) -> None:
-        pytest.importorskip("timm")
-
     @pytest.mark.parametrize("channels", [3, 1])
     def test_random_weights_for_any_number_of_classes_and_channels(self, channels: int) -> None:
         network = timm_model(name="mobilenetv3_small_050", num_classes=7, in_channels=channels).eval()
@@ -37,8 +34,6 @@ class TestWithTimm:
     def test_pretrained_weights_bring_their_own_normalisation_and_size(
         self, tmp_path: Path, caplog: pytest.LogCaptureFixture, classes: int, channels: int
     ) -> None:
-        import timm
-
         original = timm.create_model("mobilenetv3_small_050")
         torch.save(original.state_dict(), tmp_path / "weights.pth")
         overlay = {"file": str(tmp_path / "weights.pth"), "mean": (0.5, 0.4, 0.3), "std": (0.2, 0.2, 0.2)}
