@@ -77,7 +77,10 @@ def test_labels_may_be_numbers(tmp_path: Path) -> None:
         ({"train_split": "trian"}, "data.train_split=trian: no such split; did you mean train?"),
         ({"val_split": "dev"}, "data.val_split=dev: no such split; known: test, train"),
         ({"image_column": "pictures"}, r"data.image_column=pictures: no such column; did you mean picture\?"),
-        ({"label_column": "comment"}, "data.label_column=comment: holds .*; must be class labels or whole numbers"),
+        (
+            {"label_column": "comment"},
+            r"data.label_column=comment: holds text; make classes of it with dataset.class_encode_column\('comment'\)",
+        ),
     ],
 )
 def test_what_is_not_there_is_named(saved: str, setting: dict[str, Any], message: str) -> None:
