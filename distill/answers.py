@@ -1,13 +1,17 @@
 """What a network answers for the whole validation split."""
 
+import sys
 from dataclasses import dataclass
 
 import torch
+from pytorch_lightning.plugins.precision import Precision
+from rich.console import Console
+from rich.progress import track
 from torch import Tensor
 
 from distill.data import ImageDataModule, ImageSource
 from distill.models.network import Network
-from distill.types import Batch, Outputs
+from distill.types import Outputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +27,21 @@ class Answers:
 
 
 @torch.no_grad()
-def answer(network: Network, source: ImageSource, batch_size: int, device: torch.device) -> Answers:
-    """Ask a network, in evaluation mode and its own precision, on a device."""
-    network = network.to(device).eval()
-    parts: list[tuple[Tensor, Tensor, Tensor]] = []
-    for loaded in ImageDataModule(source, batch_size=batch_size).val_dataloader():
-        batch = Batch(*loaded)
-        outputs: Outputs = network(batch.images.to(device))
-        indices = torch.arange(len(batch.targets)) if batch.indices is None else batch.indices
-        parts.append((outputs.logits.float().cpu(), batch.targets.cpu(), indices.cpu()))
+def answer(
+    network: Network, source: ImageSource, batch_size: int, device: torch.device, precision: Precision | None = None
+) -> Answers:
+    """Ask a network, in evaluation mode, on a device; with a bar on a terminal.
+
+    precision: Lightning's plugin of what to compute in; None for the network's own.
+    """
+    precision = precision or Precision()
+    network = precision.convert_module(network).to(device).eval()  # type: ignore[assignment]
+    parts = [(torch.empty(0, source.num_classes), torch.empty(0).long(), torch.empty(0).long())]
+    batches = ImageDataModule(source, batch_size=batch_size).val_dataloader()
+    screen, shown = Console(file=sys.stderr), sys.stderr.isatty()
+    for batch in track(batches, network.name, len(batches), console=screen, transient=True, disable=not shown):
+        with precision.forward_context():
+            outputs: Outputs = network(precision.convert_input(batch.images.to(device)))
+        assert batch.indices is not None
+        parts.append((outputs.logits.float().cpu(), batch.targets.cpu(), batch.indices.cpu()))
     return Answers(*(torch.cat(column) for column in zip(*parts, strict=True)))

@@ -40,6 +40,13 @@ def _evaluate(config: DictConfig) -> None:
     one_line_errors(lambda: evaluate_run(config))
 
 
+@hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="predict")
+def _predict(config: DictConfig) -> None:
+    from distill.predict import predict_files
+
+    one_line_errors(lambda: predict_files(config))
+
+
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="export")
 def _export(config: DictConfig) -> None:
     from distill.export import export_run
@@ -70,6 +77,11 @@ def _needs_no_directory(arguments: Sequence[str]) -> bool:
 def evaluate() -> None:
     """`python scripts/evaluate.py run=DIR`, `distill-evaluate`."""
     one_line_errors(_evaluate)
+
+
+def predict() -> None:
+    """`python scripts/predict.py run=DIR input=FILE_OR_FOLDER output=FILE.csv`, `distill-predict`."""
+    one_line_errors(_predict)
 
 
 def export() -> None:

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from omegaconf import DictConfig
@@ -14,13 +13,17 @@ from distill.answers import answer
 from distill.data.folders import listed
 from distill.data.source import ImageSource, Part, renumbered, wanted
 from distill.errors import SettingError
-from distill.files import write_text
+from distill.files import path_of, write_text
 from distill.finished import NetworkRecord, load_run
 from distill.log import only_warnings
 from distill.metrics import score
+from distill.precision import allow_tf32
+from distill.predictions import by_class, write_predictions
 from distill.settings import EvaluationSettings, read
 
 log = logging.getLogger(__name__)
+
+MOST_CLASSES = 20  # that are printed one by one
 
 
 def evaluate_run(config: DictConfig) -> dict[str, dict[str, float | None]]:
@@ -36,22 +39,32 @@ def evaluate_run(config: DictConfig) -> dict[str, dict[str, float | None]]:
         SettingError: no such run, or data of another shape or with other classes.
     """
     only_warnings()
-    directory = Path(config.run)
-    finished = load_run(directory)
-    split = read(config, "", EvaluationSettings).split
-    own = config.data is None
+    finished = load_run(config.run)
+    allow_tf32(finished.tf32)
+    settings = read(config, "", EvaluationSettings)
+    split, own = settings.split, config.data is None
     source = _own_data(finished.config, split) if own else _other_data(config.data, finished.student, split)
-    device = build.trainer(config.trainer, logger=False).strategy.root_device
-    batch_size = finished.config.data.batch_size
-    answers = {name: answer(network, source, batch_size, device) for name, network in finished.networks().items()}
+    precision = finished.precision if settings.precision == "run" else settings.precision
+    trainer = build.trainer(config.trainer, logger=False, precision=precision)
+    device, batch_size = trainer.strategy.root_device, finished.config.data.batch_size
+    answers = {
+        name: answer(network, source, batch_size, device, trainer.precision_plugin)
+        for name, network in finished.networks().items()
+    }
     teacher = answers["teacher"].logits if "teacher" in answers else None
     scores = {
         name: dataclasses.asdict(score(given.logits, given.targets, None if name == "teacher" else teacher))
         for name, given in answers.items()
     }
-    text = json.dumps({"data": source.name, "images": len(answers["student"].targets), **scores}, indent=2)
-    write_text(directory / f"evaluation-{source.name}.json", text + "\n")
-    print(text)
+    found = {"data": source.name, "images": len(answers["student"].targets), "precision": precision, **scores}
+    file = finished.directory / f"evaluation-{source.name}.json"
+    classes = by_class(answers, source.class_names)
+    text = json.dumps({**found, "classes": classes}, indent=2)
+    write_text(file, text + "\n")
+    print(text if len(classes) <= MOST_CLASSES else json.dumps({**found, "classes": f"in {file}"}, indent=2))
+    if settings.predictions:
+        table = file.with_suffix(".csv") if settings.predictions is True else path_of(settings.predictions)
+        write_predictions(table, answers, source)
     return scores
 
 

@@ -17,7 +17,7 @@ from distill.checking import check_value
 from distill.checkpoint import save_weights
 from distill.errors import SettingError
 from distill.file_to_input import WRITTEN_BY, in_words, way_of
-from distill.files import write_atomically, write_text
+from distill.files import path_of, write_atomically, write_text
 from distill.finished import load_run
 from distill.log import only_warnings
 from distill.models.network import Network
@@ -59,10 +59,10 @@ def export_run(config: DictConfig) -> Path:
     """
     only_warnings()
     check_value("format", config.format, Format)
-    directory = Path(config.run)
-    finished = load_run(directory)
+    finished = load_run(config.run)
     student = Logits(finished.network("student")).eval()
-    target = Path(config.output or directory / f"student.{config.format}")
+    own = finished.directory / f"student.{config.format}"
+    target = own if config.output is None else path_of(config.output)
     way = way_of(finished.student)
     if config.format == "safetensors":
         save_weights(student.network.backbone, target, _in_json(way))

@@ -20,7 +20,7 @@ from distill.data.image_format import ImageFormat
 from distill.data.source import ImageSource
 from distill.directory import load_config
 from distill.errors import SettingError
-from distill.files import write_text
+from distill.files import PathLike, path_of, write_text
 from distill.metrics import Scores
 from distill.models.network import Network
 
@@ -104,6 +104,16 @@ class FinishedRun:
     records: dict[str, NetworkRecord]
 
     @property
+    def precision(self) -> str:
+        """What it was trained in."""
+        return str(self.config.trainer.get("precision", "32-true"))
+
+    @property
+    def tf32(self) -> bool:
+        """Whether it let GPUs round to TF32."""
+        return bool(self.config.trainer.get("tf32", True))
+
+    @property
     def student(self) -> NetworkRecord:
         """What is kept of the student."""
         return self.records["student"]
@@ -136,12 +146,13 @@ class FinishedRun:
             return networks
 
 
-def load_run(directory: Path) -> FinishedRun:
+def load_run(directory: PathLike) -> FinishedRun:
     """What a run's directory says of it.
 
     Raises:
         SettingError: it has not finished, or a file of it is missing or damaged.
     """
+    directory = path_of(directory)
     config = load_config(directory, "run")
     records = {name: _read(file) for name in NETWORKS if (file := directory / f"{name}.json").is_file()}
     if "student" not in records or not (directory / "student.safetensors").is_file():

@@ -9,9 +9,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from distill.checking import check_given, check_value, join, located
 from distill.errors import SettingError
+from distill.files import PathLike
 
 T = TypeVar("T")
 Compile = bool | Literal["auto", "student", "teacher"]
+Asked = Literal["run", "32-true", "bf16-mixed", "16-mixed", "64-true"]
+"""In what precision the networks of a finished run are asked: `run` is the one that it trained in."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,23 @@ class EvaluationSettings:
     """What configs/evaluate.yaml sets beside the run."""
 
     split: Literal["train", "val", "test"] | None = None
+    precision: Asked = "32-true"
+    predictions: bool | str = False
+
+
+@dataclass(frozen=True)
+class PredictionSettings:
+    """What configs/predict.yaml sets."""
+
+    run: PathLike
+    input: PathLike
+    output: PathLike | None = None
+    batch_size: int = 64
+    precision: Asked = "32-true"
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size={self.batch_size}: must be 1 or more")
 
 
 @dataclass(frozen=True)

@@ -151,6 +151,7 @@ def _decode(stream: Stream, as_they_are: bool, threads: int | None) -> Split | N
     except _OtherSizeError:
         return None
     if kept.all():
-        return Split(images, stream.targets)
+        return Split(images, stream.targets, [stream.name(i) for i in range(len(stream))])
     log.warning("%d of %d images could not be read and were left out", len(kept) - int(kept.sum()), len(stream))
-    return Split(images[kept], stream.targets[kept])
+    names = [stream.name(i) for i in kept.nonzero().flatten().tolist()]
+    return Split(images[kept], stream.targets[kept], names)

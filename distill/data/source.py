@@ -27,10 +27,12 @@ class Split:
 
     images: (N, C, H, W) uint8.
     targets: (N,) int64 class indices.
+    names: of the images, such as paths; where there are none, an image's place in the split is its name.
     """
 
     images: Tensor
     targets: Tensor
+    names: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -44,6 +46,10 @@ class Split:
     def show(self, indices: Tensor) -> Tensor:
         """(n, C, H, W) uint8: the images at (n,) indices, unaugmented."""
         return self.images[indices]
+
+    def name(self, index: int) -> str:
+        """What to call an image."""
+        return self.names[index] if self.names else str(index)
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,6 +99,10 @@ class Stream:
         """(N,) int64 class indices."""
         return self.source.targets
 
+    def name(self, index: int) -> str:
+        """What to call an image: its path."""
+        return self.source.name(index)
+
     def show(self, indices: Tensor) -> Tensor:
         """(n, C, H, W) uint8: the images at (n,) indices, unaugmented; for one that is left out, the next in its place.
 

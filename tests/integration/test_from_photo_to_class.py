@@ -1,7 +1,9 @@
 """From a folder of images as people have them to an exported student that names the class of a raw file."""
 
+import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,8 +20,11 @@ from distill import pipeline
 from distill.cli import CONFIGS
 from distill.data.augment.color import to_float
 from distill.data.image_folder import image_folder
+from distill.errors import SettingError
+from distill.evaluate import evaluate_run
 from distill.export import export_run
 from distill.finished import load_run
+from distill.predict import predict_files
 
 CLASSES = ("bottom", "middle", "top")
 SIDEWAYS = 6  # the EXIF orientation of a picture that must be turned to the right
@@ -139,3 +144,87 @@ def test_files_of_others_stay(home: Path, tmp_path: Path, caplog: Any) -> None:
     (tmp_path / "preprocess.json").write_text("{}")
     export_run(composed("export", f"run={home}/run", "format=safetensors", f"output={tmp_path}/x.safetensors"))
     assert (tmp_path / "preprocess.json").read_text() == "{}"
+
+
+def rows(table: Path) -> list[dict[str, str]]:
+    with table.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_evaluate_by_class_and_by_image(home: Path, logits: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    table = tmp_path / "images.csv"
+    scores = evaluate_run(composed("evaluate", f"run={home}/run", f"predictions={table}"))
+    found = rows(table)
+    assert [row["name"] for row in found] == list(logits)
+    for row in found:
+        share, best = logits[row["name"]].softmax(0).max(0)
+        assert (row["target"], row["predicted"]) == (Path(row["name"]).parent.name, CLASSES[best])
+        assert float(row["probability"]) == pytest.approx(float(share), abs=1e-5)
+    written = json.loads((home / "run" / "evaluation-data.json").read_text())
+    assert written["precision"] == "32-true"
+    for name in CLASSES:
+        of_class = [row for row in found if row["target"] == name]
+        right = sum(row["predicted"] == name for row in of_class) / len(of_class)
+        assert (written["classes"][name]["images"], written["classes"][name]["student"]) == (18, right)
+    agreed = sum(row["teacher"] == row["predicted"] for row in found) / len(found)
+    assert scores["student"]["agreement"] == pytest.approx(agreed)
+
+
+def test_evaluate_in_another_precision(home: Path, tmp_path: Path) -> None:
+    in_bfloat16, double, as_trained = (
+        evaluate_run(composed("evaluate", f"run={home}/run", f"precision={name}"))["student"]["kl"]
+        for name in ("bf16-mixed", "64-true", "run")
+    )
+    kept = load_run(home / "run").student.scores["kl"]
+    assert as_trained == kept
+    assert double == pytest.approx(kept, rel=1e-4)
+    assert in_bfloat16 not in (kept, double)
+    with pytest.raises(SettingError, match="precision='half': must be one of run, 32-true, bf16-mixed, 16-mixed"):
+        evaluate_run(composed("evaluate", f"run={home}/run", "precision=half"))
+
+
+def test_predict_a_folder(home: Path, logits: dict[str, torch.Tensor], tmp_path: Path, capsys: Any) -> None:
+    folder = tmp_path / "some"
+    shutil.copytree(home / "data" / "val", folder / "deep")
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    (folder / "notes.txt").write_text("no picture either")
+    predict_files(composed("predict", f"run={home}/run", f"input={folder}", f"output={tmp_path}/out.csv"))
+    said = capsys.readouterr()
+    assert said.out == f"{len(logits) + 1} images, 1 could not be read (see the column error)\n"
+    assert "1 .txt" in said.err
+    found = {row["file"]: row for row in rows(tmp_path / "out.csv")}
+    assert len(found) == len(logits) + 1
+    assert "UnidentifiedImageError" in found[f"{folder}/broken.jpg"]["error"]
+    assert found[f"{folder}/broken.jpg"]["class"] == ""
+    for file, expected in logits.items():
+        row = found[file.replace(f"{home}/data/val", f"{folder}/deep")]
+        shares, best = expected.softmax(0).topk(3)
+        assert [row["class"], row["class2"], row["class3"]] == [CLASSES[i] for i in best]
+        assert float(row["probability"]) == pytest.approx(float(shares[0]), abs=1e-5)
+        assert row["error"] == ""
+
+
+def test_predict_a_file_and_arrays(home: Path, logits: dict[str, torch.Tensor], tmp_path: Path, capsys: Any) -> None:
+    file, expected = next(iter(logits.items()))
+    assert predict_files(composed("predict", f"run={home}/run", f"input={file}")) is None
+    header, line = capsys.readouterr().out.splitlines()
+    assert header == "file,class,probability,class2,probability2,class3,probability3,error"
+    assert line.startswith(f"{file},{CLASSES[expected.argmax()]},")
+    source = image_folder(str(home / "data"), image_size=24, resize=28)
+    images = source.val.show(torch.arange(5)).permute(0, 2, 3, 1).numpy()
+    np.save(tmp_path / "five.npy", images)
+    predict_files(composed("predict", f"run={home}/run", f"input={tmp_path}/five.npy", f"output={tmp_path}/five.csv"))
+    assert [row["file"] for row in rows(tmp_path / "five.csv")] == [f"five.npy[{i}]" for i in range(5)]
+
+
+def test_an_input_that_is_missing_or_unreadable_is_one_line(home: Path, tmp_path: Path, command: Any) -> None:
+    done = command("scripts/predict.py", f"run={home}/run", f"input={tmp_path}/none.jpg", status=2)
+    advice = "no such file or folder; give an image file, or a folder of images"
+    assert done.stderr == f"error: input={tmp_path}/none.jpg: {advice}\n"
+    (tmp_path / "bad.png").write_bytes(b"")
+    with pytest.raises(SettingError, match=r"not one of 1 images can be read, e\.g\. .*bad\.png \(Unidentified"):
+        predict_files(composed("predict", f"run={home}/run", f"input={tmp_path}", f"output={tmp_path}/x.csv"))
+    assert len(rows(tmp_path / "x.csv")) == 1
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SettingError, match=r"input=.*empty: holds no images; known are \.jpg, "):
+        predict_files(composed("predict", f"run={home}/run", f"input={tmp_path}/empty"))

@@ -59,5 +59,5 @@ def test_the_installed_command_runs_in_an_empty_directory(wheel: Path, tmp_path:
     assert json.loads(summary.read_text())["student"]["name"] == "cnn4"
     assert f"{summary.parent}/report.html" in out
     assert {path.name for path in (place / "bin").glob("distill-*")} >= {
-        "distill-train", "distill-evaluate", "distill-export", "distill-compare",
+        "distill-train", "distill-evaluate", "distill-export", "distill-predict", "distill-compare",
     }  # fmt: skip
