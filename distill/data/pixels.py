@@ -90,7 +90,7 @@ def _upright(image: Image.Image) -> Image.Image:
 def _of_8_bits(image: Image.Image) -> Image.Image:
     """A grey image of 16 or 32 bits, or of floating-point numbers."""
     values = np.asarray(image)
-    low, high = values.min(initial=0), values.max(initial=0)
+    low, high = values.min(), values.max()
     most, right = (1, "[0, 1]") if image.mode == "F" else (65535, "0 to 65535")
     if not (low >= 0 and high <= most):
         raise PixelError(

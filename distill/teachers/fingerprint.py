@@ -20,6 +20,7 @@ from distill.teachers.record import Layout
 FORMAT = 1
 SAMPLED = 64
 AUGMENTING = ("distill.data.augment", "distill.data.random", "distill.data.stream", "distill.seeding")
+DECODING = ["distill.data.pixels", "distill.data.stream"]
 
 
 def asked(network: Network, lesson: Lesson, layout: Layout) -> dict[str, Any]:
@@ -69,7 +70,10 @@ def code(network: Network) -> str:
 
 
 def split(images: Split | Stream) -> str:
-    """Of all images in memory; of a stream, of all labels, what its source says of its files, and a few images."""
+    """Of all images in memory; of a stream, of all labels, what its source says of its files, and a few images.
+
+    And there of the code that decodes, as the few images need not hold the kind of file that it now reads otherwise.
+    """
     hasher = hashlib.sha256(f"{tuple(images.shape)} {len(images)}".encode())
     hasher.update(images.targets.numpy().tobytes())
     if isinstance(images, Split):
@@ -77,6 +81,7 @@ def split(images: Split | Stream) -> str:
         hasher.update(images.images.contiguous().view(-1).numpy().data)
         return hasher.hexdigest()[:16]
     hasher.update(f"{images.resize} {images.skip} {getattr(images.source, 'version', '')}".encode())
+    hasher.update(_sources(DECODING).encode())
     for index in np.linspace(0, len(images) - 1, SAMPLED).astype(int).tolist():
         try:
             hasher.update(images.view(index).numpy().tobytes())
