@@ -20,6 +20,7 @@ from distill.answers import answer
 from distill.data import ImageSource
 from distill.data.augment.color import to_float
 from distill.data.module import student_samples
+from distill.data.source import check_told_apart
 from distill.directory import check_unused, load_config, resumed, save_config
 from distill.finished import keep_networks
 from distill.launch import launch, processes_to_start
@@ -195,6 +196,7 @@ def load(config: DictConfig, directory: Path) -> Run:
     settings = read(config, "", RunSettings)
     data = read(config.data, "data", DataSettings)
     source = build.source(config.data)
+    check_told_apart(source)
     build.check_statistics("data", data, source)
     statistics = (data.mean, data.std) if data.mean and data.std else source.statistics()
     samples = student_samples(source.train.targets, data.student_fraction, settings.seed)

@@ -98,7 +98,7 @@ def check_classes(directory: Path, setting: str) -> list[Path]:
         shared = sorted(set.intersection(*below))
         if len(shared) > 1:
             raise SettingError(
-                f"{setting}: {listed([f'{folder.name}/' for folder in found])} hold no images of their own but the "
+                f"{setting}: {listed([folder.name for folder in found])} hold no images of their own but the "
                 f"same folders ({listed(shared)}): if those are the classes, rename the outer folders to train and "
                 f"val, or choose one, {setting.partition('=')[0]}={found[0]}; else put the images of each class right "
                 "into its folder"
@@ -110,7 +110,7 @@ def left_out(counts: Counter[str]) -> list[str]:
     """A note on the files that were no images, by ending; none where there are none."""
     if not counts:
         return []
-    named = [f"{count:,} {ending}" for ending, count in counts.most_common()]
+    named = [f"{counts[ending]:,} {ending}" for ending in sorted(counts, key=lambda ending: (-counts[ending], ending))]
     return [f"left out, as no images that can be read here: {listed(named, 8)}"]
 
 

@@ -161,6 +161,16 @@ def _check_split(label: str, split: Split | Stream, classes: int) -> None:
         )
 
 
+def check_told_apart(source: ImageSource) -> None:
+    """Raise SettingError if there is nothing to learn, because all training images are of one class."""
+    present = source.train.targets.unique().tolist()
+    if len(present) < 2:
+        raise SettingError(
+            f"data: {source.name} has training images of one class only ({source.class_names[present[0]]}): there is "
+            "nothing to tell apart; give images of two classes or more, each with a folder or a number of its own"
+        )
+
+
 def renumbered(split: Split | Stream, numbers: Tensor) -> Split | Stream:
     """The images with class `numbers[i]`, (classes,) int64, in place of class i."""
     targets = numbers[split.targets]
@@ -184,5 +194,6 @@ def wanted(found: Mapping[Part, T], only: Only | None, setting: str) -> dict[Par
         return dict(found)
     part = next((part for part in ("val", "test", "train") if part in found), None) if only == "any" else only
     if part is None or part not in found:
-        raise SettingError(f"split={only}: {setting} has no such split, but {', '.join(found) or 'none'}")
+        known = [name for name in typing.get_args(Part) if name in found]
+        raise SettingError(f"split={only}: {setting} has no such split, but {', '.join(known) or 'none'}")
     return {part: found[part]}

@@ -24,6 +24,7 @@ from distill.methods import Composite, Method, Supervised
 from distill.models import cost, taps
 from distill.models.network import Network
 from distill.module import DistillModule
+from distill.preflight.data import data_doubts, data_lines
 from distill.preflight.duration import in_words, seconds_an_epoch
 from distill.preflight.networks import first_line
 from distill.preflight.rehearsal import rehearse, setting_at_work
@@ -83,7 +84,9 @@ def examine(run: "Run", networks: dict[str, Network], trainer: pl.Trainer) -> Fi
     started = time.perf_counter()
     findings, device = Findings(), trainer.strategy.root_device
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        _data(run, findings)
+        for about, text in data_lines(run.source, len(run.samples)):
+            findings.say(about, text)
+        findings.warnings += data_doubts(run.source)
         logits = _teacher(run, networks["teacher"], device, findings)
         knows = logits is not None
         findings.say("student", _name(networks["student"]))
@@ -121,27 +124,6 @@ def examine(run: "Run", networks: dict[str, Network], trainer: pl.Trainer) -> Fi
     log.info(f"preflight took {time.perf_counter() - started:.1f} s")
     findings.show()
     return findings
-
-
-def _data(run: "Run", findings: Findings) -> None:
-    source, classes = run.source, run.source.num_classes
-    _, height, width = source.train.shape
-    counts = source.train.targets.bincount(minlength=classes)
-    low, high = int(counts.min()), int(counts.max())
-    each = f"of {low:,}" if low == high else f"of {low:,} to {high:,}"
-    share = "" if len(run.samples) == len(source.train) else f", {len(run.samples):,} of them for the student"
-    findings.say(
-        "data",
-        f"{source.name}: {len(source.train):,} training images of {height} x {width} in {classes} classes "
-        f"{each}{share}; {len(source.val):,} for validation",
-    )
-    for name, split in (("training", source.train), ("validation", source.val)):
-        empty = (split.targets.bincount(minlength=classes) == 0).nonzero().flatten().tolist()
-        if empty:
-            names = ", ".join(str(source.class_names[index]) for index in empty[:3]) + (", ..." if empty[3:] else "")
-            findings.warnings.append(
-                f"data: {len(empty)} of {classes} classes have no {name} images ({names}): check how labels are made"
-            )
 
 
 def _teacher(run: "Run", network: Network, device: torch.device, findings: Findings) -> Tensor | None:

@@ -377,3 +377,12 @@ def test_a_change_of_a_file_changes_the_fingerprint_of_a_stream(tmp_path: Path) 
     images[7] ^= 1  # not one of the images that are looked at
     np.save(tmp_path / "train_images.npy", images)
     assert fingerprint.split(stream()) != before
+
+
+def test_a_change_of_the_decoding_changes_the_fingerprint_of_a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = Rows(np.zeros((9, 8, 8, 1), np.uint8), torch.arange(9), "train_images")
+    stream, split = Stream(rows, (1, 8, 8), resize=8), Split(torch.zeros(9, 1, 8, 8, dtype=torch.uint8), rows.targets)
+    before = fingerprint.split(stream), fingerprint.split(split)
+    monkeypatch.setattr(fingerprint, "_sources", str)  # as of other source files
+    assert fingerprint.split(stream) != before[0]
+    assert fingerprint.split(split) == before[1]
