@@ -1,27 +1,30 @@
 """The training step: a student, a teacher and a method in; a loss and its measurements out."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, Literal, Self
 
 import pytorch_lightning as pl
 import torch
-import torch.nn.functional as F
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from distill.adapt import Adapter, as_batch, images_of
+from distill.connect import connect
+from distill.data.augment.color import to_float
+from distill.hyperparameters import as_method, described, optimizer_settings
 from distill.idle import idle_parameters
-from distill.losses import kl_divergence
-from distill.methods import KD, Composite, Example, Method, Supervised, Taps
+from distill.measures import measure, measure_unseen
+from distill.methods import KD, Method, Supervised
 from distill.methods.terms import LossTerms
-from distill.models import taps
+from distill.models.modes import start_training
 from distill.models.network import Network
 from distill.parameters import Grouping
-from distill.running import RunningMeans
+from distill.running import RunningMeans, TrainingRecord
 from distill.schedules import Constant, Schedule
 from distill.seeding import seed_torch
 from distill.streams import Aside
@@ -41,21 +44,29 @@ class DistillModule(pl.LightningModule):
     Args:
         student: maps (N, C, H, W) images to (N, classes) logits; trained, as are the method's projections.
         teacher: a network, or a `Teacher`; None to train on labels alone.
-        method: what to imitate; many need a teacher; `Supervised` is the default without one.
+        method: what to imitate, or a list of methods, or a dict of them by name; most need a teacher; `Supervised` is
+            the default without one.
         optimizer: called with the parameters to train: `functools.partial(torch.optim.SGD, lr=0.1)`.
         grouping: rates and weight decay that differ between parameters; the optimizer is called with groups then.
         schedule: factor on the learning rate as a function of the share of steps done.
         example: (N, C, H, W) images, needed only by methods that size projections or choose layers by themselves.
-        labels: (S,) int64, the true class of every training sample by its index, -1 for those that aren't trained on;
-            needed only with `example`, by methods with a memory of all samples.
+        labels: (S,) integers, the true class of every training sample by its index, -1 for those that aren't trained
+            on; needed only by methods with a memory of all samples.
+        adapt: called with what the loader yields, where that is nothing that `distill.adapt.as_batch` understands.
         seed: what random layers (dropout) draw from, anew each epoch: a resumed run repeats the uninterrupted one.
 
     Attributes:
         deployed: the network to validate and save: the student, unless the method adds a part to it for good.
-        history: the logged values of each epoch done.
+        history: the logged values of each epoch done; validation's only where there was one.
+        learning_rate: in place of the optimizer's own, once it is set; for learning-rate finders.
         span: called with the name of a part of the step for a context around it; for profilers.
 
-    Batches are `distill.types.Batch`, or plain (images, targets) tuples.
+    Batches are `distill.types.Batch`, (images, targets) tuples, or dicts; see `adapt`. Images are float in [0, 1] or
+    uint8. Hyperparameters, for loggers and `load_from_checkpoint`, are plain values: the method's, the optimizer's, the
+    seed.
+
+    Raises:
+        ValueError: the method needs a teacher, an example or labels that were not given.
     """
 
     teacher: Teacher | None
@@ -65,62 +76,55 @@ class DistillModule(pl.LightningModule):
         self,
         student: nn.Module,
         teacher: nn.Module | None = None,
-        method: Method | None = None,
+        method: Method | Sequence[Method] | Mapping[str, Any] | None = None,
         *,
         optimizer: OptimizerFactory = ADAMW,
         grouping: Grouping | None = None,
         schedule: Schedule | None = None,
         example: Tensor | None = None,
-        labels: Tensor | None = None,
+        labels: Tensor | Sequence[int] | None = None,
+        adapt: Adapter | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if teacher is None and method is not None and method.needs_teacher:
-            raise ValueError(f"method {type(method).__name__} imitates a teacher, and teacher=None was given")
+        default = Supervised() if teacher is None else KD()
+        self.method = default if method is None else as_method(method)
+        if teacher is None and self.method.needs_teacher:
+            raise ValueError(
+                f"method {type(self.method).__name__} imitates a teacher, and teacher=None was given; pass "
+                "DistillModule(student, teacher, ...), or method=Supervised() to learn from labels alone"
+            )
         self.student = student if isinstance(student, Network) else Network(student)
         # Past nn.Module's registration on purpose: see the class docstring.
         object.__setattr__(self, "teacher", _as_teacher(teacher))
+        start_training(self.student)
+        start_training(self.student.backbone)
         self._deploy(self.student)
-        self.method = method or (Supervised() if teacher is None else KD())
         self.optimizer_factory = optimizer
         self.grouping = grouping or Grouping()
         self.schedule = schedule or Constant()
+        self.learning_rate: float | None = None
+        self.adapt = adapt
         self.seed = seed
         self.history: list[dict[str, float]] = []
         self.span: Callable[[str], AbstractContextManager[Any]] = nullcontext
         self._total_steps = 1
         self._idle: list[nn.Parameter] | None = None
-        self._running, self._factors = RunningMeans(), RunningMeans()
+        self._record = TrainingRecord()
         self._steps_done = 0
         self._aside = Aside()
         self._validated = RunningMeans()
+        self._validated_epoch = -1
+        self._scheduler: LambdaLR | None = None
         self.method.accompany(self.student)
         if self.teacher is not None:
             self.teacher.begin(self.student)
-            self._connect(self.teacher, example, labels)
-
-    def _connect(self, teacher: Teacher, example: Tensor | None, labels: Tensor | None) -> None:
-        """Tap both networks for the method, and let it create what depends on their shapes."""
-        members = self.method.members if isinstance(self.method, Composite) else [self.method]
-        for member in members:
-            wanted = member.taps
-            if not (wanted.student or wanted.teacher):
-                continue
-            if example is not None and teacher.network is not None:
-                layers = taps.resolve(wanted.student, wanted.teacher, self.student, teacher.network, example)
-                wanted = Taps(*layers)
-            member.taps = Taps(self.student.tap(wanted.student), teacher.tap(wanted.teacher))
-        if example is None:
-            return
-        labels = torch.zeros(len(example), dtype=torch.long) if labels is None else labels
-        batch = Batch(example, labels[: len(example)].clamp(min=0), torch.arange(len(example)))
-        was_training = self.student.training
-        with torch.no_grad():
-            student = self.student.eval()(batch.images)
-        self.student.train(was_training)
-        classifier = None if teacher.network is None else taps.classifier(teacher.network, example)
-        self.method.prepare(Example(student, teacher(batch), labels, classifier))
-        self._deploy(self.student.around(self.method.deploy(self.student.backbone)))
+            connect(self.method, self.student, self.teacher, example, None if labels is None else _as_labels(labels))
+            if example is not None:
+                self._deploy(self.student.around(self.method.deploy(self.student.backbone)))
+        self.save_hyperparameters(
+            {"method": described(self.method), "optimized_by": optimizer_settings(optimizer), "seed": seed}
+        )
 
     def _deploy(self, network: Network) -> None:
         # Past registration too: its weights are the student's and the method's, and belong once in a checkpoint.
@@ -133,9 +137,14 @@ class DistillModule(pl.LightningModule):
         outputs: Outputs = self.deployed(images)
         return outputs.logits
 
-    def training_step(self, loaded: Sequence[Tensor], batch_idx: int) -> Tensor:
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """What the loader yields becomes a `Batch`, or images alone where they are only to be answered."""
+        predicting = self._trainer is not None and self.trainer.predicting
+        return images_of(batch, self.adapt) if predicting else as_batch(batch, self.adapt)
+
+    def training_step(self, loaded: Any, batch_idx: int) -> Tensor:
         """The total loss of one batch; its terms and measurements go to the running means."""
-        batch = Batch(*loaded)
+        batch = self._batch(loaded)
         device = batch.images.device
         with self.span("teacher"), nullcontext() if self.teacher is None else self._aside.work(device):
             answers = self._ask("train", self.current_epoch, batch)
@@ -146,17 +155,14 @@ class DistillModule(pl.LightningModule):
         with self.span("method"):
             terms = LossTerms.of(self.method(outputs, answers, batch))
             loss = terms.total()
-        self._record(loss, terms, _measure(outputs, answers, batch))
+        logits = self.method.deployed_logits(outputs)
+        measures = {} if logits is None else measure(logits, answers, batch.targets)
+        self._record.add(loss, terms, measures, self.method.scheduled())
         return self._reaching_all(loss)
 
-    def _record(self, loss: Tensor, terms: LossTerms, measures: dict[str, Tensor]) -> None:
-        """Add to the running means: the terms without their weights, as in validation, and with them."""
-        shown = {"loss": loss, **terms.unweighted, **measures}
-        weighted = {f"weighted/{name}": term for name, term in terms.items()}
-        self._running.add({f"train/{name}": value for name, value in shown.items()} | weighted)
-        weights = {f"weight/{name}": weight for name, weight in terms.weights.items()}
-        scheduled = {f"schedule/{name}": value for name, value in self.method.scheduled().items()}
-        self._factors.add(weights | scheduled)
+    def _batch(self, loaded: Any) -> Batch:
+        batch = as_batch(loaded, self.adapt)
+        return batch._replace(images=to_float(batch.images))
 
     def _reaching_all(self, loss: Tensor) -> Tensor:
         """The loss, with a zero gradient for what no term reaches (SimKD leaves the student's classifier alone).
@@ -169,19 +175,25 @@ class DistillModule(pl.LightningModule):
             self._idle = idle_parameters(loss, self.parameters()) if parallel else []
         return loss + sum(0 * parameter.sum() for parameter in self._idle) if self._idle else loss
 
-    def validation_step(self, loaded: Sequence[Tensor], batch_idx: int) -> None:
+    def validation_step(self, loaded: Any, batch_idx: int) -> None:
         """Accuracy on the validation split; agreement and KL with the teacher where there is one."""
-        batch = Batch(*loaded)
-        answers = self._ask("val", 0, batch)
-        outputs: Outputs = self.deployed(batch.images)
-        values = _measure(outputs, answers, batch)
-        values.pop("teacher_entropy", None)
-        values["ce"] = F.cross_entropy(outputs.logits.float(), batch.targets)
-        if answers is not None:
-            values["kl"] = kl_divergence(outputs.logits, answers.logits)
-        self._validated.add(values, weight=len(batch.images))
+        self._validate(self._batch(loaded), "val")
 
-    def _ask(self, split: Literal["train", "val"], epoch: int, batch: Batch) -> Outputs | None:
+    def test_step(self, loaded: Any, batch_idx: int) -> None:
+        """As `validation_step`, on the test split."""
+        self._validate(self._batch(loaded), None)
+
+    def _validate(self, batch: Batch, split: Literal["val"] | None) -> None:
+        answers = self._ask(split, 0, batch)
+        outputs: Outputs = self.deployed(batch.images)
+        self._validated.add(measure_unseen(outputs.logits, answers, batch.targets), weight=len(batch.images))
+
+    def predict_step(self, loaded: Any, batch_idx: int) -> Tensor:
+        """The (N, classes) logits of a batch, with or without targets; their softmax are the probabilities."""
+        logits: Tensor = self(images_of(loaded, self.adapt))
+        return logits
+
+    def _ask(self, split: Literal["train", "val"] | None, epoch: int, batch: Batch) -> Outputs | None:
         if self.teacher is None:
             return None
         self.teacher.attend(split, epoch)
@@ -189,6 +201,10 @@ class DistillModule(pl.LightningModule):
         return answers
 
     # ---------------------------------------------------------------------------------------------- logging
+
+    def on_train_start(self) -> None:
+        """Forget what an interrupted epoch has left."""
+        self._record, self._steps_done, self._validated_epoch = TrainingRecord(), self.global_step, -1
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Weights and temperatures that follow a schedule move with the share of steps done.
@@ -210,30 +226,24 @@ class DistillModule(pl.LightningModule):
                 self.teacher.step(self.global_step)
         every: int = getattr(self.trainer, "log_every_n_steps", 0)
         if self.logger is not None and every and self.global_step % every == 0:
-            means = {name.replace("train/", "step/"): value for name, value in self._running.step().items()}
-            self.logger.log_metrics(means, step=self.global_step)
-        self._running.end_step()
+            self.logger.log_metrics(self._record.step(), step=self.global_step)
+        self._record.end_step()
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's means."""
-        self._check_finite()
-        values = self._running.epoch() | self._factors.epoch()
+        if self.lr_schedulers() is self._scheduler:  # else a learning-rate finder trains, up to rates that diverge
+            self._record.check_finite(self.current_epoch)
+        values = self._record.epoch()
         groups = self.optimizers().param_groups  # type: ignore[union-attr]
         values["train/learning_rate"] = max(group["lr"] for group in groups)
         self.log_dict(values, sync_dist=self.trainer.world_size > 1)
-        # What was logged, for that is the mean over all processes.
-        logged = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
+        # What was logged, for that is the mean over all processes; Lightning keeps validation's until there is another.
+        logged = {
+            name: float(value)
+            for name, value in self.trainer.callback_metrics.items()
+            if self._validated_epoch == self.current_epoch or not name.startswith("val/")
+        }
         self.history.append({"epoch": self.current_epoch + 1, **logged})
-
-    def _check_finite(self) -> None:
-        """Raise FloatingPointError, naming the terms that were first at fault, unless all values are finite."""
-        number, bad = self._running.first_not_finite()
-        named = [f"{name.removeprefix('train/')}={value}" for name, value in bad.items() if name.startswith("train/")]
-        if named:
-            raise FloatingPointError(
-                f"{', '.join(named)} (first in batch {number}) in epoch {self.current_epoch}: lower optimizer.lr, "
-                "or use trainer.precision=32"
-            )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The history goes along, so that a resumed run's curves are whole; and a teacher that moves."""
@@ -243,14 +253,22 @@ class DistillModule(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """As `on_save_checkpoint` left it."""
-        self.history = checkpoint["history"]
+        self.history = checkpoint.get("history", [])
         if self.teacher is not None and "teacher" in checkpoint:
             self.teacher.remember(checkpoint["teacher"])
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation split's means, over all processes."""
+        self._validated_epoch = self.current_epoch
+        self._log_validated("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the test split's means, over all processes."""
+        self._log_validated("test")
+
+    def _log_validated(self, prefix: str) -> None:
         for name, mean in self._validated.epoch(self._over_processes).items():
-            self.log(f"val/{name}", mean, sync_dist=self.trainer.world_size > 1)
+            self.log(f"{prefix}/{name}", mean, sync_dist=self.trainer.world_size > 1)
 
     def _over_processes(self, sums: Tensor) -> Tensor:
         if self.trainer.world_size == 1:
@@ -273,11 +291,16 @@ class DistillModule(pl.LightningModule):
             # give it. Without this mark gradients are divided before they are clipped, and its step stays fused.
             optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
         self._total_steps = max(1, int(self.trainer.estimated_stepping_batches))
-        scheduler = LambdaLR(optimizer, lambda step: self.schedule(min(step / self._total_steps, 1.0)))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        if self.learning_rate is not None:
+            base = optimizer.defaults["lr"]
+            for group in optimizer.param_groups:  # those with a rate of their own keep their ratio to it
+                group["lr"] = self.learning_rate * (group["lr"] / base if base else 1.0)
+        self._scheduler = LambdaLR(optimizer, lambda step: self.schedule(min(step / self._total_steps, 1.0)))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._scheduler, "interval": "step"}}
 
     def on_fit_start(self) -> None:
-        """Strategies that shard the student leave the teacher to us."""
+        """Training starts in training mode; strategies that shard the student leave the teacher to us."""
+        start_training(self)
         if self.teacher is not None:
             self.teacher.to(self.device)
 
@@ -289,20 +312,11 @@ class DistillModule(pl.LightningModule):
         return self
 
 
-def _measure(outputs: Outputs, answers: Outputs | None, batch: Batch) -> dict[str, Tensor]:
-    """Accuracy; with a teacher also agreement and the teacher's mean entropy in nats. Scalars on the device."""
-    with torch.no_grad():
-        chosen = outputs.logits.argmax(1)
-        targets = batch.targets if batch.targets.dtype == torch.long else batch.targets.argmax(1)
-        values = {"accuracy": (chosen == targets).float().mean()}
-        if answers is not None:
-            values["agreement"] = (chosen == answers.likeliest()).float().mean()
-            if answers.top_k is None:
-                values["teacher_entropy"] = torch.special.entr(answers.logits.float().softmax(1)).sum(1).mean()
-    return values
-
-
 def _as_teacher(teacher: nn.Module | None) -> Teacher | None:
     if teacher is None or isinstance(teacher, Teacher):
         return teacher
     return LiveTeacher(teacher if isinstance(teacher, Network) else Network(teacher))
+
+
+def _as_labels(labels: Tensor | Sequence[int]) -> Tensor:
+    return torch.as_tensor(labels).flatten().long()

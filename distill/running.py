@@ -1,10 +1,12 @@
-"""Means of what each training and validation batch measures."""
+"""Means of what batches measure, and what of them is logged in training."""
 
 import math
 from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
+
+from distill.methods.terms import LossTerms
 
 
 class RunningMeans:
@@ -50,3 +52,47 @@ class RunningMeans:
         self._weights.clear()
         self._step_start = 0
         return {name: total / weight for name, total in zip(self._names, totals, strict=True)}
+
+
+class TrainingRecord:
+    """What training logs of each step of the optimizer, and of each epoch.
+
+    Terms are recorded without their weights (`ce`), as validation measures them, and with them (`weighted/ce`), where
+    they add up to the loss. Beside them stand the weights (`weight/ce`) and what else is scheduled
+    (`schedule/temperature`).
+    """
+
+    def __init__(self) -> None:
+        self._values, self._factors = RunningMeans(), RunningMeans()
+
+    def add(
+        self, loss: Tensor, terms: LossTerms, measures: Mapping[str, Tensor], scheduled: Mapping[str, float]
+    ) -> None:
+        """Add one batch: the loss, its terms, what was measured, and the scheduled numbers by name."""
+        shown = {f"train/{name}": value for name, value in {"loss": loss, **terms.unweighted, **measures}.items()}
+        self._values.add(shown | {f"weighted/{name}": term for name, term in terms.items()})
+        weights = {f"weight/{name}": weight for name, weight in terms.weights.items()}
+        self._factors.add(weights | {f"schedule/{name}": value for name, value in scheduled.items()})
+
+    def step(self) -> dict[str, float]:
+        """Means over the batches of the current step, as `step/ce`."""
+        means = self._values.step().items()
+        return {name.replace("train/", "step/"): mean for name, mean in means if name.startswith("train/")}
+
+    def end_step(self) -> None:
+        """The next batch belongs to another step."""
+        self._values.end_step()
+
+    def epoch(self) -> dict[str, float]:
+        """Means since the last call, as `train/ce`, `weighted/ce`, `weight/ce`."""
+        return self._values.epoch() | self._factors.epoch()
+
+    def check_finite(self, epoch: int) -> None:
+        """Raise FloatingPointError, naming the terms that were first at fault, unless all values are finite."""
+        number, bad = self._values.first_not_finite()
+        named = [f"{name.removeprefix('train/')}={value}" for name, value in bad.items() if name.startswith("train/")]
+        if named:
+            raise FloatingPointError(
+                f"{', '.join(named)} (first in batch {number}) in epoch {epoch}: lower optimizer.lr, "
+                "or use trainer.precision=32"
+            )

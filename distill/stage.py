@@ -164,7 +164,6 @@ class Stage:
             log.info(f"{self.name}: its teacher answers {module.teacher.form}")
         if (tuned := self.recipe(module.student)).gentle:
             log.info(f"{self.name}: fine-tuned at lr={tuned.rate:g} ({GENTLE})")
-        module.student.train()  # Lightning leaves each part in its mode, and a builder may hand over evaluation mode
         self._compile(module, trainer)
         trainer.fit(module, datamodule=self.data(), ckpt_path=last if last.is_file() else None, weights_only=True)
         seconds = time.perf_counter() - start
@@ -192,7 +191,6 @@ class Stage:
         if any(decided.values()):
             batch = data.example(self.config.data.batch_size).to(device)
             work = Work(batch, self.max_epochs * len(data.train_dataloader()), trainer.precision_plugin.forward_context)
-            module.student.train()
             for role, network in roles.items():
                 decided[role] = compile_network(network.to(device), role, work, decided[role])
             if trainer.is_global_zero:

@@ -217,15 +217,15 @@ def test_measures_are_what_they_say() -> None:
     module = make(taught_by=Fixed())
     images, targets = samples()
     module.eval().training_step((images, targets), 0)
-    last = module._running.step()
+    last = module._record.step()
     p = (3 * fixed).double().softmax(1)
     said = module.student(images).logits.argmax(1)
-    assert last["train/teacher_entropy"] == pytest.approx(float(-(p * p.log()).sum(1).mean()), rel=1e-5)
-    assert last["train/accuracy"] == pytest.approx(float((said == targets).double().mean()))
-    assert last["train/agreement"] == pytest.approx(float((said == fixed.argmax(1)).double().mean()))
+    assert last["step/teacher_entropy"] == pytest.approx(float(-(p * p.log()).sum(1).mean()), rel=1e-5)
+    assert last["step/accuracy"] == pytest.approx(float((said == targets).double().mean()))
+    assert last["step/agreement"] == pytest.approx(float((said == fixed.argmax(1)).double().mean()))
     mixed = F.one_hot(targets, 3) * 0.6 + 0.4 / 3
     module.training_step((images, mixed), 0)
-    assert module._running.step()["train/accuracy"] == last["train/accuracy"]
+    assert module._record.step()["step/accuracy"] == last["step/accuracy"]
 
 
 def test_validation_counts_samples_not_batches() -> None:

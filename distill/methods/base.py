@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from distill.errors import SettingError
 from distill.losses.logits import precise, standardize
 from distill.methods.labels import LabelLoss
+from distill.methods.remembering import remembering
 from distill.methods.terms import LossTerms
 from distill.schedules import Schedule
 from distill.types import Batch, Outputs
@@ -80,6 +81,8 @@ class Method(nn.Module):
         accepts_pooled: whether `imitate` can do with (N, C) means over positions of what it taps in the teacher.
         standardize_logits: show `imitate` z-scored logits (2403.01427); the labels' cross-entropy sees them raw.
         needs_teacher: False for a method that works without one; its `forward` may then be given None.
+        needs_labels: whether `prepare` asks for the class of every training sample.
+        arguments: what it was made with, by name; for those who log it or make it again.
         label_loss: the cross-entropy with the true labels that `label_weight` weighs: smoothed, by class, or plain.
     """
 
@@ -88,7 +91,16 @@ class Method(nn.Module):
     accepts_top_k: bool = False
     accepts_pooled: bool = False
     needs_teacher: bool = True
+    needs_labels: bool = False
+    arguments: Mapping[str, Any]
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let each method know its arguments, whatever its `__init__` makes of them."""
+        super().__init_subclass__(**options)
+        if "__init__" in vars(cls):
+            cls.__init__ = remembering(cls.__init__)  # type: ignore[method-assign]
+
+    @remembering
     def __init__(self, *, weight: float, label_weight: float) -> None:
         super().__init__()
         self.weight = not_negative("weight", weight)
@@ -100,6 +112,11 @@ class Method(nn.Module):
     def learn_labels_by(self, loss: LabelLoss) -> None:
         """Take this for the cross-entropy with the true labels."""
         self.label_loss = loss
+
+    @property
+    def needs_example(self) -> bool:
+        """Whether `prepare` creates something, and so has to be called."""
+        return type(self).prepare is not Method.prepare
 
     def prepare(self, example: Example) -> None:
         """Create what depends on shapes or on the data. Called once, before training; most methods need nothing."""
@@ -156,6 +173,10 @@ class Method(nn.Module):
         `distill.models.network.Network.around`.
         """
         return backbone
+
+    def deployed_logits(self, student: Outputs) -> Tensor | None:
+        """The logits of what `deploy` gives, as far as a training pass of the student tells them; else None."""
+        return student.logits
 
     def set_progress(self, progress: float) -> None:
         """Move what is scheduled to its value at this share of the run, in [0, 1]. Called before each step."""
@@ -229,6 +250,14 @@ class Composite(Method):
         for method in self.members:
             backbone = method.deploy(backbone)
         return backbone
+
+    def deployed_logits(self, student: Outputs) -> Tensor | None:
+        """Those of the member that changes the network."""
+        for method in self.members:
+            logits = method.deployed_logits(_select(student, method.taps.student))
+            if logits is not student.logits:
+                return logits
+        return student.logits
 
     def set_progress(self, progress: float) -> None:
         """Move what any member schedules."""

@@ -56,6 +56,11 @@ class CC(Method):
         self.gamma = positive("gamma", gamma)
         self.embed_student, self.embed_teacher = nn.ModuleList(), nn.ModuleList()
 
+    @property
+    def needs_example(self) -> bool:
+        """Only to size the embeddings."""
+        return self.form == "adjacent"
+
     def prepare(self, example: Example) -> None:
         """Create the embeddings, if the form has any."""
         if self.form == "adjacent":

@@ -35,6 +35,7 @@ class CRD(Method):
     """
 
     accepts_pooled = True
+    needs_labels = True
 
     def __init__(
         self,
@@ -68,7 +69,8 @@ class CRD(Method):
         """The term `crd`."""
         if batch.indices is None:
             raise ValueError(
-                "crd: batch.indices is None, and its memory needs the samples' indices in the training data"
+                "crd: batch.indices is None, and its memory needs the samples' indices in the training data: let the "
+                "loader give (images, targets, indices)"
             )
         noise = self.other_classes.draw(batch.indices, self.negatives)
         pairs = zip(self.contrasts, self.pairs(student, teacher), strict=True)

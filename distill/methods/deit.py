@@ -47,3 +47,8 @@ class DeiT(Method):
         """The term `deit`."""
         by_teacher = student.features[self.taps.student[1]]
         return {"deit": F.cross_entropy(by_teacher, teacher.logits.argmax(1))}
+
+    def deployed_logits(self, student: Outputs) -> Tensor:
+        """The mean of both heads, as such students answer outside of training."""
+        by_labels, by_teacher = (student.features[layer] for layer in self.taps.student)
+        return (by_labels + by_teacher) / 2

@@ -55,6 +55,9 @@ class SimKD(Method):
         projected, aim = matched(self.head.project(s), t)
         return {"simkd": F.mse_loss(projected, aim)}
 
+    def deployed_logits(self, student: Outputs) -> None:
+        """Unknown in training: they would take another pass through the projector and its BatchNorm."""
+
     def deploy(self, backbone: nn.Module) -> nn.Module:
         """The backbone with the projector and the teacher's classifier in place of its own."""
         return Reclassified(backbone, self.taps.student[0], self.head)

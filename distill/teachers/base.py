@@ -66,8 +66,8 @@ class Teacher(nn.Module):
     def check(self, method: Method) -> None:
         """Before anything is trained: SettingError if the method needs answers that are not to be had here."""
 
-    def attend(self, split: Literal["train", "val"], epoch: int) -> None:
-        """What is asked next is of this split, as `epoch` shows it. For those who remember their answers."""
+    def attend(self, split: Literal["train", "val"] | None, epoch: int) -> None:
+        """What is asked next is of this split, as `epoch` shows it; None: of neither. For those who remember."""
 
     def train(self, mode: bool = True) -> Self:
         """Stays in evaluation mode, whatever Lightning asks for."""

@@ -143,12 +143,15 @@ class CachedTeacher(Teacher):
 
     # ------------------------------------------------------------------------------------------ answering
 
-    def attend(self, split: SplitName, epoch: int) -> None:
-        """Look up the split's answers for what the epoch shows; the first time, open the cache.
+    def attend(self, split: SplitName | None, epoch: int) -> None:
+        """Look up the split's answers for what the epoch shows; the first time, open the cache. None: ask the network.
 
         Those of the next epoch are read from disk meanwhile: in the random order of training, the first steps of an
         epoch would wait for all of its answers.
         """
+        if split is None:
+            self._asked = None
+            return
         asked = split, self.lesson.shown(epoch) if split == "train" else 0
         if asked == self._asked:
             return

@@ -80,7 +80,7 @@ class EnsembleTeacher(Teacher):
         assert isinstance(first, Network)
         return first.tap(patterns)
 
-    def attend(self, split: Literal["train", "val"], epoch: int) -> None:
+    def attend(self, split: Literal["train", "val"] | None, epoch: int) -> None:
         """Learn from training batches alone; what has been learned is logged when validation begins."""
         if self._learning and split == "val":
             log.info("weights of the teachers: %s", ", ".join(f"{weight:.3f}" for weight in self.weights.tolist()))

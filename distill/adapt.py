@@ -1,0 +1,95 @@
+"""From what people's loaders yield to `distill.types.Batch`."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from distill.types import Batch
+
+Adapter = Callable[[Any], Any]
+"""From what a loader yields to a `Batch`, or to anything else that `as_batch` understands."""
+
+IMAGES = ("image", "images", "img", "pixel_values")
+LABELS = ("label", "labels", "target", "targets")
+INDICES = ("index", "indices", "idx")
+ADVICE = "pass DistillModule(..., adapt=...), a function from such a batch to distill.Batch(images, targets)"
+
+
+def as_batch(loaded: Any, adapt: Adapter | None = None) -> Batch:
+    """The samples of a step, from a `Batch`, an (images, targets) or (images, targets, indices) tuple, or a dict.
+
+    A dict has 'image', 'images', 'img' or 'pixel_values' beside 'label', 'labels', 'target' or 'targets', and perhaps
+    'index'. Labels of any integer type, of shape (N,) or (N, 1), become (N,) int64.
+
+    Args:
+        loaded: what the loader yields.
+        adapt: called with it first, unless it is a `Batch` already.
+
+    Raises:
+        ValueError: it isn't understood, or the labels are neither integers nor (N, C) probabilities.
+    """
+    if adapt is not None and not isinstance(loaded, Batch):
+        loaded = adapt(loaded)
+    if isinstance(loaded, Mapping):
+        parts = [_entry(loaded, IMAGES), _entry(loaded, LABELS), _entry(loaded, INDICES)]
+    elif isinstance(loaded, tuple | list):
+        parts = list(loaded) if len(loaded) == 3 else [*loaded, None]
+    else:
+        parts = []
+    if len(parts) != 3 or not isinstance(parts[0], Tensor) or not isinstance(parts[1], Tensor):
+        raise ValueError(f"a batch is {_described(loaded)}, in which images and targets were not found: {ADVICE}")
+    images, targets, indices = parts
+    if indices is not None and not (isinstance(indices, Tensor) and _is_integer(indices) and indices.dim() == 1):
+        raise ValueError(
+            f"a batch is {_described(loaded)}, whose third item isn't the samples' indices, (N,) integers: {ADVICE}"
+        )
+    return Batch(images, _as_targets(targets), None if indices is None else indices.long())
+
+
+def images_of(loaded: Any, adapt: Adapter | None = None) -> Tensor:
+    """The images alone, (N, C, H, W): of what `as_batch` takes, with or without targets, or of images by themselves.
+
+    Raises:
+        ValueError: it isn't understood.
+    """
+    if adapt is not None and not isinstance(loaded, Batch | Tensor):
+        loaded = adapt(loaded)
+    images = _entry(loaded, IMAGES) if isinstance(loaded, Mapping) else loaded
+    if isinstance(images, tuple | list) and images:
+        images = images[0]
+    if not isinstance(images, Tensor):
+        raise ValueError(f"a batch is {_described(loaded)}, in which images were not found: {ADVICE}")
+    return images
+
+
+def _as_targets(targets: Tensor) -> Tensor:
+    if _is_integer(targets):
+        return (targets.squeeze(1) if targets.dim() > 1 and targets.shape[1] == 1 else targets).long()
+    if targets.dim() < 2 or targets.shape[1] == 1:
+        raise ValueError(
+            f"the targets of a batch are {_described(targets)}; must be integers, or (N, classes) probabilities: "
+            f"{ADVICE}"
+        )
+    return targets
+
+
+def _is_integer(tensor: Tensor) -> bool:
+    return not (tensor.is_floating_point() or tensor.is_complex())
+
+
+def _entry(loaded: Mapping[str, Any], names: tuple[str, ...]) -> Any:
+    """The one entry with any of these names; None where there is none or more than one."""
+    found = [name for name in names if name in loaded]
+    return loaded[found[0]] if len(found) == 1 else None
+
+
+def _described(loaded: Any) -> str:
+    """A batch or a part of it in words: a dict with 'a' and 'b', a tuple of 2."""
+    if isinstance(loaded, Tensor):
+        return f"{str(loaded.dtype).removeprefix('torch.')} of shape {tuple(loaded.shape)}"
+    if isinstance(loaded, Mapping):
+        return f"a {type(loaded).__name__} with {', '.join(map(repr, loaded)) or 'nothing'}"
+    if isinstance(loaded, tuple | list):
+        return f"a {type(loaded).__name__} of ({', '.join(type(part).__name__ for part in loaded)})"
+    return f"a {type(loaded).__name__}"

@@ -1,0 +1,58 @@
+"""Before training: which layers a method sees, and what it creates to fit them."""
+
+import torch
+from torch import Tensor
+
+from distill.methods import Composite, Example, Method, Taps
+from distill.models import taps
+from distill.models.modes import evaluating
+from distill.models.network import Network
+from distill.teachers import Teacher
+from distill.types import Batch
+
+
+def connect(method: Method, student: Network, teacher: Teacher, example: Tensor | None, labels: Tensor | None) -> None:
+    """Tap both networks for the method, and let it create what depends on their shapes.
+
+    Args:
+        method: its taps become the names of layers.
+        student, teacher: whose layers are tapped.
+        example: (N, C, H, W) images, shown once to both; None where the method needs none.
+        labels: (S,) int64, the class of every training sample; None where the method needs none.
+
+    Raises:
+        ValueError: `example` or `labels` are needed, and are None.
+    """
+    for member in method.members if isinstance(method, Composite) else [method]:
+        _check_given(member, example, labels)
+        wanted = member.taps
+        if not (wanted.student or wanted.teacher):
+            continue
+        if example is not None and teacher.network is not None:
+            wanted = Taps(*taps.resolve(wanted.student, wanted.teacher, student, teacher.network, example))
+        member.taps = Taps(student.tap(wanted.student), teacher.tap(wanted.teacher))
+    if example is None:
+        return
+    labels = torch.zeros(len(example), dtype=torch.long) if labels is None else labels
+    batch = Batch(example, labels[: len(example)].clamp(min=0), torch.arange(len(example)))
+    with torch.no_grad(), evaluating(student):
+        answers = student(batch.images)
+    classifier = None if teacher.network is None else taps.classifier(teacher.network, example)
+    method.prepare(Example(answers, teacher(batch), labels, classifier))
+
+
+def _check_given(method: Method, example: Tensor | None, labels: Tensor | None) -> None:
+    name = type(method).__name__
+    words = sorted({*method.taps.student, *method.taps.teacher} & set(taps.WORDS))
+    if example is None and (method.needs_example or words):
+        finds = f"to find the layers {', '.join(map(repr, words))}" if words else "to see the shapes that it fits"
+        raise ValueError(
+            f"example=None: method {name} needs a few images {finds}; pass DistillModule(..., "
+            "example=next(iter(loader))[0])"
+        )
+    if labels is None and method.needs_labels:
+        raise ValueError(
+            f"labels=None: method {name} remembers every training sample and needs its class; pass "
+            "DistillModule(..., labels=torch.as_tensor(dataset.targets)), (S,) integers in the order of the samples' "
+            "indices, and a loader of (images, targets, indices)"
+        )
