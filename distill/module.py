@@ -137,11 +137,6 @@ class DistillModule(pl.LightningModule):
         outputs: Outputs = self.deployed(images)
         return outputs.logits
 
-    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """What the loader yields becomes a `Batch`, or images alone where they are only to be answered."""
-        predicting = self._trainer is not None and self.trainer.predicting
-        return images_of(batch, self.adapt) if predicting else as_batch(batch, self.adapt)
-
     def training_step(self, loaded: Any, batch_idx: int) -> Tensor:
         """The total loss of one batch; its terms and measurements go to the running means."""
         batch = self._batch(loaded)
@@ -161,8 +156,10 @@ class DistillModule(pl.LightningModule):
         return self._reaching_all(loss)
 
     def _batch(self, loaded: Any) -> Batch:
-        batch = as_batch(loaded, self.adapt)
-        return batch._replace(images=to_float(batch.images))
+        """What the loader yields as samples on the device, where Lightning has brought all types that it knows."""
+        images, targets, indices = as_batch(loaded, self.adapt)
+        indices = None if indices is None else indices.to(self.device)
+        return Batch(to_float(images.to(self.device)), targets.to(self.device), indices)
 
     def _reaching_all(self, loss: Tensor) -> Tensor:
         """The loss, with a zero gradient for what no term reaches (SimKD leaves the student's classifier alone).
@@ -190,7 +187,7 @@ class DistillModule(pl.LightningModule):
 
     def predict_step(self, loaded: Any, batch_idx: int) -> Tensor:
         """The (N, classes) logits of a batch, with or without targets; their softmax are the probabilities."""
-        logits: Tensor = self(images_of(loaded, self.adapt))
+        logits: Tensor = self(images_of(loaded, self.adapt).to(self.device))
         return logits
 
     def _ask(self, split: Literal["train", "val"] | None, epoch: int, batch: Batch) -> Outputs | None:
