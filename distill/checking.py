@@ -2,6 +2,7 @@
 
 import inspect
 import itertools
+import shlex
 import types
 import typing
 from collections.abc import Collection, Mapping
@@ -11,7 +12,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from typeguard import TypeCheckError, check_type
 
-from distill.errors import SettingError, suggestion
+from distill.errors import SettingError, quoted, suggestion
 
 IN_WORDS: dict[Any, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
@@ -59,7 +60,10 @@ def check_value(where: str, value: Any, hint: Any) -> None:
         if isinstance(value, bool) and accepted & {int, float} and bool not in accepted:
             raise TypeCheckError("Python counts True among the numbers; nobody who writes it means one")
     except TypeCheckError:
-        raise SettingError(f"{where}={value!r}: must be {_described(hint)}") from None
+        advice = ""
+        if str in accepted and isinstance(value, int | float):
+            advice = f"; quotes make it one: {shlex.quote(f'{where}={quoted(str(value))}')}"
+        raise SettingError(f"{where}={value!r}: must be {_described(hint)}{advice}") from None
 
 
 def parameters_of(target: Any) -> Mapping[str, inspect.Parameter]:

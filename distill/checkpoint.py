@@ -114,6 +114,8 @@ def load_weights(module: nn.Module, path: str | Path) -> LoadReport:
     Raises:
         CheckpointError: the file is missing, damaged, would run code, or does not fit the network.
     """
+    if "://" in str(path):
+        raise CheckpointError(f"{path}: is an address, and nothing is downloaded; save the file and give its path")
     path = _existing(Path(path))
     state = module.state_dict(keep_vars=True)
     names = {plain(name): name for name, value in state.items() if isinstance(value, Tensor)}

@@ -2,20 +2,25 @@
 
 import logging
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from distill import sweep
+from distill.claim import new_directory
 from distill.errors import SettingError, explain
 from distill.files import CONFIGS
+from distill.launch import KilledError
+from distill.overrides import readable, with_home
+from distill.signals import killed_worker, stop_on_sigterm, stopped_by
 
 T = TypeVar("T")
 
@@ -23,6 +28,7 @@ FULL_ERROR = "HYDRA_FULL_ERROR"
 DEBUGGING = os.environ.get(FULL_ERROR) == "1"
 
 logging.getLogger("matplotlib").setLevel(logging.WARNING)  # tells a new user first of all that it has looked for fonts
+OmegaConf.register_new_resolver("new_directory", new_directory, use_cache=True, replace=True)
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="train")
@@ -30,42 +36,43 @@ def _train(config: DictConfig) -> float | None:
     from distill.pipeline import run
 
     directory = Path(HydraConfig.get().runtime.output_dir)
-    return one_line_errors(lambda: run(config, directory), Path(config.get("resume") or directory))
+    config = with_home(config)
+    return _work(lambda: run(config, directory), Path(config.get("resume") or directory))
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="evaluate")
 def _evaluate(config: DictConfig) -> None:
     from distill.evaluate import evaluate_run
 
-    one_line_errors(lambda: evaluate_run(config))
+    _work(lambda: evaluate_run(with_home(config)))
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="predict")
 def _predict(config: DictConfig) -> None:
     from distill.predict import predict_files
 
-    one_line_errors(lambda: predict_files(config))
+    _work(lambda: predict_files(with_home(config)))
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="export")
 def _export(config: DictConfig) -> None:
     from distill.export import export_run
 
-    one_line_errors(lambda: export_run(config))
+    _work(lambda: export_run(with_home(config)))
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="cache_teacher")
 def _cache_teacher(config: DictConfig) -> None:
     from distill.teachers.fill import fill_cache
 
-    one_line_errors(lambda: fill_cache(config, Path(HydraConfig.get().runtime.output_dir)))
+    _work(lambda: fill_cache(with_home(config), Path(HydraConfig.get().runtime.output_dir)))
 
 
 def train() -> None:
     """`python train.py`, `distill-train`."""
     if _needs_no_directory(sys.argv[1:]):
         sys.argv += ["hydra.run.dir=.", "hydra.output_subdir=null"]  # or Hydra makes one for a new run
-    one_line_errors(_train)
+    _hydra_command(_train)
 
 
 def _needs_no_directory(arguments: Sequence[str]) -> bool:
@@ -76,17 +83,17 @@ def _needs_no_directory(arguments: Sequence[str]) -> bool:
 
 def evaluate() -> None:
     """`python scripts/evaluate.py run=DIR`, `distill-evaluate`."""
-    one_line_errors(_evaluate)
+    _hydra_command(_evaluate)
 
 
 def predict() -> None:
     """`python scripts/predict.py run=DIR input=FILE_OR_FOLDER output=FILE.csv`, `distill-predict`."""
-    one_line_errors(_predict)
+    _hydra_command(_predict)
 
 
 def export() -> None:
     """`python scripts/export.py run=DIR format=onnx`, `distill-export`."""
-    one_line_errors(_export)
+    _hydra_command(_export)
 
 
 def cache_teacher() -> None:
@@ -95,7 +102,7 @@ def cache_teacher() -> None:
         from distill.teachers.commands import main
 
         sys.exit(one_line_errors(lambda: main(sys.argv[1:])))
-    one_line_errors(_cache_teacher)
+    _hydra_command(_cache_teacher)
 
 
 def compare() -> None:
@@ -105,11 +112,32 @@ def compare() -> None:
     one_line_errors(lambda: main(sys.argv[1:]))
 
 
+def _hydra_command(command: Callable[[], None]) -> None:
+    """A command whose settings Hydra reads: one job, or with -m a sweep of them."""
+    stop_on_sigterm()
+    sys.argv[1:] = readable(sys.argv[1:])
+    # What the user's own names (method._target_, data.target, callbacks, ...) may be found under, here and in the
+    # processes that this one starts: an installed command knows only its own folder.
+    sys.path.append(str(Path.cwd()))
+    with suppress(sweep.JobError):  # by which an optimizing sweeper says that too many failed
+        one_line_errors(command)
+    failed = sweep.account(sweep.Jobs.directory) if sweep.Jobs.directory else None
+    if failed:
+        print(f"error: {failed[0]}", file=sys.stderr)
+        sys.exit(failed[1])
+
+
+def _work(work: Callable[[], T], run: Path | None = None) -> T | None:
+    """The command itself, once Hydra has read its settings: alone, or as a job of a sweep."""
+    return one_line_errors(lambda: sweep.job(work, _mistake) if sweep.in_a_sweep() else work(), run)
+
+
 def one_line_errors(command: Callable[[], T], run: Path | None = None) -> T:
     """A user's mistake ends in one line and exit status 2; HYDRA_FULL_ERROR=1 shows the traceback instead.
 
     So does a loss that is not finite, which is a setting's fault too, and a file that can't be read or written. Around
-    the commands for what Hydra finds, and around the work itself so that Hydra adds no lines of its own.
+    the commands for what Hydra finds, and around the work itself so that Hydra adds no lines of its own. A process of
+    the run that was killed ends it in one line too, with status 1.
 
     What Ctrl-C or SIGTERM ends, ends in one line and 130 or 143, which says how to go on with `run`, if that has begun.
     """
@@ -117,18 +145,17 @@ def one_line_errors(command: Callable[[], T], run: Path | None = None) -> T:
     os.environ[FULL_ERROR] = "1"  # Hydra hands its errors on instead of printing them its own way
     try:
         return command()
-    except (SettingError, FloatingPointError, OSError, HydraException, OmegaConfBaseException) as error:
-        if DEBUGGING:
-            raise
-        print(f"error: {explain(error, CONFIGS)}", file=sys.stderr)
-        sys.exit(2)
     except BaseException as end:
-        stopped_by = _signal(end)
-        if stopped_by is None or DEBUGGING:
+        number, line = stopped_by(end), _mistake(end)
+        goes_on = f"; go on with resume={run}" if run is not None and (run / "config.yaml").is_file() else ""
+        if DEBUGGING or (number is None and line is None):
             raise
-        begun = run is not None and (run / "config.yaml").is_file()
-        print(f"stopped by {stopped_by.name}" + (f"; go on with resume={run}" if begun else ""), file=sys.stderr)
-        sys.exit(128 + stopped_by)
+        if number is not None:
+            print(f"stopped by {number.name}{goes_on}", file=sys.stderr)
+            sys.exit(128 + number)
+        killed = isinstance(end, KilledError) or killed_worker(end)
+        print(f"error: {line}{goes_on if killed else ''}", file=sys.stderr)
+        sys.exit(1 if killed else 2)
     finally:
         if given is None:
             del os.environ[FULL_ERROR]
@@ -136,15 +163,9 @@ def one_line_errors(command: Callable[[], T], run: Path | None = None) -> T:
             os.environ[FULL_ERROR] = given
 
 
-def _signal(end: BaseException) -> signal.Signals | None:
-    """Which signal ended the work, if one did.
-
-    Lightning makes exit status 1 of Ctrl-C, and 0 of SIGTERM; what starts several processes has an exception for both.
-    """
-    if isinstance(end, KeyboardInterrupt) or (
-        isinstance(end, SystemExit) and end.code == 1 and isinstance(end.__context__, KeyboardInterrupt)
-    ):
-        return signal.SIGINT
-    if type(end).__name__ == "SignalException":
-        return signal.Signals(end.sigval)  # type: ignore[attr-defined]
-    return signal.SIGTERM if type(end).__name__ == "SIGTERMException" else None
+def _mistake(error: BaseException) -> str | None:
+    """The one line for a user's mistake; None for what is none."""
+    if name := killed_worker(error):
+        return f"data.workers: a process that decodes images was killed ({name}); if memory ran out, give fewer workers"
+    known = (SettingError, FloatingPointError, OSError, HydraException, OmegaConfBaseException, KilledError)
+    return explain(error, CONFIGS) if isinstance(error, known) and not DEBUGGING else None

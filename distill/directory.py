@@ -16,6 +16,7 @@ HEADING = """\
 defaults:
   - _self_
   - override hydra/job_logging: none
+  - override hydra/output: own_directory
 """
 
 FREE = ("resume", "preflight", "show")  # of what a run computes, these say nothing
@@ -46,7 +47,13 @@ def save_config(config: DictConfig, directory: Path) -> None:
 
 def check_unused(config: DictConfig, directory: Path) -> None:
     """Raise SettingError if another run has trained in a directory: its networks would be taken for this one's."""
-    if any(directory.glob("*.safetensors")) or (directory / "checkpoints").exists():
+    weights = sorted(directory.glob("*.safetensors"))
+    if weights and not (directory / "config.yaml").is_file():
+        raise SettingError(
+            f"hydra.run.dir={directory}: {weights[0].name} of something else lies there; give the run a directory of "
+            "its own"
+        )
+    if weights or (directory / "checkpoints").exists():
         there = load_config(directory, "hydra.run.dir")
         for name, old, new in _differences(there, config):
             raise SettingError(

@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import shlex
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -50,10 +51,29 @@ def explain(error: BaseException, configs: Path) -> str:
         # Hydra forgets the place that it was for: model@student=...
         given = next((a for a in sys.argv[1:] if a.startswith(f"{group}@") and a.endswith(f"={option}")), None)
         return f"{given or f'{group}={option}'}: there is no configs/{group}/{option}.yaml{suggestion(option, known)}"
+    if several := re.match(r"Ambiguous value for argument '([^=]+)=(.*)'", str(error)):
+        name, values = several.groups()
+        return (
+            f"{name}={values}: is several values; -m runs a job for each, {_words(name, f'[{values}]')} gives a list, "
+            f"and {_words(name, quoted(values))} is one text"
+        )
     if isinstance(override := getattr(error, "override", None), str):
-        return f"{override}: cannot be read; write NAME=VALUE, and quotes around values with special characters"
+        name, equals, value = override.partition("=")
+        return f"{override}: cannot be read; " + (
+            f"as a text write {_words(name, quoted(value))}" if equals else f"write {name}=VALUE"
+        )
     lines = [line.strip() for line in str(error).splitlines() if line.strip() and "hydra.cc" not in line]
     return "; ".join(lines[:2]) or type(error).__name__
+
+
+def quoted(value: str) -> str:
+    """A text as Hydra reads it back letter by letter."""
+    return '"' + re.sub(r'(\\*)("|\Z)', lambda m: m[1] * 2 + ('\\"' if m[2] else ""), value) + '"'
+
+
+def _words(name: str, value: str) -> str:
+    """A setting as a shell takes it."""
+    return shlex.quote(f"{name}={value}")
 
 
 def _options(configs: Path, group: str) -> list[str]:

@@ -1,6 +1,8 @@
 """One process a device, on this machine: starts them, and says which one failed."""
 
 import logging
+import os
+import signal
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +15,10 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from distill.errors import SettingError
 
 log = logging.getLogger("distill")
+
+
+class KilledError(RuntimeError):
+    """One of a run's processes was killed from outside: by a person, or for want of memory."""
 
 
 def processes_to_start(trainer: pl.Trainer) -> int:
@@ -33,6 +39,7 @@ def launch(worker: Callable[[Path], None], directory: Path, processes: int) -> N
 
     Raises:
         SettingError: one of them failed; all are ended.
+        KilledError: one was killed; all are ended.
     """
     settings = LaunchConfig(
         min_nodes=1,
@@ -45,6 +52,8 @@ def launch(worker: Callable[[Path], None], directory: Path, processes: int) -> N
         start_method="spawn",
         max_restarts=0,
     )
+    # A signal ends the processes before they have put everything away; what counts it says so at length.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore::UserWarning:multiprocessing.resource_tracker")
     # Its own account of a failure is a page of traceback; ours is the one line below, and the log has the rest.
     for name in ("torch.distributed.elastic", "torch.multiprocessing"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -52,6 +61,10 @@ def launch(worker: Callable[[Path], None], directory: Path, processes: int) -> N
         elastic_launch(settings, worker)(directory)
     except ChildFailedError as error:
         rank, failure = min(error.failures.items(), key=lambda item: item[1].timestamp)
+        if failure.exitcode < 0:
+            raise KilledError(
+                f"process {rank} of {processes} was killed ({signal.Signals(-failure.exitcode).name})"
+            ) from error
         message: Any = failure.message
         if isinstance(message, dict):
             log.info(message.get("extraInfo", {}).get("py_callstack", ""))

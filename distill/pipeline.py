@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 from distill import build, preflight
 from distill.advice import advise
 from distill.answers import answer
+from distill.claim import held
 from distill.data import ImageSource
 from distill.data.augment.color import to_float
 from distill.data.module import student_samples
@@ -35,6 +36,7 @@ from distill.recipe import recipe
 from distill.report import Results, StageResult, write_report
 from distill.seeding import seed_torch
 from distill.settings import DataSettings, RunSettings, TeachingSettings, TrainerSettings, read
+from distill.signals import leave_on_signals
 from distill.stage import Record, Stage
 from distill.teachers import Lesson, Teacher
 
@@ -125,23 +127,30 @@ def run(config: DictConfig, directory: Path) -> float | None:
         only_warnings()
         preflight.show_layers(load(config, directory), settings.show)
         return None
-    if not goes_on:
-        forget_warnings(directory)
-    log_to(directory / "train.log")
-    if left_out:
-        log.warning(f"resume={directory}: the run goes on with its own settings; not taken up: {', '.join(left_out)}")
-    prepared = prepare(config, directory)
-    settle_precision(config)
-    if not goes_on:
-        check_unused(config, directory)
+    with held(directory, "resume" if goes_on else "hydra.run.dir"):
+        if not goes_on:
+            forget_warnings(directory)
+        log_to(directory / "train.log")
+        if left_out:
+            log.warning(f"resume={directory}: goes on with its own settings; not taken up: {', '.join(left_out)}")
+        prepared = prepare(config, directory)
+        settle_precision(config)
+        if not goes_on:
+            check_unused(config, directory)
+        save_config(config, directory)
+        return _examine_and_train(prepared, started)
+
+
+def _examine_and_train(prepared: Run, started: float) -> float | None:
+    config, directory = prepared.config, prepared.directory
+    preflight_wanted = read(config, "", RunSettings).preflight
     trainer = build.trainer(config.trainer, logger=False)
     processes = processes_to_start(trainer)
-    save_config(config, directory)
     networks = preflight.check_networks(prepared)
     prepared.teacher(prepared.network("teacher")).check(build.method(config.method))
-    if settings.preflight:
+    if preflight_wanted:
         preflight.examine(prepared, networks, trainer)
-    if settings.preflight == "only":
+    if preflight_wanted == "only":
         return None
     del networks  # or they would take up memory throughout
     if processes:
@@ -170,6 +179,7 @@ def settle_precision(config: DictConfig) -> None:
 def run_as_one_of_many(directory: Path) -> None:
     """The stages of the run whose config.yaml lies in `directory`, in one process of several; the first one writes."""
     started = time.perf_counter()
+    leave_on_signals()
     if os.environ["RANK"] == "0":
         log_to(directory / "train.log")
     else:

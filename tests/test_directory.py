@@ -38,6 +38,12 @@ def test_another_run_is_not_taken_for_this_one(tmp_path: Path, trained: str) -> 
         check_unused(config(method={"at": {"weight": 1}}), tmp_path)
 
 
+def test_weights_of_something_else_are_not_taken_for_the_runs(tmp_path: Path) -> None:
+    (tmp_path / "student.safetensors").touch()
+    with pytest.raises(SettingError, match=r"hydra\.run\.dir=.*: student\.safetensors of something else lies there"):
+        check_unused(config(), tmp_path)
+
+
 def test_what_a_run_that_goes_on_does_not_take_up_is_named(tmp_path: Path) -> None:
     save_config(config(), tmp_path)
     given = config(

@@ -34,8 +34,18 @@ def test_a_close_name_is_suggested_else_all_are_listed() -> None:
         ("model@student=cnn5", "model=cnn5: there is no configs/model/cnn5.yaml; did you mean cnn4?"),
         ("logger=wandb", "logger=wandb: there is no configs/logger/wandb.yaml; known: none, tensorboard"),
         ("trainer=ddpp", "trainer=ddpp: there is no configs/trainer/ddpp.yaml; did you mean ddp?"),
-        ("seed=[1", "seed=[1: cannot be read; write NAME=VALUE, and quotes around values with special characters"),
-        ("seed", "seed: cannot be read; write NAME=VALUE, and quotes around values with special characters"),
+        ("seed=[1", "seed=[1: cannot be read; as a text write 'seed=\"[1\"'"),
+        ("seed", "seed: cannot be read; write seed=VALUE"),
+        (
+            "data.root=a,b",
+            "data.root=a,b: is several values; -m runs a job for each, 'data.root=[a,b]' gives a list, and "
+            "'data.root=\"a,b\"' is one text",
+        ),
+        (
+            "method=kd,fitnet",
+            "method=kd,fitnet: is several values; -m runs a job for each, 'method=[kd,fitnet]' gives a list, and "
+            "'method=\"kd,fitnet\"' is one text",
+        ),
     ],
 )
 def test_hydras_errors_are_one_line(override: str, line: str) -> None:

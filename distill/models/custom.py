@@ -2,7 +2,6 @@
 
 import importlib
 import inspect
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,8 +16,7 @@ def custom(
 ) -> nn.Module:
     """Call `target`, such as my_package.nets.Net or my_package.nets.Net.from_pretrained, with `arguments`.
 
-    num_classes and in_channels are passed where the signature names them; `arguments` win over both. The current
-    directory is importable.
+    num_classes and in_channels are passed where the signature names them; `arguments` win over both.
 
     Raises:
         SettingError: the path leads nowhere or to something that cannot be called, the arguments do not fit, or what
@@ -40,9 +38,6 @@ def _resolve(target: str) -> Any:
     parts = target.split(".")
     if len(parts) < 2 or not all(part.isidentifier() for part in parts):
         raise SettingError(f"target={target!r}: must be a dotted path of Python names, such as my_package.nets.Net")
-    here = str(Path.cwd())
-    if here not in sys.path and "" not in sys.path:
-        sys.path.append(here)
     found: Any = _import(target, parts[0])
     for i, part in enumerate(parts[1:], start=1):
         path = ".".join(parts[:i])

@@ -43,7 +43,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("directories", nargs="+", type=Path, help="runs, or directories of runs (a sweep)")
     parser.add_argument("--markdown", action="store_true", help="print a Markdown table")
     options = parser.parse_args(arguments)
-    rows = compare(find_runs(options.directories))
+    rows = compare(find_runs([directory.expanduser() for directory in options.directories]))
     if options.markdown:
         print(
             "\n".join("| " + " | ".join(line) + " |" for line in (*_head(rows), *(list(row.values()) for row in rows)))

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from distill import build, preflight
+from distill.claim import held
 from distill.directory import check_unused, load_config, save_config
 from distill.errors import SettingError
 from distill.launch import launch, processes_to_start
@@ -23,6 +24,7 @@ from distill.log import log_to
 from distill.methods import Supervised
 from distill.models.network import Network
 from distill.pipeline import Run, prepare, settle_precision
+from distill.signals import leave_on_signals
 from distill.teachers.cached import CachedTeacher
 from distill.teachers.lesson import SplitName
 from distill.types import Batch
@@ -41,22 +43,24 @@ def fill_cache(config: DictConfig, directory: Path) -> None:
     Raises:
         SettingError: a setting cannot work, or the disk is full.
     """
-    log_to(directory / "cache_teacher.log")
-    run = prepare(config, directory)
-    settle_precision(config)
-    networks = preflight.check_networks(run)
-    _cached(run, networks["teacher"]).check(build.method(config.method))
-    check_unused(config, directory)
-    save_config(config, directory)
-    processes = processes_to_start(build.trainer(config.trainer, logger=False))
-    if processes:
-        launch(fill_as_one_of_many, directory, processes)
-    else:
-        fill(run)
+    with held(directory, "hydra.run.dir"):
+        log_to(directory / "cache_teacher.log")
+        run = prepare(config, directory)
+        settle_precision(config)
+        networks = preflight.check_networks(run)
+        _cached(run, networks["teacher"]).check(build.method(config.method))
+        check_unused(config, directory)
+        save_config(config, directory)
+        processes = processes_to_start(build.trainer(config.trainer, logger=False))
+        if processes:
+            launch(fill_as_one_of_many, directory, processes)
+        else:
+            fill(run)
 
 
 def fill_as_one_of_many(directory: Path) -> None:
     """One process of several, for the run whose config.yaml lies in `directory`."""
+    leave_on_signals()
     if os.environ["RANK"] == "0":
         log_to(directory / "cache_teacher.log")
     else:

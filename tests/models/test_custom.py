@@ -37,7 +37,7 @@ CONSTANT = 3
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a package, as the current directory; sys.path as it is under an installed command."""
+    """A folder with a package, as the current directory, and importable, as the commands make it."""
     package = tmp_path / "my_package"
     package.mkdir()
     (package / "__init__.py").write_text("")
@@ -45,7 +45,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (package / "needy.py").write_text("import a_package_that_is_not_installed")
     (package / "torn.py").write_text("import my_package.gone")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
+    monkeypatch.syspath_prepend(tmp_path)
     for name in [m for m in sys.modules if m.split(".")[0] == "my_package"]:
         monkeypatch.delitem(sys.modules, name)
     return tmp_path

@@ -1,0 +1,97 @@
+"""What became of each job of a sweep: one that fails leaves the others to run, and is told of at the end."""
+
+import json
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from distill.files import write_text
+
+T = TypeVar("T")
+
+OUTCOME = "job.json"
+
+
+class JobError(Exception):
+    """A job of a sweep failed, and has said why. For sweepers that handle failed trials in their own way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a job, as its directory keeps it: its processes may be on other machines.
+
+    number: of the job. overrides: its settings. status: as an exit status. error: one line, or None.
+    """
+
+    number: int
+    overrides: list[str]
+    status: int
+    error: str | None
+
+
+class Jobs(Callback):
+    """Hydra's callback around a sweep."""
+
+    directory: Path | None = None  # of the sweep that this process started
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Forget what an earlier sweep left in the directory."""
+        Jobs.directory = Path(config.hydra.sweep.dir)
+        for file in Jobs.directory.rglob(OUTCOME):
+            file.unlink()
+
+
+def in_a_sweep() -> bool:
+    """Whether this is a job of one."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def job(work: Callable[[], T], mistake: Callable[[Exception], str | None]) -> T | None:
+    """A job of a sweep. What goes wrong is printed in one line, and kept for the end.
+
+    Args:
+        work: the job.
+        mistake: what a user's mistake says in one line; None for an exception that is none.
+
+    Returns:
+        What `work` does; None where it failed under Hydra's own sweeper, which looks at no result.
+
+    Raises:
+        JobError: under any other sweeper, for that has its own way with failed trials.
+    """
+    hydra = HydraConfig.get()
+    error, result, status = None, None, 0
+    try:
+        result = work()
+    except Exception as exception:
+        error = mistake(exception)
+        status = 2 if error else 1
+        if error is None:
+            traceback.print_exc()
+            error = f"{type(exception).__name__}: {exception}".splitlines()[0]
+        print(f"error: job {hydra.job.num}: {error}", file=sys.stderr)
+    outcome = Outcome(int(hydra.job.num), list(hydra.overrides.task), status, error)
+    write_text(Path(hydra.runtime.output_dir) / OUTCOME, json.dumps(asdict(outcome)))
+    if error and not hydra.sweeper._target_.endswith(".BasicSweeper"):
+        raise JobError(error)
+    return result
+
+
+def account(directory: Path) -> tuple[str, int] | None:
+    """Which jobs of a sweep failed, in one line, and the exit status; None where none did."""
+    jobs = [Outcome(**json.loads(file.read_text())) for file in directory.rglob(OUTCOME)]
+    failed = sorted((job for job in jobs if job.status), key=lambda job: job.number)
+    if not failed:
+        return None
+    shared = set.intersection(*(set(job.overrides) for job in jobs)) if len(jobs) > 1 else set()
+    each = (f"{job.number} ({' '.join(o for o in job.overrides if o not in shared)}): {job.error}" for job in failed)
+    status = 2 if all(job.status == 2 for job in failed) else 1
+    return f"{len(failed)} of {len(jobs)} jobs failed: {'; '.join(each)}", status

@@ -1,0 +1,57 @@
+"""One run, one directory."""
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+
+from distill.claim import held, new_directory
+from distill.cli import CONFIGS
+from distill.errors import SettingError
+
+
+def test_each_that_asks_for_a_directory_gets_another(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        given = list(pool.map(lambda _: new_directory(str(tmp_path / "day/time")), range(8)))
+    assert sorted(given) == sorted(str(tmp_path / "day" / name) for name in
+                                   ("time", *(f"time-{number}" for number in range(1, 8))))  # fmt: skip
+    assert all(Path(directory).is_dir() for directory in given)
+
+
+@pytest.mark.parametrize("command", ["train", "cache_teacher"])
+def test_a_command_takes_one_new_directory(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        configs = [compose(command, return_hydra_config=True) for _ in range(2)]
+        for config in configs:
+            HydraConfig.instance().set_config(config)
+            asked = {str(OmegaConf.select(config, "hydra.run.dir")) for _ in range(2)}
+            assert len(asked) == 1  # however often it is looked up
+    assert len(list(tmp_path.glob("outputs/*/*"))) == 2
+
+
+def test_processes_started_from_outside_must_be_given_their_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(SettingError, match=r"need hydra\.run\.dir=DIR"):
+        new_directory("never")
+    assert not Path("never").exists()
+
+
+def test_a_directory_is_held_until_its_process_ends(tmp_path: Path) -> None:
+    code = f"import pathlib, time\nfrom distill.claim import held\nwith held(pathlib.Path({str(tmp_path)!r}), 'x'):\n" \
+        "    print('held', flush=True)\n    time.sleep(60)\n"  # fmt: skip
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    with pytest.raises(SettingError, match=r"hydra\.run\.dir=.*: another run is at work there"):  # noqa: SIM117
+        with held(tmp_path, "hydra.run.dir"):
+            pass
+    process.kill()
+    process.communicate()
+    with held(tmp_path, "resume"):
+        assert (tmp_path / ".lock").is_file()
