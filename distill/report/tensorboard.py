@@ -1,14 +1,26 @@
-"""What TensorBoard shows beside the curves: the configuration, the final figures, the pictures."""
+"""What TensorBoard shows beside the curves: the configuration, the final figures, the pictures, a loaded teacher."""
 
 from pathlib import Path
 from typing import Any
 
+import torch.nn.functional as F
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from distill.report.results import Results
+from distill.stage import Record
+
+# Teacher, baseline and student are runs with the same tags; this puts those that compare them first, in one place.
+CHARTS = {
+    "teacher, baseline, student": {
+        "accuracy": ["Multiline", ["val/accuracy"]],
+        "cross-entropy": ["Multiline", ["val/ce", "train/ce"]],
+        "agreement with the teacher": ["Multiline", ["val/agreement"]],
+    },
+    "terms of the loss": {"weighted": ["Multiline", ["weighted/.*"]], "weights": ["Multiline", ["weight/.*"]]},
+}
 
 
 def log_results(results: Results, config: DictConfig, figures: dict[str, Figure], directory: Path) -> None:
@@ -29,6 +41,23 @@ def log_results(results: Results, config: DictConfig, figures: dict[str, Figure]
         drawn = student.record.history[-1] if student.record and student.record.history else {}
         for name in final.keys() - drawn.keys():  # the others are the last points of their curves already
             writer.add_scalar(name, final[name], steps)
+        writer.add_custom_scalars(CHARTS)
+    _draw_lines(results, student.record, directory)
+
+
+def _draw_lines(results: Results, student: Record | None, directory: Path) -> None:
+    """A horizontal line over the student's epochs for each network that wasn't trained here, in a run of its own."""
+    if student is None or not student.history:
+        return
+    epochs = [int(epoch["epoch"]) for epoch in student.history]
+    for name, stage in results.stages.items():
+        if stage.record is None:
+            ce = float(F.cross_entropy(stage.logits.float(), results.targets))
+            with SummaryWriter(str(directory / name)) as writer:
+                for epoch in epochs:
+                    step = student.steps * epoch // epochs[-1]
+                    writer.add_scalar("val/accuracy", stage.scores.accuracy, step)
+                    writer.add_scalar("val/ce", ce, step)
 
 
 def _final(results: Results) -> dict[str, float]:

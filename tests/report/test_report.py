@@ -11,12 +11,15 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from omegaconf import OmegaConf
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar import layout_pb2
 
 from distill.metrics import score
 from distill.report import Results, StageResult, write_report
-from distill.report.figures import disagreements, draw_figures
+from distill.report.figures import curves, disagreements, draw_figures
 from distill.report.table import COLUMNS, ONLY_ON_THE_PAGE, rows, short
 from distill.stage import Record
 
@@ -149,7 +152,47 @@ def test_a_run_without_a_logger_names_no_logs(tmp_path: Path, capsys: pytest.Cap
     assert not (tmp_path / "tensorboard").exists()
 
 
+# ------------------------------------------------------------------------------------------------------- TensorBoard
+
+
+def read_events(directory: Path) -> EventAccumulator:
+    return EventAccumulator(str(directory), {"scalars": 0, "tensors": 0}).Reload()
+
+
+def test_a_teacher_that_was_loaded_is_a_line_in_the_students_chart(tmp_path: Path) -> None:
+    (tmp_path / "tensorboard").mkdir()
+    results = made_up(trained=False)
+    write_report(results, CONFIG, tmp_path)
+    teacher, targets = results.stages["teacher"], results.targets
+    events = read_events(tmp_path / "tensorboard" / "teacher")
+    assert set(events.Tags()["scalars"]) == {"val/accuracy", "val/ce"}
+    wanted = {"val/accuracy": teacher.scores.accuracy, "val/ce": float(F.cross_entropy(teacher.logits, targets))}
+    for tag, value in wanted.items():
+        assert [event.step for event in events.Scalars(tag)] == [13, 26, 40]  # the ends of the student's three epochs
+        assert [event.value for event in events.Scalars(tag)] == pytest.approx([value] * 3)
+
+
+def test_a_teacher_that_was_trained_has_its_own_curve_and_charts_lie_over_each_other(tmp_path: Path) -> None:
+    (tmp_path / "tensorboard").mkdir()
+    write_report(made_up(), CONFIG, tmp_path)
+    assert not (tmp_path / "tensorboard" / "teacher").exists()
+    (event,) = read_events(tmp_path / "tensorboard" / "student").Tensors("custom_scalars__config__")
+    layout = layout_pb2.Layout.FromString(event.tensor_proto.string_val[0])
+    charts = {chart.title: list(chart.multiline.tag) for category in layout.category for chart in category.chart}
+    assert charts["accuracy"] == ["val/accuracy"]
+
+
 # -------------------------------------------------------------------------------------------------- page and figures
+
+
+def test_curves_leave_out_epochs_without_validation() -> None:
+    results = made_up()
+    for stage in results.stages.values():
+        assert stage.record is not None
+        del stage.record.history[1]["val/accuracy"]
+    accuracy, loss = curves(results).axes
+    assert [list(line.get_xdata()) for line in accuracy.lines] == [[1, 3]] * 3
+    assert [list(line.get_xdata()) for line in loss.lines] == [[1, 2, 3]] * 3
 
 
 class Page(HTMLParser):
