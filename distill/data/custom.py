@@ -1,14 +1,14 @@
 """Data of your own, by the dotted path of a function that loads it."""
 
 import contextlib
-import logging
 import pkgutil
 import typing
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
@@ -16,11 +16,9 @@ from torch.utils.data import Subset
 
 from distill.data.labels import class_numbers
 from distill.data.loading import Handling, InMemory, OnError, load
-from distill.data.pixels import channels_first, is_grey, pixels_of, to_bytes
+from distill.data.pixels import PixelError, is_grey, pixels_of, to_bytes
 from distill.data.source import ImageSource, Only, Part, wanted
 from distill.errors import SettingError
-
-log = logging.getLogger(__name__)
 
 GREY_SAMPLE = 16
 MOST_LOOKED_AT = 128  # items that are read to see whether a data set's `targets` are its items' labels
@@ -40,15 +38,16 @@ def custom(
     Args:
         target: dotted path of the function, e.g. my_package.data.load. It returns an `ImageSource`, or torch data
             sets as a pair (training, validation) or a triple with a test set, whose items are (image, label): a PIL
-            image or numbers of shape (C, H, W), (H, W, C) or (H, W), uint8 or in [0, 1], not yet augmented or
-            normalised; and a class from 0, or one-hot. If a data set has `targets` that are its items' labels, they
-            are taken from there, else all items are read once; if it has `classes`, these are the names.
+            image or numbers of shape (C, H, W) or (H, W), uint8 or in [0, 1], not yet augmented or normalised; and a
+            class from 0, or one-hot. If a data set has `targets`, its labels are taken from there, else all items are
+            read once; if it has `classes`, these are the names.
         arguments: keyword arguments of the function.
         image_size, resize, in_memory, on_error: see `distill.data.loading.Handling`; for torch data sets.
         only: the one split that is wanted, which then stands for all; a single data set is one too.
 
     Raises:
-        SettingError: the function cannot be imported or returned something else; an image that cannot be read.
+        SettingError: the function cannot be imported or returned something else; an image that cannot be read, or with
+            its channels last; labels that name no class, or other classes than `targets`.
         ValueError: a setting out of its range.
     """
     handling = Handling(image_size, resize, in_memory, on_error)
@@ -66,7 +65,9 @@ def custom(
     first = next(iter(sets.values()))
     grey = _is_grey(first)
     parts = {part: _images(dataset, part, f"data.target={target}", grey) for part, dataset in sets.items()}
-    names = _class_names(first, list(parts.values()))
+    highest = max((int(images.targets.max()) for images in parts.values() if len(images.targets)), default=0)
+    known = _class_names(first)
+    names = [str(name) for name in (range(highest + 1) if known is None else known)]
     # One thread: a data set may keep a file open, and move in it.
     return load(str(target).rpartition(".")[2], parts, names, handling, threads=1)
 
@@ -78,22 +79,20 @@ class DatasetImages:
     targets: (N,) int64.
     label: of the split.
     grey: whether PIL images are made grey.
-    own: whether `targets` are those that the data set itself names.
     """
 
     dataset: Any
     targets: Tensor
     label: str
     grey: bool
-    own: bool
 
     def read(self, index: int) -> Tensor:
         """(C, H, W) uint8."""
         image = self.dataset[index][0]
         if isinstance(image, Image.Image):
             return pixels_of(image, 1 if self.grey else 3)
-        values = (image.float() if image.is_floating_point() else image).numpy() if isinstance(image, Tensor) else image
-        return channels_first(torch.from_numpy(np.array(to_bytes(np.asarray(values)[None])[0])))
+        pixels = torch.from_numpy(np.array(to_bytes(_array(image)[None])[0]))
+        return pixels[None] if pixels.ndim == 2 else pixels
 
     def name(self, index: int) -> str:
         """The split and the item."""
@@ -117,18 +116,56 @@ def _is_dataset(value: Any) -> bool:
 
 
 def _images(dataset: Any, part: Part, setting: str, grey: bool) -> DatasetImages:
-    """A split. The labels are those of the items: `targets` may be told before a `target_transform`."""
+    """A split, checked as far as a few items tell."""
     where = f"{setting}: the labels of {part}"
     known = _known_targets(dataset)
-    targets = None if known is None else class_numbers(known, where)
-    if targets is not None and len(targets) == len(dataset):
-        looked_at = dict(_readable(dataset, _one_of_each(targets)))
-        labels = class_numbers([_number(item[1]) for item in looked_at.values()], where)
-        if torch.equal(labels, targets[list(looked_at)]):
-            return DatasetImages(dataset, targets, part, grey, own=True)
-        log.info("%s: targets differ from the items' labels, which count", where)
-    labels = class_numbers([_number(dataset[index][1]) for index in range(len(dataset))], where)
-    return DatasetImages(dataset, labels, part, grey, own=False)
+    if known is None:
+        targets = class_numbers([_number(dataset[index][1]) for index in range(len(dataset))], where)
+    else:
+        targets = class_numbers(known, where)
+        _check_targets(dataset, targets, where)
+    for _, item in _readable(dataset, range(min(1, len(dataset)))):
+        _check_image(item[0], f"{setting}: the images of {part}")
+    return DatasetImages(dataset, targets, part, grey)
+
+
+def _check_targets(dataset: Any, targets: Tensor, where: str) -> None:
+    """Compare what a data set says of its labels with an item of each class, or of some of many classes.
+
+    Raises:
+        SettingError: they differ, as where `targets` are told before a `target_transform`.
+    """
+    firsts = np.unique(targets.numpy(), return_index=True)[1]
+    looked_at = dict(_readable(dataset, map(int, firsts[:: max(1, len(firsts) // MOST_LOOKED_AT)])))
+    labels = class_numbers([_number(item[1]) for item in looked_at.values()], where).tolist()
+    for index, label in zip(looked_at, labels, strict=True):
+        if label != targets[index]:
+            raise SettingError(
+                f"{where} are {targets[index]} for item {index} by its `targets`, but {label} by the item itself (is "
+                "there a target_transform?): set `targets`, and `classes`, to what the items say"
+            )
+
+
+def _check_image(image: Any, where: str) -> None:
+    """Raise SettingError for numbers that are no pixels, or lie (H, W, C)."""
+    if isinstance(image, Image.Image):
+        return
+    pixels = _array(image)
+    try:
+        to_bytes(pixels[None])
+    except PixelError as error:
+        raise SettingError(f"{where} are {error}") from None
+    if pixels.ndim == 3 and pixels.shape[0] not in (1, 3) and pixels.shape[2] < pixels.shape[0]:
+        advice = "image.permute(2, 0, 1)" if isinstance(image, Tensor) else "image.transpose(2, 0, 1)"
+        raise SettingError(
+            f"{where} are of shape {pixels.shape}, channels last; must be (channels, height, width): give {advice}"
+        )
+
+
+def _array(image: Any) -> npt.NDArray[Any]:
+    if isinstance(image, Tensor):
+        return (image.float() if image.is_floating_point() else image).numpy()
+    return np.asarray(image)
 
 
 def _number(label: Any) -> Any:
@@ -157,19 +194,8 @@ def _known_targets(dataset: Any) -> Any:
     return getattr(dataset, "targets", None)
 
 
-def _one_of_each(targets: Tensor) -> list[int]:
-    """An item of each class, of many classes some."""
-    firsts = np.unique(targets.numpy(), return_index=True)[1]
-    return [int(index) for index in firsts[:: max(1, len(firsts) // MOST_LOOKED_AT)]]
-
-
-def _class_names(dataset: Any, parts: Sequence[DatasetImages]) -> list[str]:
-    """The data set's own names, unless its labels are others by now; else numbers."""
+def _class_names(dataset: Any) -> Any:
+    """Of a data set, or of the one that it is a part of; else None."""
     while isinstance(dataset, Subset):
         dataset = dataset.dataset
-    known = getattr(dataset, "classes", None)
-    highest = max((int(images.targets.max()) for images in parts if len(images.targets)), default=0)
-    changed = getattr(dataset, "targets", None) is not None and not parts[0].own
-    if known is not None and not changed:
-        return [str(name) for name in known]
-    return [str(number) for number in range(highest + 1)]
+    return getattr(dataset, "classes", None)

@@ -53,15 +53,6 @@ def to_bytes(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     return scaled
 
 
-def channels_first(image: Tensor) -> Tensor:
-    """(C, H, W) of an image (H, W), (C, H, W) or (H, W, C), which is told by where the few channels lie."""
-    if image.ndim == 2:
-        return image[None]
-    if image.ndim == 3 and image.shape[0] not in (1, 3) and image.shape[2] < image.shape[0]:
-        return image.permute(2, 0, 1)
-    return image
-
-
 def _scaled(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     if values.dtype == np.bool_:
         return values.astype(np.uint8) * np.uint8(255)

@@ -100,16 +100,7 @@ def test_a_source_comes_as_it_is() -> None:
     assert torch.equal(data.train.images, digits().train.images)  # type: ignore[union-attr]
 
 
-FORMS = [
-    ("pil", 3),
-    ("grey", 1),
-    ("tensor", 3),
-    ("array", 3),
-    ("plane", 1),
-    ("last", 3),
-    ("last tensor", 3),
-    ("float", 3),
-]
+FORMS = [("pil", 3), ("grey", 1), ("tensor", 3), ("array", 3), ("plane", 1), ("float", 3)]
 
 
 @pytest.mark.parametrize(("form", "channels"), FORMS)
@@ -132,13 +123,23 @@ def test_known_targets_and_classes_are_taken() -> None:
     assert data.class_names == attributes["classes"]
 
 
-def test_the_labels_of_the_items_count_where_targets_say_otherwise() -> None:
+def test_targets_that_are_not_the_items_labels_are_refused() -> None:
     """As under a target_transform."""
-    targets = {"targets": [0, 1, 2] * 3, "classes": ["a", "b", "c"]}
-    data = custom("my_images.labelled", {"label": "halved", **targets})
-    assert data.train.targets.tolist() == [0, 0, 1] * 3
-    assert data.val.targets.tolist() == [0, 0, 1, 0]
-    assert data.class_names == ["0", "1"]
+    given: dict[str, Any] = {"label": "halved", "classes": ["a", "b", "c"]}
+    message = r"the labels of train are 1 for item 1 by its `targets`, but 0 by the item itself \(is there a target_tr"
+    with pytest.raises(SettingError, match=f"^data.target=my_images.labelled: {message}"):
+        custom("my_images.labelled", {**given, "targets": [0, 1, 2] * 3})
+    advised = {"targets": [0, 0, 1] * 3, "classes": ["a", "b"]}
+    assert custom("my_images.labelled", {**given, **advised}).train.targets.tolist() == [0, 0, 1] * 3
+
+
+@pytest.mark.parametrize(("form", "advice"), [("last", "transpose"), ("last tensor", "permute")])
+def test_channels_last_are_refused(form: str, advice: str) -> None:
+    message = (
+        r"the images of train are of shape \(8, 8, 3\), channels last; must be \(channels, height, width\): give image"
+    )
+    with pytest.raises(SettingError, match=rf"^data.target=my_images.pair: {message}.{advice}\(2, 0, 1\)$"):
+        custom("my_images.pair", {"form": form})
 
 
 @pytest.mark.parametrize("label", ["one-hot", "(1,)", "whole", "tensor"])
@@ -198,5 +199,5 @@ def test_what_cannot_be_used(target: str, message: str) -> None:
 
 
 def test_normalised_images_are_refused() -> None:
-    with pytest.raises(SettingError, match=r"train\[0\] cannot be read \(float32 from -0.5 to -0.5: must be uint8, or"):
+    with pytest.raises(SettingError, match=r"the images of train are float32 from -0.5 to -0.5: must be uint8"):
         custom("my_images.pair", {"form": "normalised"})

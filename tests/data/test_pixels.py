@@ -11,7 +11,7 @@ import torch
 from PIL import Image, features
 
 from distill.data.image_folder import ImageFiles, image_folder
-from distill.data.pixels import PixelError, channels_first, is_grey, pixels_of, to_bytes
+from distill.data.pixels import PixelError, is_grey, pixels_of, to_bytes
 from distill.errors import SettingError
 
 RAMP = np.linspace(0, 1, 32)[None].repeat(24, 0)
@@ -168,20 +168,6 @@ def test_of_an_animation_the_first_picture_is_taken(kind: str) -> None:
         frames[0], kind, save_all=True, append_images=frames[1:], **({"lossless": True} if kind == "WEBP" else {})
     )
     assert pixels_of(image, 1).unique().tolist() == [30]
-
-
-def test_where_the_channels_lie() -> None:
-    for shape, expected in {
-        (5, 7): (1, 5, 7),
-        (3, 5, 7): (3, 5, 7),
-        (5, 7, 3): (3, 5, 7),
-        (5, 7, 1): (1, 5, 7),
-        (1, 2, 1): (1, 2, 1),
-        (3, 2, 2): (3, 2, 2),
-        (4, 9, 9): (4, 9, 9),
-        (9, 9, 4): (4, 9, 9),
-    }.items():
-        assert channels_first(torch.zeros(shape)).shape == expected
 
 
 def test_many_images_are_converted_alike() -> None:
