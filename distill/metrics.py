@@ -13,6 +13,25 @@ CALIBRATION_BINS = 15
 
 
 @dataclass(frozen=True, slots=True)
+class Metric:
+    """A measure by which epochs are compared.
+
+    name: as it is logged. higher_is_better: its direction. words: what to call it.
+    """
+
+    name: str
+    higher_is_better: bool
+    words: str
+
+    def gain(self, value: float, other: float) -> float:
+        """How much better a value is than another; negative where it is worse."""
+        return value - other if self.higher_is_better else other - value
+
+
+ACCURACY = Metric("val/accuracy", higher_is_better=True, words="accuracy")
+
+
+@dataclass(frozen=True, slots=True)
 class Scores:
     """Of one network on one split.
 

@@ -23,6 +23,7 @@ from distill.data.augment.color import to_float
 from distill.data.module import student_samples
 from distill.data.source import check_told_apart
 from distill.directory import check_unused, load_config, resumed, save_config
+from distill.errors import SettingError
 from distill.finished import keep_networks
 from distill.launch import launch, processes_to_start
 from distill.log import forget_warnings, log_to, only_warnings, warnings_of
@@ -35,7 +36,7 @@ from distill.profiling import read_profile
 from distill.recipe import recipe
 from distill.report import Results, StageResult, write_report
 from distill.seeding import seed_torch
-from distill.settings import DataSettings, RunSettings, TeachingSettings, TrainerSettings, read
+from distill.settings import DataSettings, EarlyStoppingSettings, RunSettings, TeachingSettings, TrainerSettings, read
 from distill.signals import leave_on_signals
 from distill.stage import Record, Stage
 from distill.teachers import Lesson, Teacher
@@ -194,11 +195,25 @@ def prepare(config: DictConfig, directory: Path) -> Run:
     build.method(config.method)
     for stage in ("student", "teacher"):
         recipe(config, stage)
+    check_watched(config)
     build.augment(config.data)
     loaded = load(config, directory)
     for name in ("teacher", "student"):
         build.label_loss(config, loaded.stage(name).data().shown())
     return loaded
+
+
+def check_watched(config: DictConfig) -> None:
+    """Raise SettingError for what is watched or averaged, where that isn't one network in each process."""
+    settings = read(config, "", RunSettings)
+    read(config.get("early_stopping") or DictConfig({}), "early_stopping", EarlyStoppingSettings)
+    sharded = str(config.trainer.get("strategy")).startswith(("fsdp", "deepspeed"))
+    for name in ("keep", "averaging") if sharded else ():
+        if getattr(settings, name) not in (None, "last"):
+            raise SettingError(
+                f"{name}={getattr(settings, name)}: must be left out with trainer.strategy={config.trainer.strategy}, "
+                "where each process holds a part of the weights; use trainer=ddp"
+            )
 
 
 def load(config: DictConfig, directory: Path) -> Run:

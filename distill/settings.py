@@ -31,6 +31,10 @@ class RunSettings:
     generations: int = 1
     label_smoothing: float = 0.0
     class_weights: Literal["balanced"] | list[float] | None = None
+    keep: Literal["last", "best"] = "last"
+    averaging: Literal["ema", "swa"] | None = None
+    ema_decay: float = 0.999
+    swa_start: float = 0.75
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -39,6 +43,24 @@ class RunSettings:
             raise ValueError(f"label_smoothing={self.label_smoothing}: must be at least 0 and below 1")
         if self.generations < 1:
             raise ValueError(f"generations={self.generations}: must be 1 or more")
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"ema_decay={self.ema_decay}: must be at least 0 and below 1")
+        if not 0 <= self.swa_start < 1:
+            raise ValueError(f"swa_start={self.swa_start}: must be a share of the training, at least 0 and below 1")
+
+
+@dataclass(frozen=True)
+class EarlyStoppingSettings:
+    """When a stage ends before its last epoch."""
+
+    patience: int | None = None
+    min_delta: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.patience is not None and self.patience < 1:
+            raise ValueError(f"patience={self.patience}: must be 1 or more epochs, or null to train to the end")
+        if not 0 <= self.min_delta < 1:
+            raise ValueError(f"min_delta={self.min_delta}: must be at least 0 and below 1: 0.01 is a point of accuracy")
 
 
 @dataclass(frozen=True)

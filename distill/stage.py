@@ -4,6 +4,7 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -13,19 +14,22 @@ from omegaconf import DictConfig
 from pytorch_lightning.utilities import rank_zero_only
 
 from distill import build
+from distill.averaging import Averaging
 from distill.callbacks import StageProgress, Throughput
 from distill.checkpoint import load_weights, save_weights
 from distill.compiling import Choice, Work, choice_for, compile_network, release
 from distill.data import ImageDataModule, ImageSource
 from distill.files import write_text
 from distill.finished import check_kept
+from distill.keeping import Watch
 from distill.methods import Method
+from distill.metrics import ACCURACY
 from distill.models.network import Network
 from distill.module import DistillModule
 from distill.profiling import Profiling
 from distill.recipe import Recipe, recipe
 from distill.seeding import seed_torch
-from distill.settings import RunSettings, TeachingSettings, TrainerSettings, read
+from distill.settings import EarlyStoppingSettings, RunSettings, TeachingSettings, TrainerSettings, read
 from distill.teachers import LiveTeacher, Teacher
 
 log = logging.getLogger(__name__)
@@ -42,12 +46,16 @@ class Record:
     steps: of the optimizer.
     images_per_second: training throughput over all processes, median over steps after warm-up.
     history: the logged values of each epoch.
+    kept: the epoch, from 1, whose weights were kept.
+    stopped: the epoch after which it was stopped early; None where it went on to its end.
     """
 
     seconds: float
     steps: int
     images_per_second: float | None
     history: list[dict[str, float]] = field(default_factory=list)
+    kept: int | None = None
+    stopped: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +163,8 @@ class Stage:
     def _fit(self, module: DistillModule) -> Record:
         # The baseline is the student without the teacher: the same seed, and so the same weights to start from.
         seed_torch(self.config.seed, "student" if self.name == "baseline" else self.name, "training")
-        throughput = Throughput()
-        trainer = self._trainer(throughput)
+        throughput, watch = Throughput(), self._watch()
+        trainer = self._trainer([throughput, watch, *self._averaging()])
         start = time.perf_counter()
         last = self.checkpoints / "last.ckpt"
         log.info(f"{self.name}: {len(self.samples)} images, {self.max_epochs} epochs")
@@ -169,13 +177,46 @@ class Stage:
         seconds = time.perf_counter() - start
         for network in self._compilable(module).values():
             release(network)
-        record = Record(seconds, trainer.global_step, throughput.images_per_second, module.history)
+        kept = self._keep(module, watch)
+        steps, rate = trainer.global_step, throughput.images_per_second
+        record = Record(seconds, steps, rate, module.history, kept, watch.stopped)
         if trainer.is_global_zero:
             save_weights(module.deployed.backbone, self.weights, {"name": module.deployed.name})
             write_text(self.checkpoints / "record.json", json.dumps(asdict(record)))
         trainer.strategy.barrier()
         log.info(f"{self.name} trained in {record.seconds:.1f} s")
         return record
+
+    def _watch(self) -> Watch:
+        """Keeps the best epoch and stops early, where that is asked for."""
+        stopping = self.config.get("early_stopping") or DictConfig({})
+        early = read(stopping, "early_stopping", EarlyStoppingSettings)
+        keep = read(self.config, "", RunSettings).keep
+        return Watch(ACCURACY, best=keep == "best", patience=early.patience, min_delta=early.min_delta)
+
+    def _averaging(self) -> list[Averaging]:
+        settings = read(self.config, "", RunSettings)
+        if settings.averaging is None:
+            return []
+        return [Averaging(settings.averaging, settings.ema_decay, settings.swa_start)]
+
+    def _keep(self, module: DistillModule, watch: Watch) -> int:
+        """Give the deployed network the weights that are to be kept; their epoch, from 1."""
+        last = len(module.history)
+        if watch.stopped is not None:
+            said = (
+                f"stopped after epoch {watch.stopped} of {self.max_epochs}: no gain since epoch {watch.reference_epoch}"
+            )
+            rank_zero_only(print)(f"{self.name:<9} {said}", flush=True)
+            log.info(f"{self.name}: {said}")
+        if not watch.best:
+            return last
+        if watch.epoch is None:
+            log.warning(f"keep=best: the {self.name} was not validated in its {last} epochs, so its last one is kept")
+            return last
+        module.deployed.backbone.load_state_dict(watch.weights)
+        log.info(f"{self.name}: epoch {watch.epoch} is kept, with {watch.metric.words} {watch.value:.4f}")
+        return watch.epoch
 
     def _compile(self, module: DistillModule, trainer: pl.Trainer) -> None:
         """Compile student and teacher where that is asked for or pays; a resumed stage does as it did before."""
@@ -202,7 +243,7 @@ class Stage:
             found["teacher"] = module.teacher.network
         return found
 
-    def _trainer(self, throughput: Throughput) -> pl.Trainer:
+    def _trainer(self, watching: Sequence[pl.Callback]) -> pl.Trainer:
         configured = self.config.trainer.progress
         bars = sys.stdout.isatty() if configured == "auto" else bool(configured)
         callbacks = build.callbacks(self.config.callbacks, self.checkpoints)
@@ -213,5 +254,5 @@ class Stage:
             max_epochs=self.max_epochs,
             default_root_dir=str(self.directory),
             logger=build.logger(self.config.logger, self.directory, self.name),
-            callbacks=[*callbacks, throughput, StageProgress(self.name, bars=bars)],
+            callbacks=[*callbacks, *watching, StageProgress(self.name, bars=bars)],
         )

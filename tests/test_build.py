@@ -50,7 +50,7 @@ def test_every_option_composes(group: str, option: str) -> None:
     assert set(config) == {
         "seed", "baseline", "resume", "data", "teacher", "student", "method", "teaching", "optimizer", "scheduler",
         "trainer", "callbacks", "logger", "chain", "generations", "preflight", "show", "profile",
-        "label_smoothing", "class_weights",
+        "label_smoothing", "class_weights", "keep", "early_stopping", "averaging", "ema_decay", "swa_start",
     }  # fmt: skip
     if group == "method":
         assert list(config.method) == ["kd" if option == "kd_standardized" else option]

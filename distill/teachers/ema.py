@@ -4,8 +4,7 @@ import copy
 from collections.abc import Iterable
 from typing import Any
 
-import torch
-
+from distill.models.average import follow
 from distill.models.network import Network
 from distill.teachers.base import Teacher
 from distill.types import Batch, Outputs
@@ -35,19 +34,12 @@ class EMATeacher(Teacher):
         self.network = copy.deepcopy(student).requires_grad_(False).eval()
         self._student = (student,)
 
-    @torch.no_grad()
     def step(self, done: int) -> None:
         """Follow the student, once for each step of the optimizer."""
         if done == self._done or self.network is None:
             return
         self._done = done
-        decay = min(self.decay, 1 - 1 / (done + 1))
-        theirs = self._student[0].state_dict()
-        for name, value in self.network.state_dict().items():
-            if value.is_floating_point():
-                value.lerp_(theirs[name], 1 - decay)
-            else:
-                value.copy_(theirs[name])
+        follow(self.network.state_dict(), self._student[0].state_dict(), min(self.decay, 1 - 1 / (done + 1)))
 
     def answer(self, batch: Batch) -> Outputs:
         """One forward pass of the average."""

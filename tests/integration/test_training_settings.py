@@ -67,3 +67,42 @@ def test_class_weights_and_patterns_are_checked_before_anything_is_trained(run_h
         with pytest.raises(SettingError, match=says):
             run_here(*settings)
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+WATCHED = (
+    "keep=best", "early_stopping.patience=2", "averaging=swa", "swa_start=0.2", "model@student=resnet8",
+    "data.augment.flip=true", "data.batch_size=32", "trainer.max_epochs=5", "logger=none", "trainer.precision=32-true",
+    "baseline=false",
+)  # fmt: skip
+
+
+def test_best_epoch_early_stopping_and_averages_survive_an_interruption(
+    run_here: Any, weights: Any, started: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from distill.averaging import Averaging
+
+    whole = run_here(started, *WATCHED, name="whole")
+    own = Averaging.on_train_batch_end
+
+    def fails(self: Any, trainer: Any, *rest: Any) -> None:
+        own(self, trainer, *rest)
+        if trainer.current_epoch == 2:
+            raise KeyError("the power fails")
+
+    with monkeypatch.context() as patched, pytest.raises(KeyError):
+        patched.setattr(Averaging, "on_train_batch_end", fails)
+        run_here(started, *WATCHED)
+    cut = whole.parent / "run"
+    assert not (cut / "student.safetensors").exists()
+    run_here(f"resume={cut}")
+    first, second = (weights(run / "student.safetensors") for run in (whole, cut))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    one, other = (json.loads((run / "summary.json").read_text()) for run in (whole, cut))
+    assert one["student"]["accuracy"] == other["student"]["accuracy"]
+    assert one["student"]["kept_epoch"] == other["student"]["kept_epoch"]
+    best = max(entry["val/accuracy"] for entry in history(whole, "student"))
+    assert one["student"]["accuracy"] == pytest.approx(best)
+    assert history(whole, "student")[one["student"]["kept_epoch"] - 1]["val/accuracy"] == best
+    assert one["keep"] == "best"
+    assert "chosen by this same split" in (whole / "report.html").read_text()
