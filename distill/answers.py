@@ -1,7 +1,7 @@
-"""What a network answers for the whole validation split."""
+"""What a network answers for a whole split."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from pytorch_lightning.plugins.precision import Precision
@@ -26,11 +26,16 @@ class Answers:
     indices: Tensor
 
 
+def test_split(source: ImageSource) -> ImageSource | None:
+    """The source with its test split in the place of the validation split; None where it has none."""
+    return None if source.test is None else replace(source, val=source.test, test=None)
+
+
 @torch.no_grad()
 def answer(
     network: Network, source: ImageSource, batch_size: int, device: torch.device, precision: Precision | None = None
 ) -> Answers:
-    """Ask a network, in evaluation mode, on a device; with a bar on a terminal.
+    """Ask a network for the validation split, in evaluation mode, on a device; with a bar on a terminal.
 
     precision: Lightning's plugin of what to compute in; None for the network's own.
     """

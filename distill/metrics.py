@@ -10,6 +10,7 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 from distill.losses import kl_divergence
 
 CALIBRATION_BINS = 15
+DOUBT = 1e-3  # a guesser does as well as this with a probability above it: not better by a clear margin
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,38 @@ def score(logits: Tensor, targets: Tensor, teacher_logits: Tensor | None = None)
     agreement = (logits.argmax(1) == teacher_logits.argmax(1)).double().mean()
     kl = kl_divergence(logits.double(), teacher_logits.double())
     return Scores(float(accuracy), float(ece), float(agreement), float(kl))
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a network compares with guessing.
+
+    right, count: samples named right, of how many.
+    chance: share that naming the most frequent class always would get right.
+    """
+
+    right: int
+    count: int
+    chance: float
+
+    @classmethod
+    def of(cls, logits: Tensor, targets: Tensor) -> "Standing":
+        """Of (N, C) logits for (N,) labels, N at least 1."""
+        right = int((logits.argmax(1) == targets).sum())
+        return cls(right, len(targets), float(targets.bincount().max() / len(targets)))
+
+    @property
+    def accuracy(self) -> float:
+        """In [0, 1]."""
+        return self.right / self.count
+
+    @property
+    def convincing(self) -> bool:
+        """Whether guessing is out of the question, by the exact binomial test."""
+        return bool(binomtest(self.right, self.count, self.chance, alternative="greater").pvalue < DOUBT)
+
+    def __str__(self) -> str:
+        return f"{self.accuracy:.1%} on {self.count:,} validation images, chance is {self.chance:.1%}"
 
 
 @dataclass(frozen=True, slots=True)

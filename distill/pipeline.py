@@ -3,11 +3,9 @@
 import json
 import logging
 import os
-import platform
 import time
 import warnings
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -15,26 +13,21 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from distill import build, preflight
-from distill.advice import advise
-from distill.answers import answer
 from distill.claim import held
 from distill.data import ImageSource
-from distill.data.augment.color import to_float
 from distill.data.module import student_samples
 from distill.data.source import check_told_apart
 from distill.directory import check_unused, load_config, resumed, save_config
 from distill.errors import SettingError
 from distill.finished import keep_networks
 from distill.launch import launch, processes_to_start
-from distill.log import forget_warnings, log_to, only_warnings, warnings_of
+from distill.log import forget_warnings, log_to, only_warnings
 from distill.methods import Supervised
-from distill.metrics import score
-from distill.models import cost
 from distill.models.network import Network
 from distill.precision import allow_tf32
-from distill.profiling import read_profile
 from distill.recipe import recipe
-from distill.report import Results, StageResult, write_report
+from distill.report import write_report
+from distill.scoring import doubt, evaluate
 from distill.seeding import seed_torch
 from distill.settings import DataSettings, EarlyStoppingSettings, RunSettings, TeachingSettings, TrainerSettings, read
 from distill.signals import leave_on_signals
@@ -42,8 +35,6 @@ from distill.stage import Record, Stage
 from distill.teachers import Lesson, Teacher
 
 log = logging.getLogger("distill")
-
-PACKAGES = ("distill", "torch", "torchvision", "pytorch-lightning", "hydra-core")
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +233,7 @@ def run_stages(prepared: Run, started: float) -> None:
     teacher = prepared.network("teacher")
     if not teacher.trained:
         teacher, records["teacher"] = prepared.stage("teacher").train(teacher, None, Supervised())
+        doubt(prepared, "teacher", teacher)
     networks = {"teacher": teacher}
     if config.baseline:
         stage = prepared.stage("baseline")
@@ -249,6 +241,7 @@ def run_stages(prepared: Run, started: float) -> None:
     answering = teacher
     for name in prepared.assistants:
         answering, _ = distill(prepared, name, answering)
+        doubt(prepared, name, answering)
     networks["student"], records["student"] = distill(prepared, "student", answering)
     if int(torch.distributed.get_rank() if torch.distributed.is_initialized() else 0) == 0:
         results = evaluate(prepared, networks, records, started)
@@ -265,50 +258,3 @@ def distill(prepared: Run, name: str, answering: Network) -> tuple[Network, Reco
     method = build.method(config.method)
     teacher = prepared.teacher(answering) if method.needs_teacher else None
     return prepared.stage(name).train(network, teacher, method)
-
-
-def evaluate(prepared: Run, networks: dict[str, Network], records: dict[str, Record], started: float) -> Results:
-    """Score every network on the validation split, in float32, and measure what it costs."""
-    source, config = prepared.source, prepared.config
-    trainer = build.trainer(config.trainer, logger=False)
-    device = trainer.strategy.root_device
-    answers = {name: answer(network, source, config.data.batch_size, device) for name, network in networks.items()}
-    teacher = answers["teacher"]
-    image = to_float(source.val.show(torch.tensor([0]))).to(device)
-    stages = {
-        name: StageResult(
-            network=network.name,
-            scores=score(answers[name].logits, teacher.targets, None if name == "teacher" else teacher.logits),
-            parameters=cost.parameters(network),
-            flops=cost.flops(network, image),
-            latency_ms=cost.latency_ms(network, image),
-            logits=answers[name].logits,
-            record=records.get(name),
-        )
-        for name, network in networks.items()
-    }
-    profile = read_profile(prepared.directory) if read(config, "", RunSettings).profile else None
-    return Results(
-        data=source.name,
-        method=[str(name) for name in config.method],
-        seed=config.seed,
-        device=torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({platform.machine()})",
-        precision=str(config.trainer.precision),
-        stages=stages,
-        targets=teacher.targets,
-        picture=lambda place: source.val.show(teacher.indices[place : place + 1])[0],
-        class_names=list(source.class_names),
-        seconds=time.perf_counter() - started,
-        versions={package: installed(package) for package in PACKAGES} | {"python": platform.python_version()},
-        warnings=warnings_of(prepared.directory),
-        profile=profile,
-        advice=advise(prepared, networks["teacher"], trainer, profile) if profile else [],
-    )
-
-
-def installed(package: str) -> str:
-    """The version of an installed package; said in words of a checkout that is run without being installed."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"

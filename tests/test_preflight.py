@@ -19,11 +19,11 @@ from distill.checkpoint import save_weights
 from distill.cli import CONFIGS
 from distill.errors import SettingError
 from distill.methods import KD
+from distill.metrics import Standing
 from distill.pipeline import Run, prepare, run
 from distill.preflight import check_networks, examine
 from distill.preflight.examine import Findings
 from distill.preflight.step import measure
-from distill.preflight.teacher import SampleScore
 
 ROOT = Path(__file__).parents[1]
 QUICK = (
@@ -167,7 +167,7 @@ def test_the_margin_over_chance_is_the_binomial_tests() -> None:
         return math.fsum(terms)
 
     for count, chance in ((512, 0.01), (40, 0.25), (100, 0.5)):
-        verdicts = [SampleScore(right, count, chance).convincing for right in range(count + 1)]
+        verdicts = [Standing(right, count, chance).convincing for right in range(count + 1)]
         assert verdicts == [tail(right, count, chance) < 1e-3 for right in range(count + 1)]
 
 

@@ -135,11 +135,10 @@ def _teacher(run: "Run", network: Network, device: torch.device, findings: Findi
             return None
         load_weights(network.backbone, own.weights)
     found, logits = score_sample(network, own.data(), device)
-    score = f"{found.accuracy:.1%} on {found.count} validation images, chance is {found.chance:.1%}"
-    findings.say("teacher", f"{_name(network)}: scores {score}")
+    findings.say("teacher", f"{_name(network)}: scores {found}")
     if not found.convincing:
         settings = "teacher.mean, teacher.std and teacher.size, the order of the classes, and teacher.checkpoint"
-        findings.warnings.append(f"teacher scores {score}: check {settings}")
+        findings.warnings.append(f"teacher scores {found}: check {settings}")
     return logits
 
 

@@ -1,47 +1,21 @@
 """Is the teacher better than chance, shown this data through this pipeline?"""
 
-from dataclasses import dataclass
-
 import torch
-from scipy.stats import binomtest
 from torch import Tensor
 
 from distill.data import ImageDataModule
 from distill.data.order import Draw
 from distill.losses.logits import precise
+from distill.metrics import Standing
 from distill.models.network import Network
 from distill.types import Batch, Outputs
 
 SAMPLE = 512  # validation images, evenly spaced
 AT_ONCE = 128
-DOUBT = 1e-3  # a guesser does as well as this with a probability above it: not better by a clear margin
-
-
-@dataclass(frozen=True, slots=True)
-class SampleScore:
-    """How a network did on a sample of the validation split.
-
-    right, count: images named right, of how many.
-    chance: share that naming the most frequent class always would get right.
-    """
-
-    right: int
-    count: int
-    chance: float
-
-    @property
-    def accuracy(self) -> float:
-        """In [0, 1]."""
-        return self.right / self.count
-
-    @property
-    def convincing(self) -> bool:
-        """Whether guessing is out of the question, by the exact binomial test."""
-        return bool(binomtest(self.right, self.count, self.chance, alternative="greater").pvalue < DOUBT)
 
 
 @torch.no_grad()
-def score_sample(network: Network, data: ImageDataModule, device: torch.device) -> tuple[SampleScore, Tensor]:
+def score_sample(network: Network, data: ImageDataModule, device: torch.device) -> tuple[Standing, Tensor]:
     """Score a network on validation images as validation itself would show them; it ends in evaluation mode.
 
     Returns:
@@ -58,7 +32,7 @@ def score_sample(network: Network, data: ImageDataModule, device: torch.device) 
         logits.append(precise(outputs.logits).cpu())
         right += int((logits[-1].argmax(1) == batch.targets.cpu()).sum())
     answers = torch.cat(logits)
-    return SampleScore(right, max(len(answers), 1), float(targets.bincount().max() / len(targets))), answers
+    return Standing(right, max(len(answers), 1), float(targets.bincount().max() / len(targets))), answers
 
 
 def mass_kept(logits: Tensor, k: int, temperature: float) -> float:

@@ -8,11 +8,11 @@ from omegaconf import DictConfig
 from distill.files import write_text
 from distill.report.figures import draw_figures, save_figures
 from distill.report.page import render_page
-from distill.report.results import Results, StageResult
+from distill.report.results import Results, SplitResult, StageResult
 from distill.report.table import print_table
 from distill.report.tensorboard import log_results
 
-__all__ = ["Results", "StageResult", "write_report"]
+__all__ = ["Results", "SplitResult", "StageResult", "write_report"]
 
 
 def write_report(results: Results, config: DictConfig, directory: Path) -> None:

@@ -7,7 +7,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from omegaconf import DictConfig, OmegaConf
 
 from distill.report.results import Results
-from distill.report.table import COLUMNS, rows
+from distill.report.table import columns, rows
 
 CAPTIONS = {
     "curves": "How the stages learnt. The baseline is the student trained the same way without the teacher; losses of "
@@ -42,11 +42,10 @@ def render_page(results: Results, config: DictConfig, figures: dict[str, Path]) 
     ]
     return environment.get_template("report.html").render(
         results=results,
-        columns=COLUMNS,
+        columns=columns(results),
         rows=rows(results),
-        gain=results.gain,
+        gain=results.judged.gain,
         verdict=results.verdict(),
-        test=results.against_baseline(),
         pictures=pictures,
         parts=PARTS,
         config=OmegaConf.to_yaml(config, resolve=True),

@@ -12,8 +12,14 @@ COLUMNS = ("", "network", "accuracy", "agreement", "calibration error", "paramet
 ONLY_ON_THE_PAGE = ("calibration error", "images/s")  # a terminal of 80 columns has no room for them
 
 
+def columns(results: Results) -> list[str]:
+    """The heads of the table's columns."""
+    place = COLUMNS.index("accuracy") + 1
+    return [*COLUMNS[:place], *(["test"] if results.test else []), *COLUMNS[place:]]
+
+
 def rows(results: Results) -> list[list[str]]:
-    """The table's cells as text, one row a network, columns as `COLUMNS`."""
+    """The table's cells as text, one row a network, columns as `columns` says."""
     table = []
     for stage, result in results.stages.items():
         scores = result.scores
@@ -23,6 +29,7 @@ def rows(results: Results) -> list[list[str]]:
                 stage,
                 result.network,
                 f"{scores.accuracy:.1%}",
+                *([f"{results.test.scores[stage].accuracy:.1%}"] if results.test else []),
                 "" if scores.agreement is None else f"{scores.agreement:.1%}",
                 f"{scores.ece:.3f}",
                 short(result.parameters),
@@ -51,10 +58,12 @@ def print_table(results: Results, directory: Path) -> None:
         caption=None if results.precision.startswith("32") else f"scored in float32; trained in {results.precision}",
         caption_justify="left",
     )
-    shown = [place for place, column in enumerate(COLUMNS) if column not in ONLY_ON_THE_PAGE]
+    heads = columns(results)
+    left_out = (*ONLY_ON_THE_PAGE, *(["FLOPs"] if results.test else []))
+    shown = [place for place, head in enumerate(heads) if head not in left_out]
     for place in shown:
         style = "bold" if place == 0 else ""
-        table.add_column(COLUMNS[place], justify="left" if place < 2 else "right", style=style, no_wrap=True)
+        table.add_column(heads[place], justify="left" if place < 2 else "right", style=style, no_wrap=True)
     for row in rows(results):
         table.add_row(*(row[place] for place in shown))
     console = Console()

@@ -68,9 +68,12 @@ def _final(results: Results) -> dict[str, float]:
         "agreement": scores.agreement,
         "kl": scores.kl,
         "ece": scores.ece,
-        "gain_points": results.gain,
+        "gain_points": results.validation.gain,
     }
-    return {f"val/{name}": float(value) for name, value in values.items() if value is not None}
+    final = {f"val/{name}": float(value) for name, value in values.items() if value is not None}
+    if results.test:
+        final["test/accuracy"] = results.test.scores["student"].accuracy
+    return final
 
 
 def _flat(config: Any, prefix: str = "") -> dict[str, bool | int | float | str]:

@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from distill.errors import SettingError
-from distill.pipeline import installed
+from distill.scoring import installed
 
 Read = Callable[[Path], dict[str, Tensor]]
 ROOT = Path(__file__).parents[2]

@@ -4,8 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+
+from distill.averaging import Averaging
+from distill.errors import SettingError
 
 ONE = ("trainer.max_epochs=1", "teacher.max_epochs=1", "trainer.precision=32-true", "logger=none")
 LABELS = ("label_smoothing=0.1", "class_weights=balanced", "data.sampling=balanced")
@@ -53,8 +57,6 @@ def test_a_pretrained_teacher_that_is_told_to_train_keeps_what_it_knows(
 
 
 def test_class_weights_and_patterns_are_checked_before_anything_is_trained(run_here: Any, tmp_path: Path) -> None:
-    from distill.errors import SettingError
-
     for settings, says in (
         (["class_weights=[1,2]"], r"class_weights=\[1, 2\]: must be balanced, or a list of 10"),
         (
@@ -79,8 +81,6 @@ WATCHED = (
 def test_best_epoch_early_stopping_and_averages_survive_an_interruption(
     run_here: Any, weights: Any, started: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from distill.averaging import Averaging
-
     whole = run_here(started, *WATCHED, name="whole")
     own = Averaging.on_train_batch_end
 
@@ -89,9 +89,10 @@ def test_best_epoch_early_stopping_and_averages_survive_an_interruption(
         if trainer.current_epoch == 2:
             raise KeyError("the power fails")
 
-    with monkeypatch.context() as patched, pytest.raises(KeyError):
-        patched.setattr(Averaging, "on_train_batch_end", fails)
+    monkeypatch.setattr(Averaging, "on_train_batch_end", fails)
+    with pytest.raises(KeyError):
         run_here(started, *WATCHED)
+    monkeypatch.setattr(Averaging, "on_train_batch_end", own)
     cut = whole.parent / "run"
     assert not (cut / "student.safetensors").exists()
     run_here(f"resume={cut}")
@@ -105,4 +106,48 @@ def test_best_epoch_early_stopping_and_averages_survive_an_interruption(
     assert one["student"]["accuracy"] == pytest.approx(best)
     assert history(whole, "student")[one["student"]["kept_epoch"] - 1]["val/accuracy"] == best
     assert one["keep"] == "best"
-    assert "chosen by this same split" in (whole / "report.html").read_text()
+    assert "chose each network&#39;s epoch (keep=best)" in (whole / "report.html").read_text()
+
+
+def bars(shares: list[float], count: int, seed: int) -> tuple[Any, Any]:
+    """Images whose class shows as a bright bar; (count, 16, 16) uint8 and (count,) labels."""
+    rng = np.random.default_rng(seed)
+    labels = rng.choice(len(shares), count, p=shares)
+    images = rng.integers(0, 60, (count, 16, 16), dtype=np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        image[5 * label : 5 * label + 5] += 100
+    return images, labels
+
+
+def test_networks_that_end_at_the_majority_share_are_said_everywhere_and_a_test_split_is_scored_once(
+    run_here: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arrays = {}
+    for seed, split in enumerate(("train", "val", "test")):
+        images, labels = bars([0.9, 0.08, 0.02], 200, seed)
+        arrays |= {f"{split}_images": images, f"{split}_labels": labels}
+    np.savez(tmp_path / "lopsided.npz", **arrays)
+    run = run_here("data=arrays", f"data.path={tmp_path}/lopsided.npz", "teacher.optimizer.lr=0", *ONE, "keep=best")
+    said, shown = json.loads((run / "summary.json").read_text()), capsys.readouterr().out
+    (teacher, *_) = (line for line in said["warnings"] if line.startswith("teacher ends at"))
+    share = (arrays["val_labels"] == 0).mean()
+    assert f"on 200 validation images, chance is {share:.1%}: it is not clearly better than naming the most" in teacher
+    assert "change teacher.optimizer.lr, raise teacher.max_epochs" in teacher
+    assert f"WARNING: {teacher}" in shown
+    assert teacher in (run / "report.html").read_text()
+    log = (run / "train.log").read_text()
+    assert log.index("teacher ends at") < log.index("baseline: ")  # before others learn from it
+    for stage in ("baseline", "student"):
+        doubted = any(line.startswith(f"{stage} ends at") for line in said["warnings"])
+        assert doubted == (said[stage]["accuracy"] < share + 0.05)
+    test = said["test"]
+    assert test["images"] == 200
+    predicted = test["student"]["accuracy"] - test["baseline"]["accuracy"]
+    assert test["gain_points"] == pytest.approx(100 * predicted)
+    assert set(test["student"]) == {"accuracy", "agreement", "kl", "ece"}
+    assert 0 <= test["p_value"] <= 1
+    assert "200 test images" in " ".join(shown.split())
+    assert f"{test['student']['accuracy']:.1%}" in next(
+        line for line in shown.splitlines() if line.startswith("  student ")
+    )
+    assert "scored once on 200 test images" in log

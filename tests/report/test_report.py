@@ -18,9 +18,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.custom_scalar import layout_pb2
 
 from distill.metrics import score
-from distill.report import Results, StageResult, write_report
+from distill.report import Results, SplitResult, StageResult, write_report
 from distill.report.figures import curves, disagreements, draw_figures
-from distill.report.table import COLUMNS, ONLY_ON_THE_PAGE, rows, short
+from distill.report.table import COLUMNS, ONLY_ON_THE_PAGE, columns, rows, short
 from distill.stage import Record
 
 COUNT, CLASSES = 40, 3
@@ -72,15 +72,16 @@ def test_what_a_run_warned_of_stands_in_summary_table_and_page(
 def test_the_summary_has_the_fixed_keys_and_these_beside_them(written: Path) -> None:
     said = json.loads((written / "summary.json").read_text())
     fixed = {"data", "method", "seed", "device", "precision", "teacher", "baseline", "student", "seconds", "versions"}
-    assert set(said) == fixed | {"gain_points", "p_value", "warnings"}
-    network = {"name", "accuracy", "parameters", "flops", "latency_ms", "agreement", "kl", "ece", "images_per_second"}
+    assert set(said) == fixed | {"gain_points", "p_value", "warnings", "keep", "test"}
+    network = {"name", "accuracy", "parameters", "flops", "latency_ms", "agreement", "kl", "ece", "images_per_second",
+               "epochs", "kept_epoch"}  # fmt: skip
     assert all(set(said[stage]) == network for stage in ("teacher", "baseline", "student"))
     assert set(said["seconds"]) == {"teacher", "baseline", "student", "total"}
     assert said["method"] == ["kd"]
     assert said["teacher"]["agreement"] is None
     expected = made_up()
     assert said["student"]["accuracy"] == expected.stages["student"].scores.accuracy
-    assert said["gain_points"] == expected.gain
+    assert said["gain_points"] == expected.validation.gain
     assert said["seconds"] == {"teacher": 2.5, "baseline": 2.5, "student": 2.5, "total": 9.5}
 
 
@@ -108,6 +109,45 @@ def test_the_verdict_claims_no_more_than_the_split_shows() -> None:
     assert verdict(22, 20).startswith("No difference that this validation split can show: +5.0 points")
     assert "40 images, one seed" in verdict(22, 20)
     assert made_up(baseline=False).verdict().startswith("Without a baseline")
+
+
+def with_test_split(results: Results) -> Results:
+    """The student right on all of 30 test images, the baseline on 10."""
+    targets = torch.arange(30) % CLASSES
+    right = 5 * torch.eye(CLASSES)[targets]
+    baseline = torch.cat([right[:10], right[10:].roll(1, 1)])
+    logits = {name: baseline if name == "baseline" else right for name in results.stages}
+    return replace(results, test=SplitResult.of("test", targets, logits))
+
+
+def test_the_test_split_judges_where_there_is_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results = with_test_split(made_up())
+    assert results.verdict().startswith(
+        "Distillation helped: +66.7 points over the same student alone (20 images won, 0"
+    )
+    assert "30 test images" in results.verdict()
+    said = results.summary()
+    assert said["test"]["images"] == 30
+    assert said["test"]["baseline"]["accuracy"] == pytest.approx(1 / 3)
+    assert said["test"]["student"]["agreement"] == 1
+    assert said["test"]["p_value"] == pytest.approx(2**-19)
+    assert said["gain_points"] == made_up().summary()["gain_points"]  # of the validation split, as ever
+    write_report(results, CONFIG, tmp_path)
+    page, shown = (tmp_path / "report.html").read_text(), capsys.readouterr().out
+    assert "The test split (30 images) was scored once" in page
+    assert "+66.7" in page
+    assert max(map(len, shown.split("report ")[0].splitlines()[:9])) <= 80
+    assert all(len(row) == len(columns(results)) for row in rows(results))
+    assert made_up().summary()["test"] is None
+    assert with_test_split(made_up(baseline=False)).summary()["test"]["baseline"] is None
+
+
+def test_choosing_epochs_by_the_validation_split_is_said_to_flatter() -> None:
+    chosen = replace(made_up(), keep="best")
+    assert chosen.verdict().endswith("(keep=best), which flatters it; a test split would not.")
+    assert with_test_split(chosen).verdict().endswith("flatters them; the test split does not.")
+    assert "flatter" not in made_up().verdict()
+    assert chosen.summary()["keep"] == "best"
 
 
 # --------------------------------------------------------------------------------------------------------- the table
@@ -229,7 +269,7 @@ def test_the_page_shows_the_table_the_verdict_and_the_config(written: Path) -> N
     for cell in (cell for row in rows(results) for cell in row):
         assert cell in page.text
     assert results.verdict() in page.text
-    assert f"{results.gain:+.1f}" in page.text
+    assert f"{results.judged.gain:+.1f}" in page.text
     assert "temperature: 4.0" in page.text
     assert "<script>alert(1)</script>" in page.text  # as text: no such tag was read
 

@@ -1,0 +1,114 @@
+"""What the networks of a run are worth: beside chance, on the validation split, and once on the test split."""
+
+import logging
+import platform
+import time
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+import torch
+
+from distill import build
+from distill.advice import advise
+from distill.answers import answer, test_split
+from distill.data import ImageSource
+from distill.data.augment.color import to_float
+from distill.log import warnings_of
+from distill.metrics import Standing, score
+from distill.models import cost
+from distill.models.network import Network
+from distill.preflight.teacher import score_sample
+from distill.profiling import read_profile
+from distill.report import Results, SplitResult, StageResult
+from distill.settings import RunSettings, read
+from distill.stage import Record
+
+if TYPE_CHECKING:
+    from distill.pipeline import Run
+
+log = logging.getLogger(__name__)
+
+PACKAGES = ("distill", "torch", "torchvision", "pytorch-lightning", "hydra-core")
+
+
+def doubt(prepared: "Run", stage: str, network: Network) -> None:
+    """Warn right after the training of a network that others are to learn from, if it does no better than chance."""
+    device = build.trainer(prepared.config.trainer, logger=False).strategy.root_device
+    warn_at_chance(stage, score_sample(network, prepared.stage(stage).data(), device)[0])
+
+
+def warn_at_chance(stage: str, found: Standing) -> None:
+    """Warn if a trained network does no better than naming the most frequent class would."""
+    if found.convincing:
+        return
+    own = stage == "teacher"
+    rate, epochs = ("teacher.optimizer.lr", "teacher.max_epochs") if own else ("optimizer.lr", "trainer.max_epochs")
+    log.warning(
+        f"{stage} ends at {found}: it is not clearly better than naming the most frequent class always; change {rate}, "
+        f"raise {epochs}, use class_weights=balanced where one class prevails, or check the labels"
+    )
+
+
+def evaluate(prepared: "Run", networks: dict[str, Network], records: dict[str, Record], started: float) -> Results:
+    """Score every network on the validation split, in float32, and measure what it costs."""
+    source, config = prepared.source, prepared.config
+    trainer = build.trainer(config.trainer, logger=False)
+    device = trainer.strategy.root_device
+    batch_size = config.data.batch_size
+    answers = {name: answer(network, source, batch_size, device) for name, network in networks.items()}
+    teacher = answers["teacher"]
+    for name in ("baseline", "student"):
+        if name in networks:
+            warn_at_chance(name, Standing.of(answers[name].logits, teacher.targets))
+    image = to_float(source.val.show(torch.tensor([0]))).to(device)
+    stages = {
+        name: StageResult(
+            network=network.name,
+            scores=score(answers[name].logits, teacher.targets, None if name == "teacher" else teacher.logits),
+            parameters=cost.parameters(network),
+            flops=cost.flops(network, image),
+            latency_ms=cost.latency_ms(network, image),
+            logits=answers[name].logits,
+            record=records.get(name),
+        )
+        for name, network in networks.items()
+    }
+    profile = read_profile(prepared.directory) if read(config, "", RunSettings).profile else None
+    return Results(
+        data=source.name,
+        method=[str(name) for name in config.method],
+        seed=config.seed,
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({platform.machine()})",
+        precision=str(config.trainer.precision),
+        stages=stages,
+        targets=teacher.targets,
+        picture=lambda place: source.val.show(teacher.indices[place : place + 1])[0],
+        class_names=list(source.class_names),
+        seconds=time.perf_counter() - started,
+        versions={package: installed(package) for package in PACKAGES} | {"python": platform.python_version()},
+        warnings=warnings_of(prepared.directory),
+        keep=read(config, "", RunSettings).keep,
+        test=score_test_split(source, networks, batch_size, device),
+        profile=profile,
+        advice=advise(prepared, networks["teacher"], trainer, profile) if profile else [],
+    )
+
+
+def installed(package: str) -> str:
+    """The version of an installed package; said in words of a checkout that is run without being installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def score_test_split(
+    source: ImageSource, networks: dict[str, Network], batch_size: int, device: torch.device
+) -> SplitResult | None:
+    """Score every network on the test split, where there is one."""
+    split = test_split(source)
+    if split is None:
+        return None
+    answers = {name: answer(network, split, batch_size, device) for name, network in networks.items()}
+    log.info(f"{source.name}: scored once on {len(answers['teacher'].targets)} test images")
+    return SplitResult.of("test", answers["teacher"].targets, {name: given.logits for name, given in answers.items()})
