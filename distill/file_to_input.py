@@ -40,11 +40,11 @@ def in_words(way: dict[str, Any], *, inside: bool) -> list[str]:
     """What `way_of` gives, for people, a line each; `inside`: whether the network's file does the last steps itself."""
     height, width, size = way["crop"]["height"], way["crop"]["width"], way["size"]
     scaled = f"scaled to {size} x {size} (bilinear, antialiased) and " if size != height else ""
+    where = "inside the file" if inside else "not inside the file"
     lines = [
         f"from a file: turned as EXIF says, transparency on white, 8 bits, {way['colour']}; shorter side scaled to "
         f"{way['resize']['shorter_side']} (bilinear, antialiased); middle {height} x {width} cut out; divided by 255",
-        f"then {'inside' if inside else 'to be'} {scaled}normalised by mean {way['mean']} and standard deviation "
-        f"{way['std']}",
+        f"then, {where}: {scaled}normalised by mean {way['mean']} and standard deviation {way['std']}",
     ]
     if way["trained_on"] != "files":
         lines.insert(1, f"from arrays, as it was trained on ({way['trained_on'][10:]}): divided by 255")

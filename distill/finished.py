@@ -81,7 +81,7 @@ def keep_networks(
         record = NetworkRecord(
             name=network.name,
             network=network.origin.untrained if trained_here or checkpoint else network.origin.pretrained,
-            weights=f"{name}.safetensors" if trained_here else checkpoint and str(Path(checkpoint).absolute()),
+            weights=f"{name}.safetensors" if trained_here else checkpoint and str(path_of(checkpoint).absolute()),
             preprocessing=network.prepare.settings(),
             data=source.name,
             images=source.format,
