@@ -19,16 +19,15 @@ from pytorch_lightning.loggers import Logger
 from torch import nn
 
 from distill.checking import check_node, located, parameters_of
-from distill.checkpoint import CheckpointError, load_weights
 from distill.data.augment import Augment
 from distill.data.source import ImageSource, Only
 from distill.errors import SettingError, suggestion
 from distill.files import CONFIGS
 from distill.methods import Composite, Method
 from distill.methods.labels import LabelLoss, class_weights
-from distill.models.network import Network, Origin
-from distill.models.preprocessing import preprocessing_of
+from distill.models.network import Network
 from distill.module import OptimizerFactory
+from distill.networks import Maker, Statistics, assemble
 from distill.parameters import Grouping, freeze
 from distill.precision import OTHER_NAMES, PRECISIONS, choose_precision
 from distill.schedules import Schedule
@@ -47,8 +46,6 @@ from distill.teachers import Lesson, Teacher
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Statistics = tuple[list[float], list[float]]
-"""Mean and standard deviation per channel, of images in [0, 1]."""
 
 
 def instantiate(config: DictConfig, where: str, expected: type[T], **given: Any) -> T:
@@ -108,54 +105,40 @@ def augment(config: DictConfig) -> Augment:
     return instantiate(node, "data.augment", Augment)
 
 
-def network(config: DictConfig, where: str, data: ImageSource, statistics: Statistics) -> Network:
-    """The network of `teacher` or `student`, its weights loaded if it has a checkpoint.
-
-    It normalises by its own statistics: those configured, else those that its pretrained weights came with, else the
-    data's.
-    """
+def network(
+    config: DictConfig, where: str, data: ImageSource, statistics: Statistics, *, needs_logits: bool = True
+) -> Network:
+    """The network of `teacher` or `student`, its weights loaded if it has a checkpoint; see `networks.assemble`."""
     own = read(config, where, NetworkSettings)
-    check_statistics(where, own, data)
     for name in ("train", "optimizer", "scheduler") if where != "teacher" else ():
         if getattr(own, name) is not None:
             raise SettingError(f"{where}.{name}={getattr(own, name)}: is for a teacher that is trained first")
     node = without(config, NetworkSettings)
-    given = {
-        "num_classes": data.num_classes,
-        "in_channels": data.channels,
-        "image_size": own.size or data.image_size,
-        "name": own.name,
-    }
-    backbone = instantiate(node, where, nn.Module, **given)
-    pretrained = preprocessing_of(backbone)
-    built: Any = OmegaConf.to_container(node, resolve=True)
-    built |= {name: value for name, value in given.items() if name in parameters_of(_locate(node, where))}
-    origin = Origin(built, {**built, **pretrained.untrained})
-    choices = ((own.mean, own.std), (pretrained.mean, pretrained.std), statistics)
-    mean, std = next((mean, std) for mean, std in choices if mean or std)
+
+    parameters = parameters_of(_locate(node, where))
+
+    def make(num_classes: int, channels: int, own_head: bool) -> tuple[nn.Module, dict[str, Any]]:
+        given = {
+            "num_classes": num_classes,
+            "in_channels": channels,
+            "image_size": own.size or data.image_size,
+            "own_head": own_head,
+            "name": own.name,
+        }
+        built: Any = OmegaConf.to_container(node, resolve=True)
+        built |= {name: value for name, value in given.items() if name in parameters}
+        return instantiate(node, where, nn.Module, **given), built
+
+    maker = Maker(make, "own_head" in parameters)
+    built = assemble(maker, own, where, data, statistics, needs_logits=needs_logits)
     try:
-        if own.checkpoint is not None:
-            log.info(load_weights(backbone, own.checkpoint).summary())
-        known = pretrained.trained or own.checkpoint is not None
-        network = Network(
-            backbone,
-            name=own.name,
-            mean=mean,
-            std=std,
-            size=own.size or pretrained.size,
-            trained=known or own.max_epochs == 0 if own.train is None else not own.train,
-            pretrained=known or pretrained.mean is not None,
-            origin=origin,
-        )
-        freeze(network, own.freeze)
-        return network
-    except CheckpointError as error:
-        raise SettingError(f"{where}.checkpoint: {error}") from error
+        freeze(built, own.freeze)
     except SettingError as error:
         raise SettingError(located(where, error)) from error
+    return built
 
 
-def check_statistics(where: str, settings: DataSettings | NetworkSettings, source: ImageSource) -> None:
+def check_statistics(where: str, settings: DataSettings, source: ImageSource) -> None:
     """Raise SettingError unless a mean and a standard deviation that are set have one value for each channel."""
     for name, values in (("mean", settings.mean), ("std", settings.std)):
         if values is not None and len(values) != source.channels:

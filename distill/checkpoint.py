@@ -9,8 +9,8 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,21 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from distill.errors import SettingError
-from distill.files import write_atomically
-from distill.matching import best_fits, complaint, plain, some
+from distill.files import path_of, write_atomically
+from distill.matching import (
+    Fit,
+    all_fits,
+    best_fits,
+    channels_there,
+    classes_there,
+    complaint,
+    others_than,
+    plain,
+    some,
+    written,
+)
+
+ABOUT = "distill"  # where a checkpoint of a run says what save_weights says in metadata
 
 # What published checkpoints keep beside their weights: command lines and accuracies. Making these runs no code.
 _NUMPY_SCALAR: Any = np.float64(0).__reduce__()[0]
@@ -39,6 +52,22 @@ class CheckpointError(SettingError):
     """A file of weights that cannot be written or read, or is not of this network; the message names it."""
 
 
+class OtherClassesError(CheckpointError):
+    """A file whose network fits but for its last layer, which is for `classes` classes."""
+
+    def __init__(self, message: str, classes: int) -> None:
+        super().__init__(message)
+        self.classes = classes
+
+
+class OtherChannelsError(CheckpointError):
+    """A file whose network fits but for its first layer, which is for images of `channels` channels."""
+
+    def __init__(self, message: str, channels: int) -> None:
+        super().__init__(message)
+        self.channels = channels
+
+
 @dataclass(frozen=True, slots=True)
 class LoadReport:
     """What of a file went into a network.
@@ -47,6 +76,7 @@ class LoadReport:
     missing: those that it did not have, and that need not be there: counters, and tensors tied to a matched one.
     unexpected: what the file has under the prefix and the network has no place for, such as an auxiliary head.
     prefix: what stands before the network's names in the file, nesting included: "state_dict.student.".
+    others: where else in the file another network lies that fits as well, such as "model_ema".
     """
 
     path: Path
@@ -54,6 +84,7 @@ class LoadReport:
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
     prefix: str
+    others: tuple[str, ...] = ()
 
     def summary(self) -> str:
         """Say it in one line."""
@@ -65,6 +96,15 @@ class LoadReport:
         if self.unexpected:
             parts.append(f"{len(self.unexpected)} in the file ignored ({some(self.unexpected)})")
         return ", ".join(parts)
+
+    def choice(self) -> str | None:
+        """Say in one line that there was a choice; None where there was none."""
+        if not self.others:
+            return None
+        taken, places = written(self.prefix), ", ".join(f"{self.path}#{other}" for other in self.others)
+        return (
+            f"{self.path}: took {repr(taken) if taken else 'what lies at its top'}; another network fits too: {places}"
+        )
 
 
 def save_weights(module: nn.Module, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
@@ -104,32 +144,106 @@ def read_metadata(path: str | Path) -> dict[str, str]:
         raise _damaged(path, error) from error
 
 
-def load_weights(module: nn.Module, path: str | Path) -> LoadReport:
-    """Fill `module` with the weights of a file: safetensors, or what torch.save made of a state dict.
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """What a file holds, read once.
 
-    The state dict may lie inside dictionaries (a Lightning checkpoint, {"model": ...}), and its names may begin with a
-    prefix ("student.backbone.", "module.", "_orig_mod."): the place whose names and shapes fit best is taken. Either
-    every tensor of the network is filled or the network is left as it was.
+    tensors: every tensor under its dotted name; nested dictionaries are parts of the name.
+    about: what was saved beside them, by `save_weights` or in a checkpoint of a run.
+    under: where in the file to look, from FILE#PREFIX; None: everywhere.
+    """
+
+    path: Path
+    tensors: Mapping[str, Tensor]
+    about: Mapping[str, str]
+    under: str | None = None
+
+
+def read_weights(path: str | Path) -> Weights:
+    """Read a file: safetensors, or what torch.save made of a state dict. FILE#PREFIX names a place in it.
 
     Raises:
-        CheckpointError: the file is missing, damaged, would run code, or does not fit the network.
+        CheckpointError: the file is missing, damaged, would run code, or holds no weights.
     """
     if "://" in str(path):
         raise CheckpointError(f"{path}: is an address, and nothing is downloaded; save the file and give its path")
-    path = _existing(Path(path))
-    state = module.state_dict(keep_vars=True)
-    names = {plain(name): name for name, value in state.items() if isinstance(value, Tensor)}
-    wanted = {short: state[name] for short, name in names.items()}
-    tensors = _read(path)
+    file, under = _chosen_place(str(path))
+    file = _existing(file)
+    if file.suffix == ".safetensors":
+        about = read_metadata(file)
+        try:
+            tensors = {plain(name): tensor for name, tensor in safetensors.torch.load_file(file).items()}
+        except SafetensorError as error:
+            raise _damaged(file, error) from error
+    else:
+        content = _unpickle(file)
+        kept = content.get(ABOUT) if isinstance(content, Mapping) else None
+        about = {str(name): str(value) for name, value in kept.items()} if isinstance(kept, Mapping) else {}
+        tensors = {}
+        _collect(content, "", tensors)
     if not tensors:
-        raise CheckpointError(f"{path}: holds no weights; must be safetensors or what torch.save made of a state dict")
-    fits = best_fits(wanted, tensors)
+        raise CheckpointError(f"{file}: holds no weights; must be safetensors or what torch.save made of a state dict")
+    return Weights(file, tensors, about, under)
+
+
+def load_weights(module: nn.Module, weights: str | Path | Weights, anew: Collection[str] = ()) -> LoadReport:
+    """Fill `module` with the weights of a file: safetensors, or what torch.save made of a state dict.
+
+    The state dict may lie inside dictionaries (a Lightning checkpoint, {"model": ...}), and its names may begin with a
+    prefix ("student.backbone.", "module.", "_orig_mod."): the place whose names and shapes fit best is taken, of those
+    under PREFIX where FILE#PREFIX is given. Either every tensor of the network is filled or the network is left as it
+    was.
+
+    Args:
+        module: any network.
+        weights: a file, or what was read of it.
+        anew: names of the network's tensors that stay as they are, whatever the file has for them.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, would run code, or does not fit the network.
+        OtherClassesError, OtherChannelsError: it fits but for the number of these.
+    """
+    read = weights if isinstance(weights, Weights) else read_weights(weights)
+    state = module.state_dict(keep_vars=True)
+    names = {plain(name): name for name, value in state.items() if isinstance(value, Tensor) and name not in anew}
+    wanted = {short: state[name] for short, name in names.items()}
+    kept = {plain(name) for name in anew}
+    fits = best_fits(wanted, read.tensors, read.under)
+    everywhere = all_fits(wanted, read.tensors)
+    if not fits or (read.under is not None and complaint(wanted, fits) and everywhere):
+        places = ", ".join(written(fit.prefix) or "(the top)" for fit in everywhere)
+        raise CheckpointError(
+            f"{read.path}#{read.under}: no network that fits lies there; "
+            + (f"those that fit: {places}" if places else "none in the file does")
+        )
+    fits = [_without(fit, kept) for fit in fits]
     problem = complaint(wanted, fits)
     if problem:
-        raise CheckpointError(f"{path}: {problem}")
+        if classes := classes_there(wanted, fits[0]):
+            raise OtherClassesError(f"{read.path}: {problem}", classes)
+        if channels := channels_there(wanted, fits[0]):
+            raise OtherChannelsError(f"{read.path}: {problem}", channels)
+        raise CheckpointError(f"{read.path}: {problem}")
     fit = fits[0]
+    if read.under is None and (unclear := others_than(fit, fits)):
+        places = " or ".join(f"{read.path}#{place}" for place in (written(fit.prefix), *unclear))
+        raise CheckpointError(f"{read.path}: holds several networks that fit equally well; say which: {places}")
     module.load_state_dict({names[short]: fit.tensors[short] for short in fit.matched}, strict=False)
-    return LoadReport(path, fit.matched, fit.spared, fit.unexpected, fit.prefix)
+    others = () if read.under is not None else others_than(fit, everywhere)
+    return LoadReport(read.path, fit.matched, fit.spared, fit.unexpected, fit.prefix, others)
+
+
+def _without(fit: Fit, names: Collection[str]) -> Fit:
+    """The fit, where what the file has under some names is none of its concern."""
+    return replace(fit, unexpected=tuple(name for name in fit.unexpected if name not in names))
+
+
+def _chosen_place(path: str) -> tuple[Path, str | None]:
+    """FILE#PREFIX as its two parts; a file whose own name has a # in it is meant itself."""
+    file, sign, place = path.rpartition("#")
+    if not sign or path_of(path).exists():
+        return path_of(path), None
+    return path_of(file), plain(f"{place}.").removesuffix(".")
 
 
 def _existing(path: Path) -> Path:
@@ -142,18 +256,6 @@ def _existing(path: Path) -> Path:
         hint = f"; did you mean {close[0]}?" if close else f"; {elsewhere}"
         raise CheckpointError(f"{path}: no such file{hint}")
     return path
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    """Return every tensor of the file under its dotted name; nested dictionaries become parts of the name."""
-    if path.suffix == ".safetensors":
-        try:
-            return {plain(name): tensor for name, tensor in safetensors.torch.load_file(path).items()}
-        except SafetensorError as error:
-            raise _damaged(path, error) from error
-    found: dict[str, Tensor] = {}
-    _collect(_unpickle(path), "", found)
-    return found
 
 
 def _collect(value: Any, prefix: str, found: dict[str, Tensor]) -> None:

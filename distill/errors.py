@@ -22,6 +22,15 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {path}{close[0]}?" if close else f"; known: {', '.join(known) or 'none'}"
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line: its first, and its type where that says nothing."""
+    line = next(iter(str(error).strip().splitlines()), "")
+    telling = isinstance(error, RuntimeError | ValueError | TypeError | IndexError | AssertionError)
+    if isinstance(error, NotImplementedError) or not (telling and line):
+        return f"{type(error).__name__}: {line}" if line else type(error).__name__
+    return line
+
+
 def explain(error: BaseException, configs: Path) -> str:
     """One line that says what to change, from our own errors, Hydra's, OmegaConf's and those of files.
 

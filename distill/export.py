@@ -15,13 +15,12 @@ from torch import Tensor, nn
 
 from distill.checking import check_value
 from distill.checkpoint import save_weights
-from distill.errors import SettingError
+from distill.errors import SettingError, first_line
 from distill.file_to_input import WRITTEN_BY, in_words, way_of
 from distill.files import path_of, write_atomically, write_text
 from distill.finished import load_run
 from distill.log import only_warnings
 from distill.models.network import Network
-from distill.preflight.networks import first_line
 
 log = logging.getLogger(__name__)
 

@@ -36,7 +36,8 @@ class NetworkRecord:
     name: of the network, for tables.
     network: what its layers are built of, a node with a `_target_`.
     weights: the file with them, from the run's directory; None where building the layers brings them.
-    preprocessing: how the network prepares images in [0, 1] for itself, the arguments of `Network`.
+    preprocessing: how the network prepares images in [0, 1] for itself, and which outputs are classes: arguments of
+        `Network`.
     data: name of the data that it was trained on.
     images: what the images of that data are.
     classes: their names, in the order of the logits.
@@ -82,7 +83,7 @@ def keep_networks(
             name=network.name,
             network=network.origin.untrained if trained_here or checkpoint else network.origin.pretrained,
             weights=f"{name}.safetensors" if trained_here else checkpoint and str(path_of(checkpoint).absolute()),
-            preprocessing=network.prepare.settings(),
+            preprocessing=network.settings(),
             data=source.name,
             images=source.format,
             classes=list(source.class_names),

@@ -32,18 +32,73 @@ def plain(name: str) -> str:
     return name.replace("_orig_mod.", "")
 
 
-def best_fits(wanted: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> list[Fit]:
-    """Return the fit under the prefix with the most tensors of the right name and shape; several where that is open."""
+def best_fits(wanted: Mapping[str, Tensor], tensors: Mapping[str, Tensor], under: str | None = None) -> list[Fit]:
+    """Return the fit under the prefix with the most tensors of the right name and shape; several where that is open.
+
+    under: where to look, such as "model_ema" or "state_dict.student"; None looks everywhere. Empty where nothing of the
+        file has a name of the network there.
+    """
+    scores = _scores(wanted, tensors)
+    if under is not None:
+        scores = {prefix: score for prefix, score in scores.items() if _lies_under(prefix, under)}
+    if not scores:
+        return []
+    best = max(scores.values())
+    prefixes = [prefix for prefix, score in scores.items() if score == best]
+    usual = [place for place in USUAL_PLACES if place in prefixes]
+    return [_fit(wanted, tensors, prefix) for prefix in usual[:1] or prefixes]
+
+
+def all_fits(wanted: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> list[Fit]:
+    """Return every place of a file from which the network can be filled, in the file's order."""
+    half = (len(wanted) + 1) // 2  # what lacks more cannot fit; sparing the look at every other prefix
+    prefixes = [prefix for prefix, (shapes, _) in _scores(wanted, tensors).items() if shapes >= half]
+    fits = [_fit(wanted, tensors, prefix) for prefix in prefixes]
+    return [fit for fit in fits if complaint(wanted, [fit]) is None]
+
+
+def others_than(taken: Fit, fits: Sequence[Fit]) -> tuple[str, ...]:
+    """Return the places of those that hold other values than the one that was taken, as a user writes them."""
+    return tuple(written(fit.prefix) for fit in fits if fit.prefix != taken.prefix and _differ(taken, fit))
+
+
+def written(prefix: str) -> str:
+    """Return a prefix as it stands behind the # of FILE#PREFIX."""
+    return prefix.removesuffix(".")
+
+
+def classes_there(wanted: Mapping[str, Tensor], fit: Fit) -> int | None:
+    """Return for how many classes the file's network was trained where that is all that keeps it from fitting."""
+    strange = any(_contradicts(name, wanted) for name in fit.unexpected)
+    if fit.missing or strange or not fit.reshaped or not _one_layer(fit.reshaped):
+        return None
+    pairs = [(fit.tensors[name].shape, wanted[name].shape) for name in fit.reshaped]
+    same_inputs = all(len(theirs) == len(ours) and theirs[1:] == ours[1:] for theirs, ours in pairs)
+    return pairs[0][0][0] if same_inputs and all(len(theirs) for theirs, _ in pairs) else None
+
+
+def channels_there(wanted: Mapping[str, Tensor], fit: Fit) -> int | None:
+    """Return for how many channels the file's network was trained where its first layer alone keeps it from fitting."""
+    if fit.missing or len(fit.reshaped) != 1 or fit.reshaped[0] != next(iter(wanted)):
+        return None
+    theirs, ours = fit.tensors[fit.reshaped[0]].shape, wanted[fit.reshaped[0]].shape
+    same = len(theirs) == len(ours) > 1 and (theirs[0], theirs[2:]) == (ours[0], ours[2:])
+    return theirs[1] if same else None
+
+
+def _scores(wanted: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, int]]:
+    """Return by prefix how many tensors have the right shape, and how many the right name."""
     scores: dict[str, tuple[int, int]] = {"": (0, 0)}
     for key, tensor in tensors.items():
         for prefix, name in _splits(key):
             if name in wanted:
                 shapes, names = scores.get(prefix, (0, 0))
                 scores[prefix] = (shapes + (wanted[name].shape == tensor.shape), names + 1)
-    best = max(scores.values())
-    prefixes = [prefix for prefix, score in scores.items() if score == best]
-    usual = [place for place in USUAL_PLACES if place in prefixes]
-    return [_fit(wanted, tensors, prefix) for prefix in usual[:1] or prefixes]
+    return scores
+
+
+def _lies_under(prefix: str, under: str) -> bool:
+    return written(prefix) == under or (bool(under) and prefix.startswith(f"{under}."))
 
 
 def complaint(wanted: Mapping[str, Tensor], fits: Sequence[Fit]) -> str | None:
@@ -59,12 +114,6 @@ def complaint(wanted: Mapping[str, Tensor], fits: Sequence[Fit]) -> str | None:
         return _another_architecture(wanted, fit, strange)
     if fit.reshaped:
         return _another_size(wanted, fit)
-    others = [other.prefix for other in fits[1:] if _differ(fit, other)]
-    if others:
-        return (
-            f"holds several networks that fit, under {', '.join(map(repr, [fit.prefix, *others]))}; "
-            "save the one you mean in a file of its own"
-        )
     return None
 
 
@@ -123,15 +172,11 @@ def _another_architecture(wanted: Mapping[str, Tensor], fit: Fit, strange: Seque
 def _another_size(wanted: Mapping[str, Tensor], fit: Fit) -> str:
     """Name what differs where all tensors that do not fit belong to one layer."""
     name = fit.reshaped[0]
-    theirs, ours = fit.tensors[name].shape, wanted[name].shape
-    same_rank = len(theirs) == len(ours)
-    if same_rank and theirs[1:] == ours[1:]:
-        return (
-            f"was trained for {theirs[0]} classes and the network here has {ours[0]}; give it data with "
-            f"{theirs[0]} classes, or leave the checkpoint away and train anew"
-        )
-    if same_rank and name == next(iter(wanted)) and (theirs[0], theirs[2:]) == (ours[0], ours[2:]):
-        return f"was trained on images of {theirs[1]} channels and the network here takes {ours[1]}"
+    ours = wanted[name].shape
+    if classes := classes_there(wanted, fit):
+        return f"was trained for {classes} classes and the network here has {ours[0]}"
+    if channels := channels_there(wanted, fit):
+        return f"was trained on images of {channels} channels and the network here takes {ours[1]}"
     return _another_architecture(wanted, fit, [])
 
 

@@ -17,12 +17,14 @@ from distill.adapt import Adapter, as_batch, images_of
 from distill.connect import connect
 from distill.data.augment.color import to_float
 from distill.hyperparameters import as_method, described, optimizer_settings
+from distill.checkpoint import ABOUT
 from distill.idle import idle_parameters
 from distill.measures import measure, measure_unseen
 from distill.methods import KD, Method, Supervised
 from distill.methods.terms import LossTerms
 from distill.models.modes import start_training
 from distill.models.network import Network
+from distill.networks import metadata
 from distill.parameters import Grouping
 from distill.running import RunningMeans, TrainingRecord
 from distill.schedules import Constant, Schedule
@@ -243,8 +245,10 @@ class DistillModule(pl.LightningModule):
         self.history.append({"epoch": self.current_epoch + 1, **logged})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The history goes along, so that a resumed run's curves are whole; and a teacher that moves."""
+        """The history goes along, so that a resumed run's curves are whole; how images are prepared, for who loads the
+        weights elsewhere; and a teacher that moves."""
         checkpoint["history"] = self.history
+        checkpoint[ABOUT] = metadata(self.deployed)
         if self.teacher is not None and (memory := self.teacher.memory()):
             checkpoint["teacher"] = memory
 

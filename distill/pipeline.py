@@ -62,8 +62,9 @@ class Run:
 
     def network(self, role: str) -> Network:
         """The 'teacher', the 'student' or an assistant, untrained; its first weights depend on seed and role alone."""
+        needs_logits = build.method(self.config.method).needs_logits
         seed_torch(self.config.seed, role, "weights")
-        return build.network(self._architecture(role), role, self.source, self.statistics)
+        return build.network(self._architecture(role), role, self.source, self.statistics, needs_logits=needs_logits)
 
     def _architecture(self, role: str) -> DictConfig:
         if role.startswith("assistant"):

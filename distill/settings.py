@@ -123,12 +123,21 @@ class NetworkSettings:
     mean: list[float] | None = None
     std: list[float] | None = None
     size: int | None = None
+    channels: int | None = None
+    classes: list[int | str] | str | None = None
+    head: Literal["new"] | None = None
     freeze: list[str] = dataclasses.field(default_factory=list)
     train: bool | None = None
     optimizer: dict[str, Any] | str | None = None
     scheduler: dict[str, Any] | str | None = None
 
     def __post_init__(self) -> None:
+        if self.channels not in (None, 1, 3):
+            raise ValueError(f"channels={self.channels}: must be 3 for RGB, 1 for grey, or null for the data's")
+        if (self.mean is None) != (self.std is None):
+            raise ValueError(f"mean={self.mean} and std={self.std}: give both or neither")
+        if not all(value > 0 for value in self.std or []):
+            raise ValueError(f"std={self.std}: every value must be above 0")
         if self.max_epochs < 0:
             raise ValueError(f"max_epochs={self.max_epochs}: must be 1 or more, or 0 to use the network as it is")
         if self.train and self.max_epochs == 0:

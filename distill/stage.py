@@ -26,6 +26,7 @@ from distill.methods import Method
 from distill.metrics import ACCURACY
 from distill.models.network import Network
 from distill.module import DistillModule
+from distill.networks import metadata
 from distill.profiling import Profiling
 from distill.recipe import Recipe, recipe
 from distill.seeding import seed_torch
@@ -181,7 +182,7 @@ class Stage:
         steps, rate = trainer.global_step, throughput.images_per_second
         record = Record(seconds, steps, rate, module.history, kept, watch.stopped)
         if trainer.is_global_zero:
-            save_weights(module.deployed.backbone, self.weights, {"name": module.deployed.name})
+            save_weights(module.deployed.backbone, self.weights, metadata(module.deployed, self.source))
             write_text(self.checkpoints / "record.json", json.dumps(asdict(record)))
         trainer.strategy.barrier()
         log.info(f"{self.name} trained in {record.seconds:.1f} s")

@@ -27,6 +27,8 @@ class AT(Method):
         label_weight: of the cross-entropy.
     """
 
+    needs_logits = False
+
     def __init__(
         self,
         student_layers: Sequence[str] = ("stages",),

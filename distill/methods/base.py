@@ -80,6 +80,8 @@ class Method(nn.Module):
             with the likeliest classes.
         accepts_pooled: whether `imitate` can do with (N, C) means over positions of what it taps in the teacher.
         standardize_logits: show `imitate` z-scored logits (2403.01427); the labels' cross-entropy sees them raw.
+        needs_logits: False for a method that looks at the teacher's features alone, so that a teacher of other classes
+            than the data's will do.
         needs_teacher: False for a method that works without one; its `forward` may then be given None.
         needs_labels: whether `prepare` asks for the class of every training sample.
         arguments: what it was made with, by name; for those who log it or make it again.
@@ -92,6 +94,7 @@ class Method(nn.Module):
     accepts_pooled: bool = False
     needs_teacher: bool = True
     needs_labels: bool = False
+    needs_logits: bool = True
     arguments: Mapping[str, Any]
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -209,6 +212,7 @@ class Composite(Method):
         super().__init__(weight=1.0, label_weight=0.0)
         self.methods = nn.ModuleDict(methods)
         self.needs_teacher = any(method.needs_teacher for method in methods.values())
+        self.needs_logits = any(method.needs_logits for method in methods.values())
 
     @property
     def members(self) -> list[Method]:

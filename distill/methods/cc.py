@@ -37,6 +37,7 @@ class CC(Method):
     """
 
     accepts_pooled = True
+    needs_logits = False
 
     def __init__(
         self,

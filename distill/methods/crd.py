@@ -36,6 +36,7 @@ class CRD(Method):
 
     accepts_pooled = True
     needs_labels = True
+    needs_logits = False
 
     def __init__(
         self,

@@ -28,6 +28,8 @@ class FSP(Method):
         label_weight: of the cross-entropy.
     """
 
+    needs_logits = False
+
     def __init__(
         self,
         student_layers: Sequence[str] = ("stages",),

@@ -33,6 +33,8 @@ class KDSVD(Method):
         label_weight: of the cross-entropy.
     """
 
+    needs_logits = False
+
     def __init__(
         self,
         student_layers: Sequence[str] = ("stages",),

@@ -26,6 +26,8 @@ class NST(Method):
         label_weight: of the cross-entropy.
     """
 
+    needs_logits = False
+
     def __init__(
         self,
         student_layers: Sequence[str] = ("stages",),

@@ -30,6 +30,7 @@ class PKT(Method):
     """
 
     accepts_pooled = True
+    needs_logits = False
 
     def __init__(
         self,

@@ -31,6 +31,7 @@ class RKD(Method):
     """
 
     accepts_pooled = True
+    needs_logits = False
 
     def __init__(
         self,

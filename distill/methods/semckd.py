@@ -32,6 +32,8 @@ class SemCKD(Method):
         label_weight: of the cross-entropy.
     """
 
+    needs_logits = False
+
     def __init__(
         self,
         student_layers: Sequence[str] = ("stages",),

@@ -26,6 +26,7 @@ class SP(Method):
     """
 
     accepts_pooled = True
+    needs_logits = False
 
     def __init__(
         self,

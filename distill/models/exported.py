@@ -1,6 +1,8 @@
 """A program saved by torch.export as a network: a teacher whose Python code is not at hand."""
 
+import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,33 +13,36 @@ from torch.export import ExportedProgram
 from distill.errors import SettingError
 from distill.models.preprocessing import Preprocessing, attach_preprocessing
 
+ABOUT = "preprocess.json"  # inside the archive, where this project exported it: such a program normalises for itself
 
-def exported(*, path: str, num_classes: int, in_channels: int = 3) -> nn.Module:
+
+def exported(*, path: str) -> nn.Module:
     """Load the .pt2 program at `path`, which maps normalised images (N, C, H, W) to logits, as a frozen network.
 
     It answers as it was exported: in evaluation mode where it was exported so, which a teacher should be. Where the
-    program takes one image size only, preprocessing_of(the result) says which.
+    program takes one image size or number of channels only, or was exported by this project and normalises for itself,
+    preprocessing_of(the result) says so.
 
     Such a file can hold pickled Python objects, which PyTorch's loader runs: use only files that you trust.
 
     Raises:
-        SettingError: the file is missing, is no such program, or takes or gives other shapes than the data has.
+        SettingError: the file is missing, is no such program, or takes something else than batches of images.
     """
-    program = _load(path)
-    images, logits = _signature(path, program)
+    program, about = _load(path)
+    images = _signature(path, program)
     batch, channels, height, width = images
     if isinstance(batch, int):
         raise SettingError(
             f"path={path!r}: takes batches of {batch} only; export it with dynamic_shapes={{...: {{0: Dim.DYNAMIC}}}} "
             "and an example batch of 2 or more"
         )
-    if isinstance(channels, int) and channels != in_channels:
-        raise SettingError(f"path={path!r}: takes {channels} channels, the data has in_channels={in_channels}")
-    if logits is not None and isinstance(logits[1], int) and logits[1] != num_classes:
-        raise SettingError(f"path={path!r}: knows {logits[1]} classes, the data has num_classes={num_classes}")
     module = FrozenProgram(program)
     size = height if isinstance(height, int) and height == width else None
-    return attach_preprocessing(module, Preprocessing(size=size, trained=True))
+    takes = channels if isinstance(channels, int) else None
+    known = Preprocessing(size=size, trained=True, channels=takes, classes=tuple(about.get("classes", ())) or None)
+    if about and takes:
+        known = replace(known, mean=(0.0,) * takes, std=(1.0,) * takes)
+    return attach_preprocessing(module, known)
 
 
 class FrozenProgram(nn.Module):
@@ -58,13 +63,16 @@ class FrozenProgram(nn.Module):
         return self.program(images)
 
 
-def _load(path: str) -> ExportedProgram:
+def _load(path: str) -> tuple[ExportedProgram, dict[str, Any]]:
+    """The program, and what this project's own export says of the images that it takes."""
     if not Path(path).is_file():
         raise SettingError(f"path={path!r}: no such file; must be a program saved by torch.export.save")
     if not zipfile.is_zipfile(path):
         raise SettingError(f"path={path!r}: is damaged or no program of torch.export (a .pt2 file is a zip archive)")
     try:
-        return torch.export.load(path)
+        said = {ABOUT: ""}
+        program = torch.export.load(path, extra_files=said)
+        return program, json.loads(said[ABOUT] or "{}")
     except Exception as error:  # the loader raises whatever its many parts raise
         raise SettingError(
             f"path={path!r}: could not be read as a program of torch.export ({type(error).__name__}: {error}); save it "
@@ -72,13 +80,11 @@ def _load(path: str) -> ExportedProgram:
         ) from error
 
 
-def _signature(path: str, program: ExportedProgram) -> tuple[list[Any], list[Any] | None]:
-    """Return the shapes of the images and, where the program gives one tensor, of the logits; symbols where dynamic."""
+def _signature(path: str, program: ExportedProgram) -> list[Any]:
+    """Return the shape of the images, with symbols where it is dynamic."""
     values: dict[Any, Any] = {node.name: node.meta.get("val") for node in program.graph.nodes}
     inputs = [values.get(name) for name in program.graph_signature.user_inputs]
     shapes = [list(value.shape) for value in inputs if isinstance(value, Tensor)]
     if len(shapes) != 1 or len(shapes[0]) != 4:
         raise SettingError(f"path={path!r}: takes inputs of shapes {shapes}; must take one of (N, C, H, W)")
-    outputs = [values.get(name) for name in program.graph_signature.user_outputs]
-    logits = outputs[0] if len(outputs) == 1 else None
-    return shapes[0], list(logits.shape) if isinstance(logits, Tensor) and logits.ndim >= 2 else None
+    return shapes[0]

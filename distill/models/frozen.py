@@ -68,6 +68,7 @@ def _copy(network: Network) -> FrozenNetwork:
     """The same network with taps of its own."""
     other = FrozenNetwork(copy.deepcopy(network.backbone), name=network.name, trained=network.trained)
     other.prepare = copy.deepcopy(network.prepare)
+    other.classes, other.comparable = network.classes, network.comparable
     paths = network.tapped
     if paths:
         for ours, theirs in zip(network.backbone.modules(), other.backbone.modules(), strict=True):

@@ -13,6 +13,7 @@ from distill.errors import SettingError, suggestion
 from distill.types import Outputs
 
 INPUT = ":input"
+LUMA = (0.299, 0.587, 0.114)  # of red, green and blue, as Pillow makes grey images (ITU-R 601-2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,26 +37,35 @@ class Prepare(nn.Module):
     Args:
         mean, std: per channel, in units of [0, 1] images; None leaves the values as they are.
         size: side length in pixels; None takes images as they come.
+        channels: 3 shows grey images as RGB, 1 RGB images as grey; None takes images as they come.
     """
 
     mean: Tensor | None
     std: Tensor | None
 
-    def __init__(self, mean: Sequence[float] | None, std: Sequence[float] | None, size: int | None) -> None:
+    def __init__(
+        self,
+        mean: Sequence[float] | None,
+        std: Sequence[float] | None,
+        size: int | None,
+        channels: int | None = None,
+    ) -> None:
         super().__init__()
         if (mean is None) != (std is None):
             raise SettingError(f"mean={mean} and std={std}: give both or neither")
         if std is not None and min(std) <= 0:
             raise SettingError(f"std={list(std)}: every value must be above 0")
-        self.size = size
+        self.size, self.channels = size, channels
         self.dtype: torch.dtype | None = None  # of what comes out; None: as it happens
         self.register_buffer("mean", _per_channel(mean), persistent=False)
         self.register_buffer("std", _per_channel(std), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) in, (N, C, size, size) out."""
+        """(N, C, H, W) in, (N, channels, size, size) out."""
         if images.dtype == torch.uint8:
             images = images.float() / 255
+        if self.channels is not None and images.shape[1] != self.channels:
+            images = _in_channels(images, self.channels)
         if self.size is not None and images.shape[-2:] != (self.size, self.size):
             images = F.interpolate(images, (self.size, self.size), mode="bilinear", antialias=True)
         if self.mean is not None and self.std is not None:
@@ -65,7 +75,7 @@ class Prepare(nn.Module):
     def settings(self) -> dict[str, Any]:
         """The arguments, as plain numbers."""
         mean, std = (None if values is None else values.flatten().tolist() for values in (self.mean, self.std))
-        return {"mean": mean, "std": std, "size": self.size}
+        return {"mean": mean, "std": std, "size": self.size, "channels": self.channels}
 
 
 class Network(nn.Module):
@@ -82,10 +92,20 @@ class Network(nn.Module):
         trained: whether it knows the classes already; as a teacher it is then used as it is.
         pretrained: whether it starts from weights that were trained before, if on other classes.
         origin: what the backbone was built of; None where it came from elsewhere.
+        channels: 3 shows grey images as RGB, 1 RGB images as grey; None takes images as they come.
+        classes: which of the backbone's outputs are the data's classes, in the data's order; None: all, as they are.
 
     Attributes:
         frozen: parts of the backbone that stay in evaluation mode, whatever mode the network is in.
+        class_names: of the backbone's outputs, where they are known.
+        comparable: whether its logits are for the data's classes; else its features alone are of use.
+        preparation: what is done to images before the backbone sees them and where that is from, in words.
     """
+
+    preparation: str = ""
+    class_names: tuple[str, ...] | None = None
+    comparable: bool = True
+    _classes: Tensor | None
 
     def __init__(
         self,
@@ -98,6 +118,8 @@ class Network(nn.Module):
         trained: bool = False,
         pretrained: bool = False,
         origin: Origin | None = None,
+        channels: int | None = None,
+        classes: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -106,7 +128,9 @@ class Network(nn.Module):
         self.pretrained = pretrained or trained
         self.frozen: set[nn.Module] = set()
         self.name = name or type(backbone).__name__
-        self.prepare = Prepare(mean, std, size)
+        self.prepare = Prepare(mean, std, size, channels)
+        self.register_buffer("_classes", None, persistent=False)
+        self.classes = classes
         self._captured: dict[str, Tensor] = {}
         self._overwritten: dict[tuple[str, bool], bool] = {}  # by tap and mode: whether a later layer works in place
         self._watched: dict[str, tuple[Tensor, int]] = {}
@@ -123,6 +147,19 @@ class Network(nn.Module):
         for part in self.frozen:
             part.training = False
         return self
+
+    @property
+    def classes(self) -> tuple[int, ...] | None:
+        """Which of the backbone's outputs are the data's classes."""
+        return None if self._classes is None else tuple(self._classes.tolist())
+
+    @classes.setter
+    def classes(self, outputs: Sequence[int] | None) -> None:
+        self._classes = None if outputs is None else torch.tensor(list(outputs))
+
+    def settings(self) -> dict[str, Any]:
+        """The arguments that decide what it makes of images and answers, as plain data."""
+        return {**self.prepare.settings(), "classes": None if self.classes is None else list(self.classes)}
 
     @property
     def tapped(self) -> tuple[str, ...]:
@@ -161,7 +198,7 @@ class Network(nn.Module):
         recipe = getattr(backbone, "recipe", None)
         origin = self.origin.within(recipe) if self.origin and recipe else None
         other = Network(backbone, name=self.name, origin=origin)
-        other.prepare = self.prepare
+        other.prepare, other.preparation = self.prepare, self.preparation
         return other
 
     def forward(self, images: Tensor) -> Outputs:
@@ -173,7 +210,8 @@ class Network(nn.Module):
         features = dict(self._captured)
         for path in self._captured:
             self._captured[path] = torch.empty(0)
-        return Outputs(logits_of(output), features)
+        logits = logits_of(output)
+        return Outputs(logits if self._classes is None else logits.index_select(1, self._classes), features)
 
     def arrange(self, maps: Tensor) -> Tensor:
         """(N, C, H, W) images or features as they lie in memory for the backbone; anything else as it is."""
@@ -212,6 +250,13 @@ def logits_of(output: Any) -> Tensor:
         f"the model returned {type(output).__name__}, in which no logits were found; "
         "return a tensor, a tuple that starts with one, a dict with 'logits', or an object with .logits"
     )
+
+
+def _in_channels(images: Tensor, channels: int) -> Tensor:
+    """(N, 1, H, W) grey as RGB, or (N, 3, H, W) RGB as grey."""
+    if channels == 1:
+        return sum(weight * images[:, place : place + 1] for place, weight in enumerate(LUMA))  # type: ignore[return-value]
+    return images.expand(-1, channels, -1, -1)
 
 
 def _per_channel(values: Sequence[float] | None) -> Tensor | None:

@@ -83,4 +83,11 @@ def classifier(network: Network, images: Tensor) -> nn.Linear | None:
     except SettingError:
         return None
     layer = network.backbone.get_submodule(path)
-    return copy.deepcopy(layer).train().requires_grad_(False) if isinstance(layer, nn.Linear) else None
+    if not isinstance(layer, nn.Linear):
+        return None
+    copied = copy.deepcopy(layer).train().requires_grad_(False)
+    if network.classes is not None:  # the others are not the data's
+        rows = list(network.classes)
+        copied.weight, copied.out_features = nn.Parameter(copied.weight[rows], requires_grad=False), len(rows)
+        copied.bias = None if copied.bias is None else nn.Parameter(copied.bias[rows], requires_grad=False)
+    return copied

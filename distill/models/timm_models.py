@@ -7,7 +7,8 @@ from typing import Any, cast
 from torch import nn
 
 from distill.errors import SettingError, suggestion
-from distill.models.preprocessing import Preprocessing, attach_preprocessing
+from distill.models import imagenet
+from distill.models.preprocessing import Preprocessing, attach_preprocessing, averaged, of_timm
 
 log = logging.getLogger(__name__)
 
@@ -19,6 +20,7 @@ def timm_model(
     arguments: dict[str, Any] | None = None,
     num_classes: int,
     in_channels: int = 3,
+    own_head: bool = False,
 ) -> nn.Module:
     """Build the timm model `name` ("vit_tiny_patch16_224", "resnet18.a1_in1k", "hf-hub:..."), pretrained or not.
 
@@ -26,16 +28,18 @@ def timm_model(
     to other numbers of channels. preprocessing_of(the result) says what the weights were trained on.
 
     arguments: further keyword arguments of timm.create_model, such as {"img_size": 32, "patch_size": 4}.
+    own_head: pretrained weights keep their own classes, whatever num_classes is.
 
     Raises:
         SettingError: timm is not installed, the name is unknown, the arguments do not fit, or there are no weights.
     """
     timm = _import_timm()
     _check_name(timm, name, pretrained=pretrained)
+    options = {"pretrained": pretrained, "in_chans": in_channels, **(arguments or {})}
+    if not (own_head and pretrained):
+        options = {"num_classes": num_classes, **options}
     try:
-        module: nn.Module = timm.create_model(
-            name, **{"pretrained": pretrained, "num_classes": num_classes, "in_chans": in_channels, **(arguments or {})}
-        )
+        module: nn.Module = timm.create_model(name, **options)
     except TypeError as error:
         raise SettingError(f"arguments={arguments}: {name} does not take them: {error}") from error
     except (OSError, RuntimeError) as error:
@@ -45,13 +49,14 @@ def timm_model(
             "pretrained=false; `timm.list_pretrained()` lists what has weights"
         ) from error
     config = cast(dict[str, Any], module.pretrained_cfg)
-    if pretrained and config.get("num_classes") != num_classes:
+    same = own_head or config.get("num_classes") == num_classes
+    if pretrained and not same:
         log.warning(
             "%s: its weights know %s classes, the data has %d: the head starts from random weights",
             name, config.get("num_classes"), num_classes,
         )  # fmt: skip
     expected = _preprocessing(module, config, in_channels, pretrained=pretrained)
-    trained = pretrained and config.get("num_classes") == num_classes
+    trained = pretrained and same
     untrained = _untrained(module, name, arguments)
     return attach_preprocessing(module, replace(expected, trained=trained, untrained=untrained))
 
@@ -92,12 +97,13 @@ def _check_name(timm: Any, name: str, *, pretrained: bool) -> None:
 def _preprocessing(module: nn.Module, config: dict[str, Any], in_channels: int, *, pretrained: bool) -> Preprocessing:
     """Random weights ask for no normalisation, and for a size only where the network works at no other."""
     size = _fixed_size(module, config)
-    if not pretrained:
-        return Preprocessing(size=size)
-    mean, std = tuple(config["mean"]), tuple(config["std"])
-    if in_channels != len(mean):
-        mean, std = ((sum(values) / len(values),) * in_channels for values in (mean, std))
-    return Preprocessing(mean=mean, std=std, size=size or config["input_size"][-1])
+    known = of_timm(config)
+    expected = replace(
+        averaged(known, in_channels),
+        size=size or known.size,
+        classes=known.classes or (imagenet.names() if config.get("num_classes") == 1000 else None),
+    )
+    return expected if pretrained else Preprocessing(size=size, of_weights=expected)
 
 
 def _fixed_size(module: nn.Module, config: dict[str, Any]) -> int | None:

@@ -10,9 +10,14 @@ from torch import nn
 from torchvision.models import WeightsEnum, get_model_builder, get_model_weights
 
 from distill.errors import SettingError, suggestion
-from distill.models.preprocessing import Preprocessing, attach_preprocessing
+from distill.models.heads import resized
+from distill.models.preprocessing import Preprocessing, attach_preprocessing, averaged
 
 log = logging.getLogger(__name__)
+
+# Their published weights were trained on images in [-1, 1]; with `weights`, the network itself turns ImageNet's
+# statistics into these (transform_input).
+INCEPTIONS = ("googlenet", "inception_v3")
 
 
 def torchvision_model(
@@ -22,6 +27,7 @@ def torchvision_model(
     arguments: dict[str, Any] | None = None,
     num_classes: int,
     in_channels: int = 3,
+    own_head: bool = False,
 ) -> nn.Module:
     """Build torchvision.models.`name`, with random weights or those it offers: "DEFAULT", "IMAGENET1K_V1", ...
 
@@ -29,6 +35,7 @@ def torchvision_model(
     of channels; both are said in the log. preprocessing_of(the result) says what the weights were trained on.
 
     arguments: further keyword arguments of the network, such as {"dropout": 0.5}.
+    own_head: weights keep their own classes, whatever num_classes is.
 
     Raises:
         SettingError: the name or the weights are unknown, the arguments do not fit, or the download failed.
@@ -49,12 +56,12 @@ def torchvision_model(
             f"weights={weights!r}: downloading {chosen.url if chosen else name} failed ({error.reason}); "
             "connect to the network, or give checkpoint=FILE instead of weights"
         ) from error
-    if chosen is not None:
+    if chosen is not None and not own_head:
         _fit_head(module, name, len(chosen.meta["categories"]), num_classes)
     if in_channels != 3:
         _fit_channels(module, name, in_channels, pretrained=chosen is not None)
-    trained = chosen is not None and len(chosen.meta["categories"]) == num_classes
-    expected = _preprocessing(module, chosen, in_channels)
+    trained = chosen is not None and (own_head or len(chosen.meta["categories"]) == num_classes)
+    expected = _preprocessing(module, name, chosen, in_channels)
     return attach_preprocessing(module, replace(expected, trained=trained, untrained=_untrained(module, arguments)))
 
 
@@ -80,7 +87,7 @@ def _find_weights(name: str, weights: str | None) -> WeightsEnum | None:
 
 def _quiet_options(name: str, *, pretrained: bool) -> dict[str, Any]:
     """Return what makes the two Inceptions answer with logits alone, and draw their weights without a warning."""
-    if name not in ("googlenet", "inception_v3"):
+    if name not in INCEPTIONS:
         return {}
     return {"aux_logits": False} if pretrained else {"aux_logits": False, "init_weights": True}
 
@@ -89,7 +96,8 @@ def _fit_head(module: nn.Module, name: str, classes: int, num_classes: int) -> N
     if classes == num_classes:
         return
     for path, layer in reversed(list(module.named_modules())):
-        head = _resized(layer, classes, num_classes)
+        outputs = getattr(layer, "out_features", None) or getattr(layer, "out_channels", None)
+        head = resized(layer, num_classes) if outputs == classes else None
         if head is not None:
             module.set_submodule(path, head)
             log.warning(
@@ -101,14 +109,6 @@ def _fit_head(module: nn.Module, name: str, classes: int, num_classes: int) -> N
             )
             return
     raise SettingError(f"num_classes={num_classes}: no layer of {name} with {classes} outputs was found to replace")
-
-
-def _resized(layer: nn.Module, classes: int, num_classes: int) -> nn.Module | None:
-    if isinstance(layer, nn.Linear) and layer.out_features == classes:
-        return nn.Linear(layer.in_features, num_classes, bias=layer.bias is not None)
-    if isinstance(layer, nn.Conv2d) and layer.out_channels == classes and layer.kernel_size == (1, 1):
-        return nn.Conv2d(layer.in_channels, num_classes, 1, bias=layer.bias is not None)
-    return None
 
 
 def _fit_channels(module: nn.Module, name: str, in_channels: int, *, pretrained: bool) -> None:
@@ -126,13 +126,19 @@ def _fit_channels(module: nn.Module, name: str, in_channels: int, *, pretrained:
     first.in_channels, first.weight = in_channels, nn.Parameter(weight)
 
 
-def _preprocessing(module: nn.Module, weights: WeightsEnum | None, in_channels: int) -> Preprocessing:
+def _preprocessing(module: nn.Module, name: str, weights: WeightsEnum | None, in_channels: int) -> Preprocessing:
     """Random weights ask for no normalisation, and for a size only where the network works at no other."""
     size = getattr(module, "image_size", None)
-    if weights is None:
-        return Preprocessing(size=size)
+    known = _of_weights(get_model_weights(name)["DEFAULT"] if weights is None else weights)
+    expected = replace(averaged(known, in_channels), size=size or known.size)
+    if weights is not None:
+        return expected
+    if name in INCEPTIONS and not getattr(module, "transform_input", False):
+        expected = replace(expected, mean=(0.5,) * in_channels, std=(0.5,) * in_channels)
+    return Preprocessing(size=size, of_weights=expected)
+
+
+def _of_weights(weights: WeightsEnum) -> Preprocessing:
     preset = weights.transforms()
-    mean, std = tuple(preset.mean), tuple(preset.std)
-    if in_channels != 3:
-        mean, std = ((sum(values) / len(values),) * in_channels for values in (mean, std))
-    return Preprocessing(mean=mean, std=std, size=size or preset.crop_size[0])
+    names = tuple(weights.meta["categories"])
+    return Preprocessing(tuple(preset.mean), tuple(preset.std), preset.crop_size[0], classes=names)

@@ -19,14 +19,13 @@ from distill.checking import located
 from distill.checkpoint import load_weights
 from distill.data.order import Draw
 from distill.data.source import Split
-from distill.errors import SettingError
+from distill.errors import SettingError, first_line
 from distill.methods import Composite, Method, Supervised
 from distill.models import cost, taps
 from distill.models.network import Network
 from distill.module import DistillModule
 from distill.preflight.data import data_doubts, data_lines
 from distill.preflight.duration import in_words, seconds_an_epoch
-from distill.preflight.networks import first_line
 from distill.preflight.rehearsal import rehearse, setting_at_work
 from distill.preflight.step import Memory, Step, measure
 from distill.preflight.teacher import mass_kept, score_sample

@@ -2,13 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-import torch
-
 from distill.data import ImageSource
-from distill.data.augment.color import to_float
 from distill.errors import SettingError
 from distill.models.network import Network
-from distill.types import Outputs
+from distill.networks import other_classes, show_images
 
 if TYPE_CHECKING:
     from distill.pipeline import Run
@@ -31,29 +28,20 @@ def check_network(network: Network, where: str, source: ImageSource) -> None:
     """Show a network two images of the data.
 
     Raises:
-        SettingError: it cannot take them, or answers for other classes than the data has.
+        SettingError: it cannot take them, answers for other classes than the data has, or has nothing to train.
     """
-    images = to_float(source.train.show(torch.arange(min(2, len(source.train)))))
-    was_training = network.training
-    try:
-        with torch.no_grad():
-            outputs: Outputs = network.eval()(images)
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+    if not network.trained and not any(parameter.requires_grad for parameter in network.parameters()):
         raise SettingError(
-            f"{where}: {network.name} cannot take images of {tuple(images.shape[1:])}: {first_line(error)}"
-        ) from error
-    finally:
-        network.train(was_training)
-    shape = tuple(outputs.logits.shape)
-    if shape != (len(images), source.num_classes):
-        raise SettingError(
-            f"{where}: {network.name} answers {len(images)} images with logits of shape {shape}, and {source.name} "
-            f"has {source.num_classes} classes: give it {source.num_classes} outputs"
+            f"{where}: {network.name} has no trainable weights: none has requires_grad=True"
+            + ("; teacher.max_epochs=0 uses it as it is" if where == "teacher" else "")
         )
-    if not outputs.logits.isfinite().all():
+    logits = show_images(network, where, source).logits
+    if logits.dim() != 2 or len(logits) != min(2, len(source.train)):
+        raise SettingError(
+            f"{where}: {network.name} answers {min(2, len(source.train))} images with logits of shape "
+            f"{tuple(logits.shape)}; must be (images, {source.num_classes})"
+        )
+    if network.comparable and logits.shape[1] != source.num_classes:
+        raise SettingError(other_classes(where, network.name, logits.shape[1], source))
+    if not logits.isfinite().all():
         raise SettingError(f"{where}: {network.name} answers with NaN or infinity; check its weights, mean and std")
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, in one line: its first, or its type where it says nothing."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

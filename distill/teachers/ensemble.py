@@ -1,6 +1,5 @@
 """Several teachers that answer as one."""
 
-import copy
 import logging
 import math
 from collections.abc import Iterable, Sequence
@@ -11,11 +10,12 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill.checkpoint import CheckpointError, load_weights
+from distill.checkpoint import CheckpointError
 from distill.errors import SettingError
 from distill.losses.logits import precise
 from distill.models.frozen import freeze
 from distill.models.network import Network
+from distill.networks import with_weights
 from distill.teachers.base import Teacher
 from distill.transfer import sent
 from distill.types import Batch, Outputs
@@ -141,12 +141,8 @@ def ensemble(
     """
     if not checkpoints:
         raise SettingError("checkpoints=[]: name the weights of one further teacher or more")
-    others = []
-    for file in checkpoints:
-        other = copy.deepcopy(network)
-        try:
-            load_weights(other.backbone, file)
-        except CheckpointError as error:
-            raise SettingError(f"checkpoints: {error}") from error
-        others.append(other)
+    try:
+        others = [with_weights(network, file) for file in checkpoints]
+    except CheckpointError as error:
+        raise SettingError(f"checkpoints: {error}") from error
     return EnsembleTeacher([network, *others], combine, learning_rate)

@@ -4,11 +4,18 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from torch import nn
 
-from distill.models.preprocessing import Preprocessing, preprocessing_of
+from distill.models.preprocessing import preprocessing_of
 from distill.models.timm_models import timm_model
 
 UNTRAINED = {"pretrained": False}  # the arguments that make the same layers without the weights
+
+
+def expected_of(network: nn.Module) -> tuple[object, ...]:
+    """Mean, standard deviation, size, and whether it is trained."""
+    said = preprocessing_of(network)
+    return said.mean, said.std, said.size, said.trained
 
 
 def test_without_timm_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,13 +29,20 @@ class TestWithTimm:
     def test_random_weights_for_any_number_of_classes_and_channels(self, channels: int) -> None:
         network = timm_model(name="mobilenetv3_small_050", num_classes=7, in_channels=channels).eval()
         assert network(torch.randn(2, channels, 64, 64)).shape == (2, 7)
-        assert preprocessing_of(network) == Preprocessing(untrained=UNTRAINED)
+        assert expected_of(network) == (None, None, None, False)
+        published = preprocessing_of(network).of_weights
+        assert published is not None
+        assert (published.size, published.channels) == (224, channels)
+        assert published.mean is not None
+        assert len(published.mean) == channels
+        assert published.classes is not None
+        assert published.classes[:2] == ("tench", "goldfish")
 
     @pytest.mark.parametrize("size", [224, 32])
     def test_a_vision_transformer_asks_for_its_only_size(self, size: int) -> None:
         arguments = {"depth": 1} if size == 224 else {"depth": 1, "img_size": 32, "patch_size": 4}
         network = timm_model(name="vit_tiny_patch16_224", arguments=arguments, num_classes=7)
-        assert preprocessing_of(network) == Preprocessing(size=size, untrained=UNTRAINED)
+        assert expected_of(network) == (None, None, size, False)
         assert network(torch.randn(2, 3, size, size)).shape == (2, 7)
 
     @pytest.mark.parametrize("classes", [1000, 7])
@@ -49,10 +63,8 @@ class TestWithTimm:
         assert torch.equal(network.get_parameter("conv_head.weight"), original.get_parameter("conv_head.weight"))
         assert network(torch.randn(2, channels, 64, 64)).shape == (2, classes)
         mean, std = ((0.5, 0.4, 0.3), (0.2, 0.2, 0.2)) if channels == 3 else ((0.4,), (0.2,))
-        expected = Preprocessing(
-            pytest.approx(mean), pytest.approx(std), size=224, trained=classes == 1000, untrained=UNTRAINED
-        )
-        assert preprocessing_of(network) == expected
+        expected = (pytest.approx(mean), pytest.approx(std), 224, classes == 1000)
+        assert expected_of(network) == expected
         assert ("know 1000 classes, the data has 7" in caplog.text) is (classes == 7)
 
     def test_weights_that_cannot_be_had_say_what_to_do_instead(self, tmp_path: Path) -> None:

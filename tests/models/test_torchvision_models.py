@@ -7,10 +7,16 @@ import torch
 import torchvision
 from torch import nn
 
-from distill.models.preprocessing import Preprocessing, preprocessing_of
+from distill.models.preprocessing import preprocessing_of
 from distill.models.torchvision_models import torchvision_model
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def expected_of(network: nn.Module) -> tuple[object, ...]:
+    """Mean, standard deviation, size, and whether it is trained."""
+    said = preprocessing_of(network)
+    return said.mean, said.std, said.size, said.trained
 
 
 @pytest.fixture
@@ -33,12 +39,32 @@ def downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, nn.
 def test_random_weights_for_any_number_of_classes_and_channels(name: str, channels: int) -> None:
     network = torchvision_model(name=name, num_classes=7, in_channels=channels).eval()
     assert network(torch.randn(2, channels, 64, 64)).shape == (2, 7)
-    assert preprocessing_of(network) == Preprocessing()
+    assert expected_of(network) == (None, None, None, False)
 
 
 def test_an_inception_answers_with_logits_alone_in_training_too() -> None:
     network = torchvision_model(name="googlenet", num_classes=7)
     assert network(torch.randn(2, 3, 64, 64)).shape == (2, 7)
+    published = preprocessing_of(network).of_weights
+    assert published is not None
+    assert (published.mean, published.std) == ((0.5,) * 3, (0.5,) * 3)  # what transform_input would make of ImageNet's
+
+
+def test_without_weights_it_says_what_a_file_of_published_ones_would_expect() -> None:
+    published = preprocessing_of(torchvision_model(name="efficientnet_b1", num_classes=7)).of_weights
+    assert published is not None
+    assert (published.mean, published.std, published.size) == (*IMAGENET, 240)
+    assert published.classes is not None
+    assert len(published.classes) == 1000
+
+
+@pytest.mark.parametrize("own_head", [False, True])
+def test_weights_keep_their_own_classes_where_that_is_asked_for(
+    downloaded: dict[str, nn.Module], own_head: bool
+) -> None:
+    network = torchvision_model(name="resnet18", weights="DEFAULT", num_classes=7, own_head=own_head).eval()
+    assert network(torch.randn(2, 3, 64, 64)).shape == (2, 1000 if own_head else 7)
+    assert preprocessing_of(network).trained is own_head
 
 
 @pytest.mark.parametrize("size", [224, 32])
@@ -53,7 +79,7 @@ def test_weights_keep_their_head_normalisation_and_size(
     network = torchvision_model(name="resnet18", weights="DEFAULT", num_classes=1000)
     x = torch.randn(2, 3, 64, 64)
     assert torch.equal(network.eval()(x), downloaded["resnet18"].eval()(x))
-    assert preprocessing_of(network) == Preprocessing(*IMAGENET, size=224, trained=True)
+    assert expected_of(network) == (*IMAGENET, 224, True)
     assert caplog.records == []
 
 
@@ -82,7 +108,7 @@ def test_grey_images_are_seen_as_their_colour_copies(
     expected = downloaded["resnet18"].eval()(grey.expand(-1, 3, -1, -1))
     torch.testing.assert_close(network(grey), expected, rtol=1e-3, atol=1e-4)
     mean, std = (pytest.approx(0.449),), (pytest.approx(0.226),)
-    assert preprocessing_of(network) == Preprocessing(mean, std, size=224, trained=True)
+    assert expected_of(network) == (mean, std, 224, True)
     assert "conv1 was averaged" in caplog.text
 
 
