@@ -5,6 +5,7 @@ Reading never runs code that a file brings with it.
 
 import argparse
 import difflib
+import json
 import pickle
 import re
 import warnings
@@ -35,7 +36,9 @@ from distill.matching import (
     written,
 )
 
-ABOUT = "distill"  # where a checkpoint of a run says what save_weights says in metadata
+# Where weights and checkpoints of a run say how images were prepared: one entry, for safetensors writes several in an
+# order of chance, and the same run shall give the same file.
+ABOUT = "distill"
 
 # What published checkpoints keep beside their weights: command lines and accuracies. Making these runs no code.
 _NUMPY_SCALAR: Any = np.float64(0).__reduce__()[0]
@@ -139,7 +142,7 @@ def read_metadata(path: str | Path) -> dict[str, str]:
     path = _existing(Path(path))
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            return dict(file.metadata() or {})
+            return _unpacked(file.metadata() or {})
     except SafetensorError as error:
         raise _damaged(path, error) from error
 
@@ -178,7 +181,7 @@ def read_weights(path: str | Path) -> Weights:
     else:
         content = _unpickle(file)
         kept = content.get(ABOUT) if isinstance(content, Mapping) else None
-        about = {str(name): str(value) for name, value in kept.items()} if isinstance(kept, Mapping) else {}
+        about = _unpacked({ABOUT: kept}) if isinstance(kept, str) else {}
         tensors = {}
         _collect(content, "", tensors)
     if not tensors:
@@ -231,6 +234,16 @@ def load_weights(module: nn.Module, weights: str | Path | Weights, anew: Collect
     module.load_state_dict({names[short]: fit.tensors[short] for short in fit.matched}, strict=False)
     others = () if read.under is not None else others_than(fit, everywhere)
     return LoadReport(read.path, fit.matched, fit.spared, fit.unexpected, fit.prefix, others)
+
+
+def _unpacked(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Metadata with what a run says in one entry, in JSON, among the others."""
+    about = dict(metadata)
+    try:
+        packed = json.loads(about.pop(ABOUT, "{}"))
+    except json.JSONDecodeError:
+        packed = {}
+    return about | ({str(name): str(value) for name, value in packed.items()} if isinstance(packed, dict) else {})
 
 
 def _without(fit: Fit, names: Collection[str]) -> Fit:

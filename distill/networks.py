@@ -1,6 +1,7 @@
 """A network of a run from its parts: what builds it, its settings, a file of weights, and the data."""
 
 import copy
+import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 from distill.checkpoint import (
+    ABOUT,
     CheckpointError,
     OtherChannelsError,
     OtherClassesError,
@@ -259,7 +261,7 @@ def metadata(network: Network, source: ImageSource | None = None) -> dict[str, s
         if network.classes is not None:  # the file's outputs are more than these
             names = network.class_names
     known = Preprocessing(own["mean"], own["std"], size, channels=channels, classes=names)
-    return {"name": network.name, **to_metadata(known)}
+    return {ABOUT: json.dumps({"name": network.name, **to_metadata(known)})}
 
 
 def with_weights(network: Network, file: str) -> Network:

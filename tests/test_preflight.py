@@ -309,7 +309,7 @@ def _bytes_of(findings: Findings, part: str) -> float:
         ),
         (
             ("model@student=custom", "student.target=torch.nn.Flatten"),
-            "student: Flatten answers 2 images with logits of shape (2, 64), and grey has 4 classes: give it 4 outputs",
+            "student: Flatten has 64 outputs, and grey has 4 classes: give it 4 outputs",
         ),
     ],
 )

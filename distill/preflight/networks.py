@@ -30,11 +30,6 @@ def check_network(network: Network, where: str, source: ImageSource) -> None:
     Raises:
         SettingError: it cannot take them, answers for other classes than the data has, or has nothing to train.
     """
-    if not network.trained and not any(parameter.requires_grad for parameter in network.parameters()):
-        raise SettingError(
-            f"{where}: {network.name} has no trainable weights: none has requires_grad=True"
-            + ("; teacher.max_epochs=0 uses it as it is" if where == "teacher" else "")
-        )
     logits = show_images(network, where, source).logits
     if logits.dim() != 2 or len(logits) != min(2, len(source.train)):
         raise SettingError(
@@ -45,3 +40,9 @@ def check_network(network: Network, where: str, source: ImageSource) -> None:
         raise SettingError(other_classes(where, network.name, logits.shape[1], source))
     if not logits.isfinite().all():
         raise SettingError(f"{where}: {network.name} answers with NaN or infinity; check its weights, mean and std")
+    learns = where != "teacher" or not network.trained
+    if learns and not any(parameter.requires_grad for parameter in network.parameters()):
+        raise SettingError(
+            f"{where}: {network.name} has no trainable weights: none has requires_grad=True"
+            + ("; teacher.max_epochs=0 uses it as it is" if where == "teacher" else "")
+        )
