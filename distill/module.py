@@ -17,7 +17,6 @@ from distill.adapt import Adapter, as_batch, images_of
 from distill.connect import connect
 from distill.data.augment.color import to_float
 from distill.hyperparameters import as_method, described, optimizer_settings
-from distill.checkpoint import ABOUT
 from distill.idle import idle_parameters
 from distill.measures import measure, measure_unseen
 from distill.methods import KD, Method, Supervised
@@ -248,7 +247,7 @@ class DistillModule(pl.LightningModule):
         """The history goes along, so that a resumed run's curves are whole; how images are prepared, for who loads the
         weights elsewhere; and a teacher that moves."""
         checkpoint["history"] = self.history
-        checkpoint[ABOUT] = metadata(self.deployed)
+        checkpoint |= metadata(self.deployed)
         if self.teacher is not None and (memory := self.teacher.memory()):
             checkpoint["teacher"] = memory
 

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from distill import DistillModule
 from distill.checkpoint import read_metadata, save_weights
 from distill.data.source import ImageSource, Split
 from distill.errors import SettingError
@@ -384,3 +385,12 @@ def test_imagenets_classes_are_in_the_order_of_their_wordnet_ids() -> None:
     assert list(imagenet.wordnet_ids()) == sorted(imagenet.wordnet_ids())
     assert len(set(imagenet.names())) == len(set(imagenet.wordnet_ids())) == 1000
     assert imagenet.names()[imagenet.wordnet_ids().index("n03000684")] == "chain saw"
+
+
+def test_a_checkpoint_of_lightning_says_how_its_images_were_prepared(tmp_path: Path) -> None:
+    source = data(["cat", "dog"])
+    trained = assembled(small, source, "student", mean=[0.9] * 3, std=[0.8] * 3)
+    checkpoint: dict[str, Any] = {"state_dict": {f"student.{n}": t for n, t in trained.state_dict().items()}}
+    DistillModule(trained).on_save_checkpoint(checkpoint)
+    torch.save(checkpoint, tmp_path / "last.ckpt")
+    assert prepared(assembled(small, source, checkpoint=str(tmp_path / "last.ckpt"))) == ([0.9] * 3, [0.8] * 3, None)
