@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
-from torch import Tensor
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor, nn
 
 from distill.errors import SettingError
+from distill.models.cnn import cnn
 from distill.scoring import installed
 
 Read = Callable[[Path], dict[str, Tensor]]
@@ -118,8 +120,6 @@ def test_the_config_reproduces_the_run(finished: Any, command: Any, weights: Rea
 @pytest.fixture(scope="module")
 def events(finished: Any) -> dict[str, Any]:
     """What TensorBoard reads of each stage."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
     sizes = {"scalars": 0, "images": 0, "tensors": 0}
     return {s: EventAccumulator(str(finished.directory / "tensorboard" / s), sizes).Reload() for s in STAGES}
 
@@ -178,6 +178,28 @@ def test_hparams_with_the_final_metrics(events: dict[str, Any], finished: Any) -
 
 
 # ---------------------------------------------------------------------------------- what a student does not depend on
+
+
+def arriving_in_evaluation_mode(num_classes: int, in_channels: int) -> nn.Module:
+    return cnn(num_classes=num_classes, in_channels=in_channels, width=4, norm="batch").eval()
+
+
+def test_baseline_and_student_train_in_the_same_mode_beside_a_loaded_teachers_line(
+    run_here: Any, weights: Read, finished: Any
+) -> None:
+    teacher = f"teacher.checkpoint={finished.directory}/teacher.safetensors"
+    own = ("model@student=custom", "student.target=test_train.arriving_in_evaluation_mode", "trainer.compile=false")
+    still = run_here(teacher, *own, "optimizer.lr=0", "trainer.max_epochs=2", "trainer.check_val_every_n_epoch=2")
+    baseline, student = (weights(still / f"{stage}.safetensors") for stage in ("baseline", "student"))
+    assert same(baseline, student)  # the statistics of BatchNorm too
+    moved = [value for name, value in student.items() if "running_mean" in name]
+    assert moved
+    assert all(value.any() for value in moved)
+    history = json.loads((still / "checkpoints/baseline/record.json").read_text())["history"]
+    assert ["val/accuracy" in epoch for epoch in history] == [False, True]
+    events = EventAccumulator(str(still / "tensorboard/teacher"), {"scalars": 0}).Reload()
+    line = [event.value for event in events.Scalars("val/accuracy")]
+    assert line == pytest.approx([summary(still)["teacher"]["accuracy"]] * 2)
 
 
 def test_baseline_and_student_start_from_the_same_weights(run_here: Any, weights: Read, finished: Any) -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch.nn.functional as F
 from torch import Tensor
 
-from distill.methods import DIST, DKD, DML, FT, KD, NKD, PKT, RKD, Composite, Method, Supervised
+from distill.methods import DIST, DKD, DML, FT, KD, NKD, PKT, RKD, Composite, DeiT, Method, SimKD, Supervised
 from distill.methods.terms import LossTerms
 from distill.types import Batch, Outputs
 
@@ -73,3 +73,16 @@ def test_a_method_may_return_a_plain_dict(student: Outputs, teacher: Outputs, ba
     plain = Plain()(student, teacher, batch)
     assert LossTerms.of(plain).weights == {"ce": 1, "kd": 1}
     assert Composite({"plain": Plain()})(student, teacher, batch).unweighted["kd"].item() == plain["kd"].item()
+
+
+def test_training_is_measured_by_the_network_that_is_deployed(student: Outputs) -> None:
+    first, second = student.logits + 1, student.logits * 2
+    heads = Outputs(student.logits, {"head": first, "head_dist": second})
+    assert KD().deployed_logits(heads) is student.logits
+    for method in (DeiT(), Composite({"kd": KD(), "deit": DeiT()})):
+        answered = method.deployed_logits(heads)
+        assert answered is not None
+        assert answered.equal((first + second) / 2)
+    simkd = SimKD(["head"], ["head"])
+    assert simkd.deployed_logits(heads) is None
+    assert Composite({"kd": KD(), "simkd": simkd}).deployed_logits(heads) is None
