@@ -59,8 +59,9 @@ def huggingface(
         raise ValueError(f"channels={channels}: must be 3 for colour or 1 for grey")
     if not 0 < val_fraction < 1:
         raise ValueError(f"val_fraction={val_fraction}: must be above 0 and below 1")
+    path = str(path)
     splits = _open(path, config)
-    called = _split_names(splits, train_split, val_split, only)
+    called = _split_names(path, splits, train_split, val_split, only)
     rows = {part: _pick(splits, SETTINGS.get(part, "data"), name) for part, name in called.items()}
     first = next(iter(rows.values()))
     image_column = _column(first, "image", image_column)
@@ -130,7 +131,7 @@ def _open(path: str, config: str | None) -> Any:
     return {"train": found} if isinstance(found, datasets.Dataset) else found
 
 
-def _split_names(splits: Any, train_split: str, val_split: str | None, only: Only | None) -> dict[Part, str]:
+def _split_names(path: str, splits: Any, train_split: str, val_split: str | None, only: Only | None) -> dict[Part, str]:
     """What the splits that are to be read are called."""
     found: dict[Part, str] = {"train": train_split} if only is None or train_split in splits else {}
     for part, names in OTHER_NAMES.items():
@@ -139,7 +140,7 @@ def _split_names(splits: Any, train_split: str, val_split: str | None, only: Onl
     if val_split is not None:
         found = {part: name for part, name in found.items() if name != val_split} | {"val": val_split}
     if only is not None:
-        return wanted(found, only, "data.path")
+        return wanted(found, only, f"data.path={path}")
     if "val" not in found and "test" in found:
         found["val"] = found.pop("test")
     return found

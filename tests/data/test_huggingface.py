@@ -114,3 +114,52 @@ def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(SettingError, match="needs the package `datasets`; pip install 'distill"):
         huggingface("anything")
+
+
+def test_a_test_split_beside_a_validation_split(tmp_path: Path) -> None:
+    parts = {"train": rows(9, NAMES), "dev": rows(4, NAMES, start=50), "test": rows(6, NAMES, start=100)}
+    datasets.DatasetDict(**parts).save_to_disk(tmp_path / "set")
+    path = str(tmp_path / "set")
+    data = huggingface(path)
+    assert data.test is not None
+    assert (len(data.val), len(data.test)) == (4, 6)
+    assert data.test.show(torch.tensor([0]))[0, 0, 0, 0] == 100
+    assert [len(huggingface(path, only=only).val) for only in ("any", "train", "val", "test")] == [4, 9, 4, 6]  # type: ignore[arg-type]
+    chosen = huggingface(path, val_split="test")
+    assert (len(chosen.val), chosen.test) == (6, None)
+    datasets.DatasetDict(test=parts["test"]).save_to_disk(tmp_path / "alone")
+    assert len(huggingface(str(tmp_path / "alone"), only="any").val) == 6
+
+
+def test_a_set_in_one_piece_is_wanted_whole(tmp_path: Path) -> None:
+    rows(30, NAMES).save_to_disk(tmp_path / "set")
+    assert len(huggingface(str(tmp_path / "set"), only="any").val) == 30
+
+
+def test_pixels_are_those_of_a_viewer(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (6, 5)).save(tmp_path / "turned.png", exif=exif)
+    Image.new("RGBA", (5, 6)).save(tmp_path / "clear.png")
+    Image.fromarray(np.full((6, 5), 100 * 257, np.uint16)).save(tmp_path / "deep.png")
+    content = {"picture": [str(tmp_path / f"{name}.png") for name in ("turned", "clear", "deep")], "kind": [0, 1, 2]}
+    features = datasets.Features({"picture": datasets.Image(), "kind": datasets.ClassLabel(names=NAMES)})
+    whole = datasets.Dataset.from_dict(content, features=features)
+    datasets.DatasetDict(train=whole, validation=whole).save_to_disk(tmp_path / "set")
+    data = huggingface(str(tmp_path / "set"))
+    assert data.train.shape == (3, 6, 5)
+    assert data.train.images[:, 0, 0, 0].tolist() == [0, 255, 100]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [([0.0, 1.0, 2.0], None), ([0.0, 1.5, 2.0], "hold 1.5; must be class numbers"), (list("abc"), "holds text; make")],
+)
+def test_other_kinds_of_labels(tmp_path: Path, labels: list[Any], message: str | None) -> None:
+    table = rows(3).remove_columns("kind").add_column("kind", labels)
+    datasets.DatasetDict(train=table, validation=table).save_to_disk(tmp_path / "set")
+    if message is None:
+        assert huggingface(str(tmp_path / "set"), label_column="kind").train.targets.tolist() == [0, 1, 2]
+        return
+    with pytest.raises(SettingError, match=message):
+        huggingface(str(tmp_path / "set"), label_column="kind")
