@@ -98,8 +98,8 @@ class DistillModule(pl.LightningModule):
         self.student = student if isinstance(student, Network) else Network(student)
         # Past nn.Module's registration on purpose: see the class docstring.
         object.__setattr__(self, "teacher", _as_teacher(teacher))
-        start_training(self.student)
-        start_training(self.student.backbone)
+        for part in (self.student, self.student.backbone):
+            start_training(part)
         self._deploy(self.student)
         self.optimizer_factory = optimizer
         self.grouping = grouping or Grouping()
@@ -300,7 +300,8 @@ class DistillModule(pl.LightningModule):
 
     def on_fit_start(self) -> None:
         """Training starts in training mode; strategies that shard the student leave the teacher to us."""
-        start_training(self)
+        for part in (self, self.student, self.student.backbone):
+            start_training(part)
         if self.teacher is not None:
             self.teacher.to(self.device)
 

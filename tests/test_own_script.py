@@ -418,9 +418,10 @@ def test_what_is_frozen_on_purpose_stays_in_evaluation_mode(
     assert [name for name, training in seen.items() if not training] == frozen
 
 
-def test_a_module_that_was_asked_in_between_trains_on() -> None:
+@pytest.mark.parametrize("asked", [lambda module: module, lambda module: module.student.backbone])
+def test_a_module_that_was_asked_in_between_trains_on(asked: Callable[[DistillModule], nn.Module]) -> None:
     module, watch = make(), Modes()
-    module.eval()
+    asked(module).eval()
     trainer(callbacks=[watch]).fit(module, loader())
     assert all(watch.seen.values())
     assert not any(part.training for part in module.teacher.modules())
