@@ -74,7 +74,8 @@ def resumed(given: DictConfig, directory: Path, overrides: Sequence[str]) -> tup
         It, and those overrides that would have changed what the run computes, and were not taken up.
     """
     config = load_config(directory, "resume")
-    config.trainer = {**given.trainer, **{name: config.trainer[name] for name in KEPT if name in config.trainer}}
+    kept = {name: config.trainer[name] for name in KEPT if name in config.trainer}
+    config.trainer = {**given.trainer, "channels_last": True, **kept}  # as it always was before there was a choice
     config.preflight, config.show = given.preflight, given.show
     places = {override: override.partition("=")[0].lstrip("+~").rpartition("@")[2] for override in overrides}
     return config, [

@@ -1,5 +1,6 @@
 """A run as stages: preflight, teacher, baseline, student, evaluation, report."""
 
+import copy
 import json
 import logging
 import os
@@ -64,7 +65,10 @@ class Run:
         """The 'teacher', the 'student' or an assistant, untrained; its first weights depend on seed and role alone."""
         needs_logits = build.method(self.config.method).needs_logits
         seed_torch(self.config.seed, role, "weights")
-        return build.network(self._architecture(role), role, self.source, self.statistics, needs_logits=needs_logits)
+        architecture = self._architecture(role)
+        network = build.network(architecture, role, self.source, self.statistics, needs_logits=needs_logits)
+        network.lay_out(channels_last=self.config.trainer.get("channels_last") is not False)
+        return network
 
     def _architecture(self, role: str) -> DictConfig:
         if role.startswith("assistant"):
@@ -127,25 +131,25 @@ def run(config: DictConfig, directory: Path) -> float | None:
         if left_out:
             log.warning(f"resume={directory}: goes on with its own settings; not taken up: {', '.join(left_out)}")
         prepared = prepare(config, directory)
-        settle_precision(config)
+        networks = preflight.check_networks(prepared)
+        preflight.settle_arithmetic(prepared, networks)
         if not goes_on:
             check_unused(config, directory)
         save_config(config, directory)
-        return _examine_and_train(prepared, started)
+        return _examine_and_train(prepared, networks, started)
 
 
-def _examine_and_train(prepared: Run, started: float) -> float | None:
+def _examine_and_train(prepared: Run, networks: dict[str, Network], started: float) -> float | None:
     config, directory = prepared.config, prepared.directory
     preflight_wanted = read(config, "", RunSettings).preflight
     trainer = build.trainer(config.trainer, logger=False)
     processes = processes_to_start(trainer)
-    networks = preflight.check_networks(prepared)
-    prepared.teacher(prepared.network("teacher")).check(build.method(config.method))
+    prepared.teacher(copy.deepcopy(networks["teacher"])).check(build.method(config.method))
     if preflight_wanted:
         preflight.examine(prepared, networks, trainer)
     if preflight_wanted == "only":
         return None
-    del networks  # or they would take up memory throughout
+    networks.clear()  # or they would take up memory throughout
     if processes:
         launch(run_as_one_of_many, directory, processes)
     else:
@@ -157,16 +161,6 @@ def _examine_and_train(prepared: Run, started: float) -> float | None:
 def _overrides() -> list[str]:
     """What the command says, where there is one."""
     return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
-
-
-def settle_precision(config: DictConfig) -> None:
-    """Replace trainer.precision=auto by what the device computes best, so that the run can be repeated elsewhere."""
-    read(config.trainer, "trainer", TrainerSettings)
-    if config.trainer.get("precision") == "auto":
-        config.trainer.precision, reason = build.precision(config.trainer)
-        said = f"precision {config.trainer.precision}: {reason}"
-        print(said, flush=True)
-        log.info(said)
 
 
 def run_as_one_of_many(directory: Path) -> None:

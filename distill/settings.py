@@ -171,6 +171,7 @@ class TrainerSettings:
 
     progress: bool | Literal["auto"] = "auto"
     compile: Compile = "auto"
+    channels_last: bool | Literal["auto"] = "auto"
     tf32: bool = True
     max_epochs: int = 1
 

@@ -110,8 +110,10 @@ class Stage:
         load_weights(module.deployed.backbone, self.weights)
         return module.deployed, record
 
-    def module(self, network: Network, teacher: Teacher | None, method: Method) -> DistillModule:
-        """What Lightning trains; its teacher in the fastest form that it has."""
+    def module(
+        self, network: Network, teacher: Teacher | None, method: Method, *, hasten: bool = True
+    ) -> DistillModule:
+        """What Lightning trains; its teacher in the fastest form that it has, or as it is."""
         data = self.data()
         method.learn_labels_by(build.label_loss(self.config, data.shown()))
         recipe = self.recipe(network)
@@ -127,7 +129,7 @@ class Stage:
             seed=self.config.seed,
         )
         check_kept(module.deployed)
-        if teacher is not None:
+        if teacher is not None and hasten:
             device = build.trainer(self.config.trainer, logger=False).strategy.root_device
             own = teacher.to(device).network
             teacher.hasten(data.example(COMPARED).to(device), build.precision(self.config.trainer)[0])

@@ -64,4 +64,4 @@ def test_what_a_run_that_goes_on_does_not_take_up_is_named(tmp_path: Path) -> No
     found, left_out = resumed(given, tmp_path, [f"resume={tmp_path}", *same, *changed])
     assert left_out == changed
     assert (found.seed, found.preflight) == (0, False)
-    assert found.trainer == {"max_epochs": 3, "precision": "32-true", "devices": 2}
+    assert found.trainer == {"max_epochs": 3, "precision": "32-true", "channels_last": True, "devices": 2}

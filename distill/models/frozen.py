@@ -67,6 +67,7 @@ def freeze(network: Network, images: Tensor, precision: str) -> tuple[Network, s
 def _copy(network: Network) -> FrozenNetwork:
     """The same network with taps of its own."""
     other = FrozenNetwork(copy.deepcopy(network.backbone), name=network.name, trained=network.trained)
+    other.lay_out(channels_last=network.channels_last)
     other.prepare = copy.deepcopy(network.prepare)
     other.classes, other.comparable = network.classes, network.comparable
     paths = network.tapped
@@ -132,4 +133,4 @@ def _distance(own: Outputs, other: Outputs) -> tuple[float, float]:
         ((other.features[name].float() - feature).norm() / feature.norm().clamp_min(1e-12)).item()
         for name, feature in own.features.items()
     ]
-    return abs(kl.item()), max(gaps, default=0.0)
+    return abs(kl.item()), float(torch.tensor([0.0, *gaps]).max())  # unlike Python's, NaN if one is

@@ -135,11 +135,26 @@ class Network(nn.Module):
         self._overwritten: dict[tuple[str, bool], bool] = {}  # by tap and mode: whether a later layer works in place
         self._watched: dict[str, tuple[Tensor, int]] = {}
         self.hooks: set[int] = set()  # identities of the taps' hooks
-        if any(isinstance(module, nn.Conv2d) for module in backbone.modules()):
-            backbone.to(memory_format=torch.channels_last)
-            self._memory_format = torch.channels_last  # convolutions on processors and in half precision are faster so
-        else:
-            self._memory_format = torch.contiguous_format
+        self._memory_format = torch.contiguous_format
+        self.lay_out(channels_last=True)
+
+    @property
+    def convolves(self) -> bool:
+        """Whether it has convolutions of maps, for which the order of channels in memory matters."""
+        return any(isinstance(module, nn.Conv2d) for module in self.backbone.modules())
+
+    @property
+    def channels_last(self) -> bool:
+        """Whether maps lie channels last in memory."""
+        return self._memory_format == torch.channels_last
+
+    def lay_out(self, *, channels_last: bool) -> None:
+        """Have maps lie channels last in memory, where most convolutions on CPUs and in half precision are faster, or
+        one channel after the other. Networks without convolutions stay as they are."""
+        chosen = torch.channels_last if channels_last and self.convolves else torch.contiguous_format
+        if chosen != self._memory_format:
+            self.backbone.to(memory_format=chosen)
+            self._memory_format = chosen
 
     def train(self, mode: bool = True) -> Self:
         """Set training or evaluation mode; frozen parts stay in the latter."""
@@ -199,6 +214,7 @@ class Network(nn.Module):
         origin = self.origin.within(recipe) if self.origin and recipe else None
         other = Network(backbone, name=self.name, origin=origin)
         other.prepare, other.preparation = self.prepare, self.preparation
+        other.lay_out(channels_last=self.channels_last)
         return other
 
     def forward(self, images: Tensor) -> Outputs:

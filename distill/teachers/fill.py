@@ -23,7 +23,7 @@ from distill.launch import launch, processes_to_start
 from distill.log import log_to
 from distill.methods import Supervised
 from distill.models.network import Network
-from distill.pipeline import Run, prepare, settle_precision
+from distill.pipeline import Run, prepare
 from distill.signals import leave_on_signals
 from distill.teachers.cached import CachedTeacher
 from distill.teachers.lesson import SplitName
@@ -46,8 +46,8 @@ def fill_cache(config: DictConfig, directory: Path) -> None:
     with held(directory, "hydra.run.dir"):
         log_to(directory / "cache_teacher.log")
         run = prepare(config, directory)
-        settle_precision(config)
         networks = preflight.check_networks(run)
+        preflight.settle_arithmetic(run, networks)
         _cached(run, networks["teacher"]).check(build.method(config.method))
         check_unused(config, directory)
         save_config(config, directory)
