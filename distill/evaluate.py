@@ -4,6 +4,7 @@ import dataclasses
 import json
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from omegaconf import DictConfig
@@ -13,12 +14,13 @@ from distill.answers import answer
 from distill.data.folders import listed
 from distill.data.source import ImageSource, Part, renumbered, wanted
 from distill.errors import SettingError
-from distill.files import path_of, write_text
+from distill.files import write_text
 from distill.finished import NetworkRecord, load_run
 from distill.log import only_warnings
 from distill.metrics import score
 from distill.precision import allow_tf32
 from distill.predictions import by_class, write_predictions
+from distill.preflight.networks import check_network
 from distill.settings import EvaluationSettings, read
 
 log = logging.getLogger(__name__)
@@ -39,7 +41,7 @@ def evaluate_run(config: DictConfig) -> dict[str, dict[str, float | None]]:
         SettingError: no such run, or data of another shape or with other classes.
     """
     only_warnings()
-    finished = load_run(config.run)
+    finished = load_run(Path(config.run))
     allow_tf32(finished.tf32)
     settings = read(config, "", EvaluationSettings)
     split, own = settings.split, config.data is None
@@ -47,9 +49,12 @@ def evaluate_run(config: DictConfig) -> dict[str, dict[str, float | None]]:
     precision = finished.precision if settings.precision == "run" else settings.precision
     trainer = build.trainer(config.trainer, logger=False, precision=precision)
     device, batch_size = trainer.strategy.root_device, finished.config.data.batch_size
+    networks = finished.networks()
+    for name, network in networks.items():
+        check_network(network, name, source)
     answers = {
         name: answer(network, source, batch_size, device, trainer.precision_plugin)
-        for name, network in finished.networks().items()
+        for name, network in networks.items()
     }
     teacher = answers["teacher"].logits if "teacher" in answers else None
     scores = {
@@ -63,7 +68,7 @@ def evaluate_run(config: DictConfig) -> dict[str, dict[str, float | None]]:
     write_text(file, text + "\n")
     print(text if len(classes) <= MOST_CLASSES else json.dumps({**found, "classes": f"in {file}"}, indent=2))
     if settings.predictions:
-        table = file.with_suffix(".csv") if settings.predictions is True else path_of(settings.predictions)
+        table = file.with_suffix(".csv") if settings.predictions is True else Path(settings.predictions)
         write_predictions(table, answers, source)
     return scores
 
@@ -82,7 +87,8 @@ def _own_data(config: DictConfig, split: Part | None) -> ImageSource:
 
 def _other_data(config: DictConfig, known: NetworkRecord, split: Part | None) -> ImageSource:
     """Other images, at the size of those that the run was trained on, unless a size is asked for."""
-    if "image_size" in config and config.image_size is None:
+    square = known.images.height == known.images.width
+    if "image_size" in config and config.image_size is None and square:
         config.image_size = known.images.height
         if "resize" in config and config.resize is None and (known.images.resize or 0) >= known.images.height:
             config.resize = known.images.resize

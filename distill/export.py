@@ -17,7 +17,7 @@ from distill.checking import check_value
 from distill.checkpoint import save_weights
 from distill.errors import SettingError, first_line
 from distill.file_to_input import WRITTEN_BY, in_words, way_of
-from distill.files import path_of, write_atomically, write_text
+from distill.files import write_atomically, write_text
 from distill.finished import load_run
 from distill.log import only_warnings
 from distill.models.network import Network
@@ -58,10 +58,10 @@ def export_run(config: DictConfig) -> Path:
     """
     only_warnings()
     check_value("format", config.format, Format)
-    finished = load_run(config.run)
+    finished = load_run(Path(config.run))
     student = Logits(finished.network("student")).eval()
     own = finished.directory / f"student.{config.format}"
-    target = own if config.output is None else path_of(config.output)
+    target = own if config.output is None else Path(config.output)
     way = way_of(finished.student)
     if config.format == "safetensors":
         save_weights(student.network.backbone, target, _in_json(way))

@@ -4,16 +4,13 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-PathLike = str | int | float | Path
-"""A path as a setting: one that looks like a number is read as one."""
-
 _PACKAGE = Path(__file__).parent
 CONFIGS = next(path for path in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if path.is_dir())
 
 
-def path_of(setting: PathLike) -> Path:
+def path_of(setting: str | Path) -> Path:
     """The path that a setting names; ~ is the home directory."""
-    return Path(str(setting)).expanduser()
+    return Path(setting).expanduser()
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:

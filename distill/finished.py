@@ -20,7 +20,7 @@ from distill.data.image_format import ImageFormat
 from distill.data.source import ImageSource
 from distill.directory import load_config
 from distill.errors import SettingError
-from distill.files import PathLike, path_of, write_text
+from distill.files import write_text
 from distill.metrics import Scores
 from distill.models.network import Network
 
@@ -82,7 +82,7 @@ def keep_networks(
         record = NetworkRecord(
             name=network.name,
             network=network.origin.untrained if trained_here or checkpoint else network.origin.pretrained,
-            weights=f"{name}.safetensors" if trained_here else checkpoint and str(path_of(checkpoint).absolute()),
+            weights=f"{name}.safetensors" if trained_here else checkpoint and str(Path(checkpoint).absolute()),
             preprocessing=network.settings(),
             data=source.name,
             images=source.format,
@@ -140,6 +140,8 @@ class FinishedRun:
     def networks(self) -> dict[str, Network]:
         """All of them; a teacher that can't be built any more is left out, and said."""
         networks = {name: self.network(name) for name in self.records if name != "teacher"}
+        if "teacher" not in self.records:
+            return networks
         try:
             return {"teacher": self.network("teacher"), **networks}
         except SettingError as error:
@@ -147,13 +149,12 @@ class FinishedRun:
             return networks
 
 
-def load_run(directory: PathLike) -> FinishedRun:
+def load_run(directory: Path) -> FinishedRun:
     """What a run's directory says of it.
 
     Raises:
         SettingError: it has not finished, or a file of it is missing or damaged.
     """
-    directory = path_of(directory)
     config = load_config(directory, "run")
     records = {name: _read(file) for name in NETWORKS if (file := directory / f"{name}.json").is_file()}
     if "student" not in records or not (directory / "student.safetensors").is_file():

@@ -22,7 +22,6 @@ from distill.data.image_folder import ImageFiles
 from distill.data.source import ImageSource
 from distill.data.stream import Readable, Stream
 from distill.errors import SettingError
-from distill.files import path_of
 from distill.finished import NetworkRecord, load_run
 from distill.log import only_warnings
 from distill.precision import allow_tf32
@@ -47,16 +46,16 @@ def predict_files(config: DictConfig) -> Path | None:
     """
     only_warnings()
     settings = read(config, "", PredictionSettings)
-    finished = load_run(settings.run)
+    finished = load_run(Path(settings.run))
     allow_tf32(finished.tf32)
     precision = finished.precision if settings.precision == "run" else settings.precision
     trainer = build.trainer(config.trainer, logger=False, precision=precision)
-    images = _stream(_images(path_of(settings.input), finished.student), finished.student)
+    images = _stream(_images(Path(settings.input), finished.student), finished.student)
     source = ImageSource.of("input", {"val": images}, finished.student.classes)
     student = finished.network("student")
     with _told_in_the_table():
         answers = answer(student, source, settings.batch_size, trainer.strategy.root_device, trainer.precision_plugin)
-    output = None if settings.output is None else path_of(settings.output)
+    output = None if settings.output is None else Path(settings.output)
     _write(output, answers, images, finished.student.classes)
     unread = len(images) - len(answers.indices)
     if unread == len(images):

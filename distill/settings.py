@@ -9,7 +9,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from distill.checking import check_given, check_value, join, located
 from distill.errors import SettingError
-from distill.files import PathLike
 
 T = TypeVar("T")
 Compile = bool | Literal["auto", "student", "teacher"]
@@ -76,9 +75,9 @@ class EvaluationSettings:
 class PredictionSettings:
     """What configs/predict.yaml sets."""
 
-    run: PathLike
-    input: PathLike
-    output: PathLike | None = None
+    run: str
+    input: str
+    output: str | None = None
     batch_size: int = 64
     precision: Asked = "32-true"
 

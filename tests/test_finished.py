@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -12,6 +13,7 @@ from distill.checkpoint import save_weights
 from distill.cli import CONFIGS
 from distill.directory import save_config
 from distill.errors import SettingError
+from distill.evaluate import evaluate_run
 from distill.finished import check_kept, keep_networks, load_run
 from distill.methods.reclassified import ProjectedHead, Reclassified
 from distill.metrics import Scores
@@ -74,3 +76,14 @@ def test_what_has_no_recipe_is_refused_before_it_trains(tmp_path: Path) -> None:
     check_kept(network)
     with pytest.raises(SettingError, match="cnn4: the method deploys a Sequential, which has no `recipe`"):
         check_kept(network.around(nn.Sequential(network.backbone)))
+
+
+def test_other_data_that_the_student_cannot_take_is_one_line(tmp_path: Path) -> None:
+    run = prepared(tmp_path, *STUDENTS["mlp"])
+    kept(run, run.network("student"))
+    images, labels = np.zeros((10, 5, 5), np.uint8), np.arange(10)
+    np.savez(tmp_path / "small.npz", val_images=images, val_labels=labels, class_names=[*"0123456789"])
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        config = compose("evaluate", [f"run={tmp_path}", "data=arrays", f"data.path={tmp_path}/small.npz"])
+    with pytest.raises(SettingError, match=r"student: mlp cannot take images of \(1, 5, 5\)"):
+        evaluate_run(config)

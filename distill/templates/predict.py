@@ -21,7 +21,7 @@ for file in sys.argv[1:]:
     side, shorter = way["resize"]["shorter_side"], min(image.size)
     image = image.resize([int(side * length / shorter) for length in image.size], Image.Resampling.BILINEAR)
     height, width = way["crop"]["height"], way["crop"]["width"]
-    left, top = round((image.width - width) / 2), round((image.height - height) / 2)
+    left, top = (round(d / 2) if d > 0 else int(d / 2) for d in (image.width - width, image.height - height))
     pixels = np.asarray(image.crop((left, top, left + width, top + height)), np.float32) / 255
     logits = session.run(None, {"images": pixels.reshape(1, height, width, -1).transpose(0, 3, 1, 2)})[0][0]
     shares = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()

@@ -57,6 +57,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_file({name: t.contiguous() for name, t in teacher.state_dict().items()}, place / "teacher.safetensors")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
+        patch.syspath_prepend(place)
         pipeline.run(
             composed(
                 "train", "data=image_folder", "data.root=data", "teacher.checkpoint=teacher.safetensors",
