@@ -17,8 +17,8 @@ from torch.utils.data import Subset
 from distill.data.labels import class_numbers
 from distill.data.loading import Handling, InMemory, OnError, load
 from distill.data.pixels import PixelError, is_grey, pixels_of, to_bytes
-from distill.data.source import ImageSource, Only, Part, wanted
-from distill.errors import SettingError
+from distill.data.source import ImageSource, Only, Part, check_same_classes, wanted
+from distill.errors import SettingError, first_line
 
 GREY_SAMPLE = 16
 MOST_LOOKED_AT = 128  # items that are read to see whether a data set's `targets` are its items' labels
@@ -62,12 +62,14 @@ def custom(
     if isinstance(loaded, ImageSource):
         return loaded
     sets = _sets(loaded, only, f"data.target={target}")
-    first = next(iter(sets.values()))
-    grey = _is_grey(first)
+    for part, dataset in sets.items():
+        _check_first(dataset, part, f"data.target={target}")
+    grey = _is_grey(next(iter(sets.values())))
     parts = {part: _images(dataset, part, f"data.target={target}", grey) for part, dataset in sets.items()}
+    own = {part: [*map(str, known)] for part, dataset in sets.items() if (known := _class_names(dataset)) is not None}
+    check_same_classes(own, f"data.target={target}")
     highest = max((int(images.targets.max()) for images in parts.values() if len(images.targets)), default=0)
-    known = _class_names(first)
-    names = [str(name) for name in (range(highest + 1) if known is None else known)]
+    names = next(iter(own.values()), [*map(str, range(highest + 1))])
     # One thread: a data set may keep a file open, and move in it.
     return load(str(target).rpartition(".")[2], parts, names, handling, threads=1)
 
@@ -116,16 +118,14 @@ def _is_dataset(value: Any) -> bool:
 
 
 def _images(dataset: Any, part: Part, setting: str, grey: bool) -> DatasetImages:
-    """A split, checked as far as a few items tell."""
+    """A split."""
     where = f"{setting}: the labels of {part}"
     known = _known_targets(dataset)
     if known is None:
-        targets = class_numbers([_number(dataset[index][1]) for index in range(len(dataset))], where)
+        targets = class_numbers([_label(dataset, index, where) for index in range(len(dataset))], where)
     else:
         targets = class_numbers(known, where)
         _check_targets(dataset, targets, where)
-    for _, item in _readable(dataset, range(min(1, len(dataset)))):
-        _check_image(item[0], f"{setting}: the images of {part}")
     return DatasetImages(dataset, targets, part, grey)
 
 
@@ -135,6 +135,10 @@ def _check_targets(dataset: Any, targets: Tensor, where: str) -> None:
     Raises:
         SettingError: they differ, as where `targets` are told before a `target_transform`.
     """
+    if len(targets) != len(dataset):
+        raise SettingError(
+            f"{where} are {len(targets)} by `targets` for {len(dataset)} items; there must be one for each"
+        )
     firsts = np.unique(targets.numpy(), return_index=True)[1]
     looked_at = dict(_readable(dataset, map(int, firsts[:: max(1, len(firsts) // MOST_LOOKED_AT)])))
     labels = class_numbers([_number(item[1]) for item in looked_at.values()], where).tolist()
@@ -144,6 +148,14 @@ def _check_targets(dataset: Any, targets: Tensor, where: str) -> None:
                 f"{where} are {targets[index]} for item {index} by its `targets`, but {label} by the item itself (is "
                 "there a target_transform?): set `targets`, and `classes`, to what the items say"
             )
+
+
+def _check_first(dataset: Any, part: Part, setting: str) -> None:
+    """Look at a data set's first item."""
+    for _, item in _readable(dataset, range(min(1, len(dataset)))):
+        if not (isinstance(item, tuple | list) and len(item) > 1):
+            raise SettingError(f"{setting}: the items of {part} are {type(item).__name__}s; must be (image, label)")
+        _check_image(item[0], f"{setting}: the images of {part}")
 
 
 def _check_image(image: Any, where: str) -> None:
@@ -166,6 +178,17 @@ def _array(image: Any) -> npt.NDArray[Any]:
     if isinstance(image, Tensor):
         return (image.float() if image.is_floating_point() else image).numpy()
     return np.asarray(image)
+
+
+def _label(dataset: Any, index: int, where: str) -> Any:
+    try:
+        item = dataset[index]
+    except Exception as error:  # data sets raise whatever occurs to them
+        raise SettingError(
+            f"{where}: item {index} cannot be read ({first_line(error)}); mend it, or give the "
+            "data set `targets`, so that such items can be left out with data.on_error=skip"
+        ) from error
+    return _number(item[1])
 
 
 def _number(label: Any) -> Any:

@@ -92,7 +92,8 @@ def check_classes(directory: Path, setting: str) -> list[Path]:
     """
     found = folders(directory)
     if not found:
-        raise SettingError(f"{setting}: {directory} holds no folders; there must be one for each class")
+        above = f", so perhaps {setting.partition('=')[0]}={directory.parent}" if _holds_images(directory) else ""
+        raise SettingError(f"{setting}: {directory} holds no folders; there must be one for each class{above}")
     if len(found) > 1 and not any(map(_holds_images, found)):
         below = [{folder.name for folder in folders(outer)} for outer in found]
         shared = sorted(set.intersection(*below))

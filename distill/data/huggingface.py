@@ -11,7 +11,7 @@ from distill.data.labels import class_numbers
 from distill.data.loading import Handling, InMemory, OnError, load
 from distill.data.order import share_of_each_class
 from distill.data.pixels import pixels_of
-from distill.data.source import ImageSource, Only, Part, wanted
+from distill.data.source import ImageSource, Only, Part, check_same_classes, wanted
 from distill.errors import SettingError, suggestion
 
 OTHER_NAMES: Mapping[Part, Sequence[str]] = {
@@ -71,12 +71,15 @@ def huggingface(
         rest = sorted(set(range(len(first))) - set(held))
         rows |= {"train": first.select(rest), "val": first.select(held)}
         called["val"] = train_split
+    named = {part: names for part, chosen in rows.items() if (names := _own_names(chosen, label_column)) is not None}
+    check_same_classes(named, f"data.path={path}")
     parts: dict[Part, HubImages] = {}
     for part, chosen in rows.items():
         targets = _labels(chosen, label_column, path)
         label = f"{path}: {called[part]}"
         parts[part] = HubImages(chosen.select_columns(image_column), targets, image_column, channels, label)
-    names = _class_names(first, label_column, [images.targets for images in parts.values()])
+    highest = max((int(images.targets.max()) for images in parts.values() if len(images.targets)), default=0)
+    names = next(iter(named.values()), [*map(str, range(highest + 1))])
     return load(Path(path).name, parts, names, handling)
 
 
@@ -177,9 +180,7 @@ def _labels(rows: Any, column: str, path: str) -> Tensor:
     return class_numbers(rows[column][:], f"data.path={path}: the labels in column {column}")
 
 
-def _class_names(rows: Any, column: str, targets: Sequence[Tensor]) -> list[str]:
-    feature: Any = rows.features[column]
-    if hasattr(feature, "names"):
-        return [str(name) for name in feature.names]
-    highest = max((int(labels.max()) for labels in targets if len(labels)), default=0)
-    return [str(number) for number in range(highest + 1)]
+def _own_names(rows: Any, column: str) -> list[str] | None:
+    """What the rows call their classes, if anything."""
+    names = getattr(rows.features[column], "names", None)
+    return None if names is None else [*map(str, names)]

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 from torchvision.transforms.v2 import functional as vision
 
@@ -73,7 +73,8 @@ def _scaled(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
-        return ImageOps.exif_transpose(image) or image
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        return image if orientation == 1 else ImageOps.exif_transpose(image)  # which would copy it
     except Exception:  # of damaged EXIF data, which viewers ignore too; a damaged image says so later
         return image
 

@@ -3,6 +3,7 @@
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Literal, TypeVar
 
 import torch
@@ -169,6 +170,18 @@ def check_told_apart(source: ImageSource) -> None:
             f"data: {source.name} has training images of one class only ({source.class_names[present[0]]}): there is "
             "nothing to tell apart; give images of two classes or more, each with a folder or a number of its own"
         )
+
+
+def check_same_classes(names: Mapping[Part, Sequence[str]], setting: str) -> None:
+    """Raise SettingError if splits call their classes differently, so that a number doesn't mean the same in all."""
+    known = [*names.values()]
+    for part, own in names.items():
+        if [*own] != [*known[0]]:
+            here, there = next(pair for pair in zip_longest(own, known[0], fillvalue="none") if pair[0] != pair[1])
+            raise SettingError(
+                f"{setting}: the classes of {part} are not those of {next(iter(names))}, such as {here} in place of "
+                f"{there}; must be the same in the same order"
+            )
 
 
 def renumbered(split: Split | Stream, numbers: Tensor) -> Split | Stream:

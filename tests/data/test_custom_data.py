@@ -48,8 +48,9 @@ class Pairs:
     label = staticmethod(lambda index: index % 3)
 
 
-def pair(form="pil", count=9, **attributes):
-    return Pairs(form, count, **attributes), Pairs(form, 4, **attributes)
+def pair(form="pil", count=9, targets=None, **attributes):
+    known = [{} if targets is None else {"targets": targets[:number]} for number in (count, 4)]
+    return Pairs(form, count, **attributes, **known[0]), Pairs(form, 4, **attributes, **known[1])
 
 
 def one(form="pil"):
@@ -80,6 +81,14 @@ FORMS = {
 def parts():
     whole = pair(targets=[0, 1, 2] * 3, classes=["a", "b", "c"])[0]
     return torch.utils.data.Subset(whole, [8, 3, 4]), torch.utils.data.Subset(whole, [1, 2])
+
+
+def dicts():
+    return [{"image": 1, "label": 2}], []
+
+
+def renamed():
+    return pair(classes=["a", "b", "c"])[0], pair(classes=["a", "c", "b"])[1]
 
 
 def mixed():
@@ -161,6 +170,32 @@ def test_other_forms_of_labels(label: str) -> None:
 def test_labels_that_name_no_class(label: str, message: str) -> None:
     with pytest.raises(SettingError, match=f"^data.target=my_images.labelled: the labels of train {message}"):
         custom("my_images.labelled", {"label": label})
+
+
+def broken(index: int) -> int:
+    raise OSError("the disk is gone\nand so are we")
+
+
+@pytest.mark.parametrize(
+    ("target", "arguments", "message"),
+    [
+        ("dicts", {}, r"the items of train are dicts; must be \(image, label\)"),
+        (
+            "renamed",
+            {},
+            "the classes of val are not those of train, such as c in place of b; must be the same",
+        ),
+        ("pair", {"targets": [0, 1]}, "the labels of train are 2 by `targets` for 9 items"),
+        (
+            "pair",
+            {"label": broken},
+            r"the labels of train: item 0 cannot be read \(OSError: the disk is gone\); mend",
+        ),
+    ],
+)
+def test_what_is_wrong_with_data_sets_is_one_line(target: str, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingError, match=f"^data.target=my_images.{target}: {message}"):
+        custom(f"my_images.{target}", arguments)
 
 
 def test_a_part_of_a_data_set_keeps_its_labels_and_names() -> None:

@@ -201,3 +201,12 @@ def test_one_split_alone_is_wanted(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match=r"split=val: data.root=.* has no such split, but train, test"):
         image_folder(str(root), only="val")
     assert len(image_folder(str(root), only="val", val_fraction=0.34).val) == 2
+
+
+def test_a_root_that_is_a_class_is_told_and_the_advice_works(tmp_path: Path) -> None:
+    root = tree(tmp_path / "k", *split(".", "ab", count=2))
+    with pytest.raises(
+        SettingError, match=rf"{root}/a holds no folders; .* one for each class, so perhaps data.root={root}$"
+    ):
+        image_folder(f"{root}/a", val_fraction=0.5)
+    assert image_folder(str(root), val_fraction=0.5).class_names == ["a", "b"]

@@ -163,3 +163,9 @@ def test_other_kinds_of_labels(tmp_path: Path, labels: list[Any], message: str |
         return
     with pytest.raises(SettingError, match=message):
         huggingface(str(tmp_path / "set"), label_column="kind")
+
+
+def test_splits_that_number_their_classes_differently_are_refused(tmp_path: Path) -> None:
+    datasets.DatasetDict(train=rows(9, NAMES), test=rows(6, NAMES[::-1])).save_to_disk(tmp_path / "set")
+    with pytest.raises(SettingError, match="the classes of val are not those of train, such as cat in place of ant"):
+        huggingface(str(tmp_path / "set"))
