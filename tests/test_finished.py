@@ -14,6 +14,7 @@ from distill.cli import CONFIGS
 from distill.directory import save_config
 from distill.errors import SettingError
 from distill.evaluate import evaluate_run
+from distill.file_to_input import in_words, way_of
 from distill.finished import check_kept, keep_networks, load_run
 from distill.methods.reclassified import ProjectedHead, Reclassified
 from distill.metrics import Scores
@@ -87,3 +88,16 @@ def test_other_data_that_the_student_cannot_take_is_one_line(tmp_path: Path) -> 
         config = compose("evaluate", [f"run={tmp_path}", "data=arrays", f"data.path={tmp_path}/small.npz"])
     with pytest.raises(SettingError, match=r"student: mlp cannot take images of \(1, 5, 5\)"):
         evaluate_run(config)
+
+
+def test_an_export_says_what_is_shown_to_a_colour_network(tmp_path: Path) -> None:
+    run = prepared(tmp_path, "student.channels=3", "student.size=12")
+    kept(run, run.network("student"))
+    way = way_of(load_run(tmp_path).student)
+    assert (way["colour"], way["channels"], way["shown_as"], way["size"]) == ("grey", 1, "RGB", 12)
+    assert len(way["mean"]) == len(way["std"]) == 3
+    files, inside = (line for line in in_words(way, inside=True) if "array" not in line)
+    assert "8 bits, grey; shorter side scaled to 8" in files
+    assert inside.startswith(
+        "then, inside the file: shown as RGB, scaled to 12 x 12 (bilinear, antialiased), normalised by"
+    )
