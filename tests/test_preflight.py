@@ -278,6 +278,22 @@ def test_memory_is_that_of_weights_gradients_optimizer_and_what_autograd_keeps()
     assert memory.total == memory.weights + 2 * learnt + memory.activations + 1000
 
 
+def test_memory_told_is_near_what_the_process_takes(images: Path, tmp_path: Path) -> None:
+    """Of a run from its start to its end, most of which is the interpreter and its libraries."""
+    peak = (
+        "print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024))"
+    )
+    code = f"import atexit, resource, sys; atexit.register(lambda: {peak}); from distill.cli import train; train()"
+    here = (f"hydra.run.dir={tmp_path / 'run'}", "data=arrays", f"data.path={images}", *QUICK)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *here], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=600
+    )
+    said = next(line for line in done.stdout.splitlines() if line.startswith("memory")).split()
+    told = float(said[2]) * 1024 ** ("B", "KiB", "MiB", "GiB").index(said[3])
+    taken = int(done.stdout.split("peak ")[1])
+    assert taken / 1.5 < told < taken * 1.5
+
+
 def _bytes_of(findings: Findings, part: str) -> float:
     (line,) = (line for line in findings.lines if line.startswith("memory"))
     words = line.replace(",", " ").split()

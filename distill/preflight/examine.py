@@ -27,6 +27,7 @@ from distill.module import DistillModule
 from distill.preflight.data import data_doubts, data_lines
 from distill.preflight.duration import in_words, seconds_an_epoch
 from distill.preflight.rehearsal import rehearse, setting_at_work
+from distill.preflight.resident import most_resident, resident
 from distill.preflight.step import Memory, Step, measure
 from distill.preflight.teacher import mass_kept, score_sample
 from distill.report.table import short
@@ -80,7 +81,7 @@ def examine(run: "Run", networks: dict[str, Network], trainer: pl.Trainer) -> Fi
     Raises:
         SettingError: a layer to tap doesn't exist, or a training step fails.
     """
-    started = time.perf_counter()
+    started, before = time.perf_counter(), resident()
     findings, device = Findings(), trainer.strategy.root_device
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         for about, text in data_lines(run.source, len(run.samples)):
@@ -115,7 +116,7 @@ def examine(run: "Run", networks: dict[str, Network], trainer: pl.Trainer) -> Fi
         _terms(run, steps["student"], method, telling=telling, apart=apart, findings=findings)
         if run.config.baseline:
             _step(run, "baseline", networks["student"], None, Supervised(), trainer, findings)
-        _memory(run, {name: step.memory for name, step in steps.items()}, device, findings)
+        _memory(run, {name: step.memory for name, step in steps.items()}, device, before, findings)
         findings.say("time", in_words(findings.seconds))
     if device.type == "cuda":
         gc.collect()
@@ -278,15 +279,25 @@ def _terms(run: "Run", step: Step, method: Method, *, telling: bool, apart: bool
         )
 
 
-def _memory(run: "Run", stages: dict[str, Memory], device: torch.device, findings: Findings) -> None:
+def _memory(
+    run: "Run", stages: dict[str, Memory], device: torch.device, resident_before: int, findings: Findings
+) -> None:
+    """Say what the stage that needs most takes: of a GPU's memory, or beside all else of the process's on a CPU."""
     name, most = max(stages.items(), key=lambda item: item[1].total)
-    parts = [f"{part} {_size(getattr(most, part))}" for part in Memory.__dataclass_fields__]
+    parts = {part: getattr(most, part) for part in Memory.__dataclass_fields__}
+    if device.type == "cpu":
+        del parts["weights"], parts["images"]  # the process has read them
+        parts = {"process with data and networks": resident_before, **parts}
+    total = sum(parts.values())
+    if device.type == "cpu":
+        total = max(total, most_resident())
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
     beside = "" if free is None else f", {_size(free)} are free"
-    findings.say("memory", f"about {_size(most.total)} to train the {name} ({', '.join(parts)}){beside}")
-    if free is not None and most.total > free:
+    account = ", ".join(f"{part} {_size(size)}" for part, size in parts.items())
+    findings.say("memory", f"about {_size(total)} to train the {name} ({account}){beside}")
+    if free is not None and total > free:
         findings.warnings.append(
-            f"training the {name} needs about {_size(most.total)} and {device} has {_size(free)} free: lower "
+            f"training the {name} needs about {_size(total)} and {device} has {_size(free)} free: lower "
             f"data.batch_size={run.config.data.batch_size}, or use trainer.precision=bf16-mixed"
         )
 
