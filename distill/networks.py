@@ -151,7 +151,7 @@ class _Assembly:
         recipe = {"_target_": f"{with_head.__module__}.{with_head.__qualname__}", "path": path}
         network.origin = network.origin.within({**recipe, "outputs": self.source.num_classes})
         network.trained = self._is_trained(False)
-        network.pretrained = network.pretrained or self.weights is not None
+        network.pretrained = True  # a last layer is renewed to keep what lies before it
         network.class_names = None
         log.info(f"{self.where}: its last layer {path} is new, for {self.source.num_classes} classes")
         return network

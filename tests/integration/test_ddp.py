@@ -36,6 +36,24 @@ def test_two_processes_with_half_the_batch_learn_what_one_does(two: Any, run_her
         assert logged[0][name] == pytest.approx(logged[1][name], rel=1e-5), name
 
 
+def test_labels_samples_averages_and_the_best_epoch_are_the_same_in_two_processes(
+    two: Any, command: Any, run_here: Any, weights: Any, tmp_path: Path
+) -> None:
+    settings = (
+        *SETTING, f"teacher.checkpoint={two[0]}/teacher.safetensors", "baseline=false", "logger=none",
+        "preflight=false", "class_weights=[1,2,3,1,1,1,1,1,1,9]", "data.sampling=balanced", "label_smoothing=0.1",
+        "averaging=ema", "ema_decay=0.9", "keep=best", "early_stopping.patience=1",
+    )  # fmt: skip
+    command("train.py", *TWO, *settings, "data.batch_size=16", f"hydra.run.dir={tmp_path}/two")
+    one = run_here(*settings, "data.batch_size=32", "trainer=cpu", name="one")
+    first, second = (weights(run / "student.safetensors") for run in (one, tmp_path / "two"))
+    for name in first:
+        torch.testing.assert_close(second[name], first[name], rtol=0, atol=1e-9)
+    mine, theirs = (json.loads((run / "summary.json").read_text())["student"] for run in (one, tmp_path / "two"))
+    assert (mine["kept_epoch"], mine["epochs"]) == (theirs["kept_epoch"], theirs["epochs"])
+    assert mine["accuracy"] == theirs["accuracy"]
+
+
 def test_only_the_first_process_writes_and_speaks(two: Any) -> None:
     directory, done = two
     assert done.stderr == ""
