@@ -55,6 +55,7 @@ def evaluate_run(config: DictConfig) -> dict[str, dict[str, float | None]]:
     answers = {
         name: answer(network, source, batch_size, device, trainer.precision_plugin)
         for name, network in networks.items()
+        if network.comparable
     }
     teacher = answers["teacher"].logits if "teacher" in answers else None
     scores = {

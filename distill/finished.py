@@ -87,7 +87,7 @@ def keep_networks(
             data=source.name,
             images=source.format,
             classes=list(source.class_names),
-            scores=dataclasses.asdict(scores[name]),
+            scores=scores[name].known(),
         )
         write_text(directory / f"{name}.json", json.dumps(dataclasses.asdict(record), indent=2) + "\n")
 

@@ -20,11 +20,16 @@ def measure(logits: Tensor, answers: Outputs | None, targets: Tensor) -> dict[st
         chosen = logits.argmax(1)
         classes = targets.argmax(1) if targets.is_floating_point() else targets
         values = {"accuracy": (chosen == classes).float().mean()}
-        if answers is not None:
+        if answers is not None and comparable(logits, answers):
             values["agreement"] = (chosen == answers.likeliest()).float().mean()
             if answers.top_k is None:
                 values["teacher_entropy"] = torch.special.entr(answers.logits.float().softmax(1)).sum(1).mean()
     return values
+
+
+def comparable(logits: Tensor, answers: Outputs) -> bool:
+    """Whether a teacher answers for the same classes; one whose features alone are of use need not."""
+    return answers.top_k is not None or answers.logits.shape[1] == logits.shape[1]
 
 
 def measure_unseen(logits: Tensor, answers: Outputs | None, targets: Tensor) -> dict[str, Tensor]:
@@ -32,6 +37,6 @@ def measure_unseen(logits: Tensor, answers: Outputs | None, targets: Tensor) -> 
     values = measure(logits, answers, targets)
     values.pop("teacher_entropy", None)
     values["ce"] = F.cross_entropy(logits.float(), targets)
-    if answers is not None:
+    if answers is not None and comparable(logits, answers):
         values["kl"] = kl_divergence(logits, answers.logits)
     return values

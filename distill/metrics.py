@@ -1,6 +1,7 @@
 """What a set of answers is worth: accuracy, fidelity to the teacher, calibration. Built on torchmetrics."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import asdict, dataclass
 
 import torch
 from scipy.stats import binomtest
@@ -46,6 +47,13 @@ class Scores:
     ece: float
     agreement: float | None = None
     kl: float | None = None
+
+    def known(self) -> dict[str, float | None]:
+        """By name, None for what is unknown."""
+        return {name: None if value is None or math.isnan(value) else value for name, value in asdict(self).items()}
+
+
+UNKNOWN = Scores(math.nan, math.nan)  # of a network that answers for other classes than the data's
 
 
 def score(logits: Tensor, targets: Tensor, teacher_logits: Tensor | None = None) -> Scores:

@@ -14,9 +14,10 @@ from distill.answers import answer, test_split
 from distill.data import ImageSource
 from distill.data.augment.color import to_float
 from distill.log import warnings_of
-from distill.metrics import Standing, score
+from distill.metrics import UNKNOWN, Standing
 from distill.models import cost
 from distill.models.network import Network
+from distill.preflight.outputs import outputs_doubt
 from distill.preflight.teacher import score_sample
 from distill.profiling import read_profile
 from distill.report import Results, SplitResult, StageResult
@@ -32,9 +33,13 @@ PACKAGES = ("distill", "torch", "torchvision", "pytorch-lightning", "hydra-core"
 
 
 def doubt(prepared: "Run", stage: str, network: Network) -> None:
-    """Warn right after the training of a network that others are to learn from, if it does no better than chance."""
+    """Warn right after the training of a network that others are to learn from, if it does no better than chance, or
+    gives probabilities in place of logits."""
     device = build.trainer(prepared.config.trainer, logger=False).strategy.root_device
-    warn_at_chance(stage, score_sample(network, prepared.stage(stage).data(), device)[0])
+    found, logits = score_sample(network, prepared.stage(stage).data(), device)
+    warn_at_chance(stage, found)
+    if doubted := outputs_doubt(stage, logits, trained=True):
+        log.warning(doubted)
 
 
 def warn_at_chance(stage: str, found: Standing) -> None:
@@ -55,20 +60,22 @@ def evaluate(prepared: "Run", networks: dict[str, Network], records: dict[str, R
     trainer = build.trainer(config.trainer, logger=False)
     device = trainer.strategy.root_device
     batch_size = config.data.batch_size
-    answers = {name: answer(network, source, batch_size, device) for name, network in networks.items()}
-    teacher = answers["teacher"]
+    comparable = {name: network for name, network in networks.items() if network.comparable}
+    answers = {name: answer(network, source, batch_size, device) for name, network in comparable.items()}
+    student = answers["student"]
+    split = SplitResult.of("validation", student.targets, {name: given.logits for name, given in answers.items()})
     for name in ("baseline", "student"):
         if name in networks:
-            warn_at_chance(name, Standing.of(answers[name].logits, teacher.targets))
+            warn_at_chance(name, Standing.of(answers[name].logits, student.targets))
     image = to_float(source.val.show(torch.tensor([0]))).to(device)
     stages = {
         name: StageResult(
             network=network.name,
-            scores=score(answers[name].logits, teacher.targets, None if name == "teacher" else teacher.logits),
+            scores=split.scores.get(name, UNKNOWN),
             parameters=cost.parameters(network),
             flops=cost.flops(network, image),
             latency_ms=cost.latency_ms(network, image),
-            logits=answers[name].logits,
+            logits=split.logits.get(name),
             record=records.get(name),
         )
         for name, network in networks.items()
@@ -81,8 +88,8 @@ def evaluate(prepared: "Run", networks: dict[str, Network], records: dict[str, R
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({platform.machine()})",
         precision=str(config.trainer.precision),
         stages=stages,
-        targets=teacher.targets,
-        picture=lambda place: source.val.show(teacher.indices[place : place + 1])[0],
+        targets=student.targets,
+        picture=lambda place: source.val.show(student.indices[place : place + 1])[0],
         class_names=list(source.class_names),
         seconds=time.perf_counter() - started,
         versions={package: installed(package) for package in PACKAGES} | {"python": platform.python_version()},
@@ -109,6 +116,7 @@ def score_test_split(
     split = test_split(source)
     if split is None:
         return None
-    answers = {name: answer(network, split, batch_size, device) for name, network in networks.items()}
-    log.info(f"{source.name}: scored once on {len(answers['teacher'].targets)} test images")
-    return SplitResult.of("test", answers["teacher"].targets, {name: given.logits for name, given in answers.items()})
+    comparable = {name: network for name, network in networks.items() if network.comparable}
+    answers = {name: answer(network, split, batch_size, device) for name, network in comparable.items()}
+    log.info(f"{source.name}: scored once on {len(answers['student'].targets)} test images")
+    return SplitResult.of("test", answers["student"].targets, {name: given.logits for name, given in answers.items()})

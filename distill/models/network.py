@@ -94,17 +94,16 @@ class Network(nn.Module):
         origin: what the backbone was built of; None where it came from elsewhere.
         channels: 3 shows grey images as RGB, 1 RGB images as grey; None takes images as they come.
         classes: which of the backbone's outputs are the data's classes, in the data's order; None: all, as they are.
+        comparable: whether its logits are for the data's classes; else its features alone are of use.
 
     Attributes:
         frozen: parts of the backbone that stay in evaluation mode, whatever mode the network is in.
         class_names: of the backbone's outputs, where they are known.
-        comparable: whether its logits are for the data's classes; else its features alone are of use.
         preparation: what is done to images before the backbone sees them and where that is from, in words.
     """
 
     preparation: str = ""
     class_names: tuple[str, ...] | None = None
-    comparable: bool = True
     _classes: Tensor | None
 
     def __init__(
@@ -120,6 +119,7 @@ class Network(nn.Module):
         origin: Origin | None = None,
         channels: int | None = None,
         classes: Sequence[int] | None = None,
+        comparable: bool = True,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -131,6 +131,7 @@ class Network(nn.Module):
         self.prepare = Prepare(mean, std, size, channels)
         self.register_buffer("_classes", None, persistent=False)
         self.classes = classes
+        self.comparable = comparable
         self._captured: dict[str, Tensor] = {}
         self._overwritten: dict[tuple[str, bool], bool] = {}  # by tap and mode: whether a later layer works in place
         self._watched: dict[str, tuple[Tensor, int]] = {}
@@ -174,7 +175,8 @@ class Network(nn.Module):
 
     def settings(self) -> dict[str, Any]:
         """The arguments that decide what it makes of images and answers, as plain data."""
-        return {**self.prepare.settings(), "classes": None if self.classes is None else list(self.classes)}
+        outputs = {"classes": None if self.classes is None else list(self.classes), "comparable": self.comparable}
+        return {**self.prepare.settings(), **outputs}
 
     @property
     def tapped(self) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from distill.models.network import Network
 from distill.module import DistillModule
 from distill.preflight.data import data_doubts, data_lines
 from distill.preflight.duration import in_words, seconds_an_epoch
+from distill.preflight.images import output_doubts, preparation_lines
 from distill.preflight.rehearsal import rehearse, setting_at_work
 from distill.preflight.resident import most_resident, resident
 from distill.preflight.step import Memory, Step, measure
@@ -88,8 +89,11 @@ def examine(run: "Run", networks: dict[str, Network], trainer: pl.Trainer) -> Fi
             findings.say(about, text)
         findings.warnings += data_doubts(run.source)
         logits = _teacher(run, networks["teacher"], device, findings)
-        knows = logits is not None
+        knows = logits is not None or not networks["teacher"].comparable
         findings.say("student", _name(networks["student"]))
+        for about, text in preparation_lines(networks, list(map(str, run.source.class_names))):
+            findings.say(about, text)
+        findings.warnings += output_doubts(run, networks)
         steps = (
             {}
             if knows
@@ -134,6 +138,9 @@ def _teacher(run: "Run", network: Network, device: torch.device, findings: Findi
             _to_train(own, network, device, findings)
             return None
         load_weights(network.backbone, own.weights)
+    if not network.comparable:
+        findings.say("teacher", f"{_name(network)}: has other classes than the data; its features alone are of use")
+        return None
     found, logits = score_sample(network, own.data(), device)
     findings.say("teacher", f"{_name(network)}: scores {found}")
     if not found.convincing:

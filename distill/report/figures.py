@@ -21,7 +21,8 @@ SHOWN_DISAGREEMENTS = 18
 def draw_figures(results: Results) -> dict[str, Figure]:
     """Every figure by its file's name."""
     figures = {"curves": curves(results), "reliability": reliability_diagrams(results)}
-    figures["disagreements"] = disagreements(results)
+    if "teacher" in results.validation.logits:
+        figures["disagreements"] = disagreements(results)
     return figures
 
 
@@ -38,6 +39,8 @@ def curves(results: Results) -> Figure:
     figure = Figure(figsize=(10, 3.8), layout="constrained")
     accuracy, loss = figure.subplots(1, 2)
     for stage, result in results.stages.items():
+        if result.logits is None:
+            continue
         if result.record is None:
             accuracy.axhline(result.scores.accuracy, color=COLOURS[stage], linestyle="--", linewidth=1.2, label=stage)
             continue
@@ -47,7 +50,7 @@ def curves(results: Results) -> Figure:
                 axes.plot(*zip(*points, strict=True), color=COLOURS[stage], linewidth=1.8, label=stage)
     accuracy.set_title("validation accuracy", **TITLE)
     accuracy.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    reached = [result.scores.accuracy for result in results.stages.values()]
+    reached = [scores.accuracy for scores in results.validation.scores.values()]
     accuracy.set_ylim(max(0.0, min(reached) - 0.2), min(1.0, max(reached) + 0.1))
     loss.set_title("training loss (each stage's own)", **TITLE)
     low, high = loss.dataLim.intervaly
@@ -64,14 +67,15 @@ def curves(results: Results) -> Figure:
 
 def reliability_diagrams(results: Results) -> Figure:
     """How often each network is right when it says how sure it is; below, how often it says so."""
-    figure = Figure(figsize=(3.4 * len(results.stages), 4.2), layout="constrained")
-    panels = figure.subplots(2, len(results.stages), squeeze=False, sharex=True, height_ratios=[3, 1], sharey="row")
+    logits, scores = results.validation.logits, results.validation.scores
+    figure = Figure(figsize=(3.4 * len(logits), 4.2), layout="constrained")
+    panels = figure.subplots(2, len(logits), squeeze=False, sharex=True, height_ratios=[3, 1], sharey="row")
     centres = ((torch.arange(CALIBRATION_BINS) + 0.5) / CALIBRATION_BINS).tolist()
-    for (stage, result), upper, lower in zip(results.stages.items(), panels[0], panels[1], strict=True):
-        accuracy, _, count = reliability(result.logits, results.targets)
+    for (stage, given), upper, lower in zip(logits.items(), panels[0], panels[1], strict=True):
+        accuracy, _, count = reliability(given, results.targets)
         upper.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle=":")
         upper.bar(centres, accuracy.nan_to_num(0).tolist(), width=0.9 / CALIBRATION_BINS, color=COLOURS[stage])
-        upper.set_title(f"{stage}\ncalibration error {result.scores.ece:.3f}", **TITLE)
+        upper.set_title(f"{stage}\ncalibration error {scores[stage].ece:.3f}", **TITLE)
         lower.bar(
             centres, (count / count.sum()).tolist(), width=0.9 / CALIBRATION_BINS, color=COLOURS[stage], alpha=0.5
         )
@@ -89,7 +93,7 @@ def reliability_diagrams(results: Results) -> Figure:
 
 def disagreements(results: Results) -> Figure:
     """Images that teacher and student name differently, those first of which both are surest."""
-    sure = {name: results.stages[name].logits.softmax(1).max(1) for name in ("teacher", "student")}
+    sure = {name: results.validation.logits[name].softmax(1).max(1) for name in ("teacher", "student")}
     said = {name: top.indices for name, top in sure.items()}
     differ = (said["teacher"] != said["student"]).nonzero().flatten()
     surest = (sure["teacher"].values * sure["student"].values)[differ].argsort(descending=True)

@@ -1,7 +1,7 @@
 """What a run found out, as plain data: summary.json, the table, the figures and the page are drawn from it."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
@@ -29,7 +29,7 @@ class SplitResult:
     @classmethod
     def of(cls, name: str, targets: Tensor, logits: dict[str, Tensor]) -> "SplitResult":
         """Score the networks, the others beside the teacher."""
-        teacher = logits["teacher"]
+        teacher = logits.get("teacher")
         scores = {n: score(given, targets, None if n == "teacher" else teacher) for n, given in logits.items()}
         return cls(name, targets, logits, scores)
 
@@ -51,7 +51,7 @@ class SplitResult:
         paired = self.against_baseline()
         return {
             "images": len(self.targets),
-            **{name: asdict(self.scores[name]) if name in self.scores else None for name in _STAGES},
+            **{name: self.scores[name].known() if name in self.scores else None for name in _STAGES},
             "gain_points": self.gain,
             "p_value": paired.p_value if paired else None,
         }
@@ -65,7 +65,8 @@ class StageResult:
     scores: on the validation split.
     parameters, flops: how many, flops for one image.
     latency_ms: median for one image.
-    logits: (N, C) float32 for the validation split, in order.
+    logits: (N, C) float32 for the validation split, in order; None where its classes aren't the data's, and it has no
+        scores.
     record: of its training; None where its weights were loaded.
     """
 
@@ -74,17 +75,14 @@ class StageResult:
     parameters: int
     flops: int
     latency_ms: float
-    logits: Tensor
+    logits: Tensor | None
     record: Record | None
 
     def summary(self) -> dict[str, Any]:
         """For summary.json."""
         return {
             "name": self.network,
-            "accuracy": self.scores.accuracy,
-            "agreement": self.scores.agreement,
-            "kl": self.scores.kl,
-            "ece": self.scores.ece,
+            **self.scores.known(),
             "parameters": self.parameters,
             "flops": self.flops,
             "latency_ms": self.latency_ms,
@@ -125,8 +123,8 @@ class Results:
     @property
     def validation(self) -> SplitResult:
         """The validation split."""
-        logits = {name: stage.logits for name, stage in self.stages.items()}
-        return SplitResult("validation", self.targets, logits, {name: s.scores for name, s in self.stages.items()})
+        logits = {name: stage.logits for name, stage in self.stages.items() if stage.logits is not None}
+        return SplitResult("validation", self.targets, logits, {name: self.stages[name].scores for name in logits})
 
     @property
     def judged(self) -> SplitResult:

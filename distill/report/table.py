@@ -6,6 +6,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from distill.metrics import UNKNOWN
 from distill.report.results import Results
 
 COLUMNS = ("", "network", "accuracy", "agreement", "calibration error", "parameters", "FLOPs", "latency", "images/s")
@@ -28,10 +29,14 @@ def rows(results: Results) -> list[list[str]]:
             [
                 stage,
                 result.network,
-                f"{scores.accuracy:.1%}",
-                *([f"{results.test.scores[stage].accuracy:.1%}"] if results.test else []),
+                _share(result.logits is not None, scores.accuracy),
+                *(
+                    [_share(stage in results.test.scores, results.test.scores.get(stage, UNKNOWN).accuracy)]
+                    if results.test
+                    else []
+                ),
                 "" if scores.agreement is None else f"{scores.agreement:.1%}",
-                f"{scores.ece:.3f}",
+                "-" if result.logits is None else f"{scores.ece:.3f}",
                 short(result.parameters),
                 short(result.flops),
                 f"{result.latency_ms:.2f} ms",
@@ -39,6 +44,10 @@ def rows(results: Results) -> list[list[str]]:
             ]
         )
     return table
+
+
+def _share(known: bool, share: float) -> str:
+    return f"{share:.1%}" if known else "-"
 
 
 def short(count: float) -> str:

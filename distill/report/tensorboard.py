@@ -51,7 +51,7 @@ def _draw_lines(results: Results, student: Record | None, directory: Path) -> No
         return
     epochs = [int(epoch["epoch"]) for epoch in student.history]
     for name, stage in results.stages.items():
-        if stage.record is None:
+        if stage.record is None and stage.logits is not None:
             ce = float(F.cross_entropy(stage.logits.float(), results.targets))
             with SummaryWriter(str(directory / name)) as writer:
                 for epoch in epochs:

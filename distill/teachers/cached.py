@@ -106,6 +106,11 @@ class CachedTeacher(Teacher):
             SettingError: the method needs what is not kept, all answers take more than `max_gb`, or there is no
                 place for them.
         """
+        if not self.network.comparable:
+            raise SettingError(
+                "teaching=cached: keeps logits of the data's classes, and the teacher has others; choose them with "
+                "teacher.classes, or use teaching=live"
+            )
         check_method(method, self.layouts["train"], self.features)
         if getattr(self.lesson.source.train, "skip", False) and self.lesson.augment.mixes:
             raise SettingError(
