@@ -83,6 +83,8 @@ def test_preflight_only_trains_nothing_and_writes_only_what_it_was(
         "student",
         "gradients",
         "memory",
+        "images",
+        "images",
         "time",
     ]
     assert "64 training images of 8 x 8 in 4 classes of 16; 40 for validation" in said

@@ -91,8 +91,6 @@ def examine(run: "Run", networks: dict[str, Network], trainer: pl.Trainer) -> Fi
         logits = _teacher(run, networks["teacher"], device, findings)
         knows = logits is not None or not networks["teacher"].comparable
         findings.say("student", _name(networks["student"]))
-        for about, text in preparation_lines(networks, list(map(str, run.source.class_names))):
-            findings.say(about, text)
         findings.warnings += output_doubts(run, networks)
         steps = (
             {}
@@ -121,6 +119,8 @@ def examine(run: "Run", networks: dict[str, Network], trainer: pl.Trainer) -> Fi
         if run.config.baseline:
             _step(run, "baseline", networks["student"], None, Supervised(), trainer, findings)
         _memory(run, {name: step.memory for name, step in steps.items()}, device, before, findings)
+        for about, text in preparation_lines(networks, list(map(str, run.source.class_names))):
+            findings.say(about, text)
         findings.say("time", in_words(findings.seconds))
     if device.type == "cuda":
         gc.collect()
