@@ -84,6 +84,13 @@ def image_files(directory: Path) -> Iterator[tuple[str, bool]]:
             yield f"{place}{os.sep}{name}", name.lower().endswith(known)
 
 
+def images_in(directory: Path) -> int:
+    """How many images lie right in a directory."""
+    known = endings()
+    with os.scandir(directory) as entries:
+        return sum(entry.name.lower().endswith(known) and _visible(entry.name) for entry in entries if entry.is_file())
+
+
 def check_classes(directory: Path, setting: str) -> list[Path]:
     """The folders of the classes.
 
@@ -92,9 +99,9 @@ def check_classes(directory: Path, setting: str) -> list[Path]:
     """
     found = folders(directory)
     if not found:
-        above = f", so perhaps {setting.partition('=')[0]}={directory.parent}" if _holds_images(directory) else ""
+        above = f", so perhaps {setting.partition('=')[0]}={directory.parent}" if images_in(directory) else ""
         raise SettingError(f"{setting}: {directory} holds no folders; there must be one for each class{above}")
-    if len(found) > 1 and not any(map(_holds_images, found)):
+    if len(found) > 1 and not any(map(images_in, found)):
         below = [{folder.name for folder in folders(outer)} for outer in found]
         shared = sorted(set.intersection(*below))
         if len(shared) > 1:
@@ -125,13 +132,6 @@ def _visible(name: str) -> bool:
     return not name.startswith(".") and name.lower() not in IGNORED
 
 
-def _holds_images(directory: Path) -> bool:
-    """Whether images lie right in a directory."""
-    known = endings()
-    with os.scandir(directory) as entries:
-        return any(entry.name.lower().endswith(known) and _visible(entry.name) for entry in entries if entry.is_file())
-
-
 def _holds_any_image(directory: Path) -> bool:
     """Whether images lie anywhere below a directory."""
     known = endings()
@@ -141,7 +141,7 @@ def _holds_any_image(directory: Path) -> bool:
 def _unwrapped(directory: Path) -> tuple[Path, list[str]]:
     """The directory, or what lies in it where that is a single folder of folders; and a note on it."""
     inner = directory
-    while len(only := folders(inner)) == 1 and folders(only[0]) and not _holds_images(only[0]):
+    while len(only := folders(inner)) == 1 and folders(only[0]) and not images_in(only[0]):
         inner = only[0]
     return inner, [] if inner == directory else [f"{directory} holds but one folder; taken is {inner}"]
 
@@ -154,10 +154,11 @@ def _named_folders(directory: Path, setting: str) -> dict[Part, Path]:
             called.setdefault(part, []).append(folder)
     named: dict[Part, Path] = {}
     for part, candidates in called.items():
-        fit = [folder for folder in candidates if folders(folder) and not _holds_images(folder)]
+        # A class may be called so too: it holds images, and there is no other split beside it.
+        fit = [folder for folder in candidates if folders(folder) and (len(called) > 1 or not images_in(folder))]
         if fit:
             named[part] = _best(fit, part, setting)
-    flat = [folder.name for part in called if part not in named for folder in called[part] if _holds_images(folder)]
+    flat = [folder.name for part in called if part not in named for folder in called[part] if images_in(folder)]
     if "train" in called and len(called) > 1 and "train" not in named and flat:
         raise SettingError(
             f"{setting}: {listed(flat)} in {directory} hold images themselves; put those into a folder for each "

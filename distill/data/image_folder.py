@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from distill.data.folders import Layout, check_classes, endings, find_layout, image_files, left_out, listed
+from distill.data.folders import Layout, check_classes, endings, find_layout, image_files, images_in, left_out, listed
 from distill.data.loading import Handling, InMemory, OnError, load
 from distill.data.order import share_of_each_class
 from distill.data.pixels import pixels_of
@@ -64,7 +64,9 @@ def image_folder(
     folders = _used_folders(layout, setting, val_fraction, only)
     counts: Counter[str] = Counter()
     scans = {part: _scan(setting, folder, channels, handling, counts) for part, folder in folders.items()}
-    names, notes = next(iter(scans.values())).names, [*layout.notes, *left_out(counts)]
+    beside = {folder: count for folder in folders.values() if (count := images_in(folder))}
+    strays = (f"left alone, as of no class: {count:,} images right in {folder}" for folder, count in beside.items())
+    names, notes = next(iter(scans.values())).names, [*layout.notes, *left_out(counts), *strays]
     if "test" in scans and (unknown := set(scans["test"].names) - set(names)):
         notes.append(f"{scans.pop('test').directory} is not scored: other classes, e.g. {listed(sorted(unknown))}")
     parts = {part: _renumbered(setting, scan, names, part) for part, scan in scans.items()}

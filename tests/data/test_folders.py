@@ -210,3 +210,16 @@ def test_a_root_that_is_a_class_is_told_and_the_advice_works(tmp_path: Path) -> 
     ):
         image_folder(f"{root}/a", val_fraction=0.5)
     assert image_folder(str(root), val_fraction=0.5).class_names == ["a", "b"]
+
+
+def test_images_beside_the_class_folders_are_told(tmp_path: Path) -> None:
+    root = tree(tmp_path, *split("train"), *split("val"), "train/0.png", "train/1.png", "0.png")
+    data = image_folder(str(root))
+    assert (len(data.train), len(data.val)) == (2, 2)
+    assert data.notes == [f"left alone, as of no class: 2 images right in {root}/train"]
+
+
+def test_a_class_called_like_a_split_may_hold_folders(tmp_path: Path) -> None:
+    root = tree(tmp_path, *split(".", ["bus", "train"], count=2), "train/more/0.png")  # type: ignore[arg-type]
+    data = image_folder(str(root), val_fraction=0.5)
+    assert (data.class_names, len(data.train) + len(data.val)) == (["bus", "train"], 5)
