@@ -99,7 +99,8 @@ def check_classes(directory: Path, setting: str) -> list[Path]:
     """
     found = folders(directory)
     if not found:
-        above = f", so perhaps {setting.partition('=')[0]}={directory.parent}" if images_in(directory) else ""
+        one_of_many = images_in(directory) and len(folders(directory.parent)) > 1
+        above = f", so perhaps {setting.partition('=')[0]}={directory.parent}" if one_of_many else ""
         raise SettingError(f"{setting}: {directory} holds no folders; there must be one for each class{above}")
     if len(found) > 1 and not any(map(images_in, found)):
         below = [{folder.name for folder in folders(outer)} for outer in found]

@@ -80,10 +80,11 @@ def _used_folders(layout: Layout, setting: str, val_fraction: float | None, only
     splits = dict(layout.splits)
     if only is not None and val_fraction is None:
         return wanted(splits, only, setting) if splits else {"val": layout.classes}
-    if splits and "train" not in splits and layout.others:
+    if splits and "train" not in splits:
+        beside = f", beside folders such as {layout.others[0]}" if layout.others else ""
         raise SettingError(
-            f"{setting}: {next(iter(splits.values()))} looks like a split, beside folders such as {layout.others[0]}; "
-            f"put the training classes into {layout.classes / 'train'}"
+            f"{setting}: {next(iter(splits.values()))} looks like a split{beside}; put the training classes into "
+            f"{layout.classes / 'train'}"
         )
     if val_fraction is not None:
         if unused := splits.pop("val", None):

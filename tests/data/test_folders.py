@@ -136,6 +136,9 @@ def test_a_split_beside_classes_is_refused_and_the_advice_works(tmp_path: Path) 
     for label in "ab":
         (root / label).rename(root / "train" / label)
     assert len(image_folder(str(root)).train) == 4
+    tree(tmp_path / "alone", *split("val"), *split("test"))
+    with pytest.raises(SettingError, match=r"test looks like a split; put the training classes into .*alone/train$"):
+        image_folder(str(tmp_path / "alone"), val_fraction=0.5)
 
 
 def test_splits_without_folders_of_classes_are_refused(tmp_path: Path) -> None:
