@@ -14,8 +14,7 @@ def way_of(record: NetworkRecord) -> dict[str, Any]:
     channels, height, width = images.shape
     shown = own["channels"] or channels
     mean, std = (
-        [default] * shown if own[name] is None else [round(value, 6) for value in own[name]]
-        for name, default in (("mean", 0.0), ("std", 1.0))
+        [default] * shown if own[name] is None else own[name] for name, default in (("mean", 0.0), ("std", 1.0))
     )
     return {
         "written_by": WRITTEN_BY,

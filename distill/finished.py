@@ -23,6 +23,7 @@ from distill.errors import SettingError
 from distill.files import write_text
 from distill.metrics import Scores
 from distill.models.network import Network
+from distill.overrides import is_path
 
 log = logging.getLogger(__name__)
 
@@ -79,9 +80,10 @@ def keep_networks(
         assert network.origin is not None  # see check_kept
         trained_here = (directory / f"{name}.safetensors").is_file()
         checkpoint = config.teacher.get("checkpoint")
+        node = network.origin.untrained if trained_here or checkpoint else network.origin.pretrained
         record = NetworkRecord(
             name=network.name,
-            network=network.origin.untrained if trained_here or checkpoint else network.origin.pretrained,
+            network={key: _from_anywhere(key, value) for key, value in node.items()},
             weights=f"{name}.safetensors" if trained_here else checkpoint and str(Path(checkpoint).absolute()),
             preprocessing=network.settings(),
             data=source.name,
@@ -90,6 +92,11 @@ def keep_networks(
             scores=scores[name].known(),
         )
         write_text(directory / f"{name}.json", json.dumps(dataclasses.asdict(record), indent=2) + "\n")
+
+
+def _from_anywhere(key: str, value: Any) -> Any:
+    """A setting; where it is a path, the same one from another working directory."""
+    return str(Path(value).absolute()) if is_path(key) and isinstance(value, str) else value
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,9 @@ def predict_files(config: DictConfig) -> Path | None:
         name, reason = next(iter(images.unreadable.items()))
         raise SettingError(f"input={settings.input}: not one of {unread} images can be read, e.g. {name} ({reason})")
     said = f", {unread} could not be read (see the column error)" if unread else ""
-    print(f"{len(images)} images{said}", file=sys.stderr if output is None else sys.stdout)
+    print(
+        f"{len(images)} image{'' if len(images) == 1 else 's'}{said}", file=sys.stderr if output is None else sys.stdout
+    )
     return output
 
 

@@ -18,6 +18,7 @@ from distill.file_to_input import in_words, way_of
 from distill.finished import check_kept, keep_networks, load_run
 from distill.methods.reclassified import ProjectedHead, Reclassified
 from distill.metrics import Scores
+from distill.models.cnn import cnn
 from distill.models.network import Network
 
 SCORES = Scores(accuracy=0.5, ece=0.1)
@@ -101,3 +102,20 @@ def test_an_export_says_what_is_shown_to_a_colour_network(tmp_path: Path) -> Non
     assert inside.startswith(
         "then, inside the file: shown as RGB, scaled to 12 x 12 (bilinear, antialiased), normalised by"
     )
+
+
+def test_a_teacher_that_is_a_program_is_found_from_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = torch.rand(2, 1, 8, 8)
+    program = torch.export.export(cnn(num_classes=10, in_channels=1, width=4).eval(), (images,),
+                                  dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))  # fmt: skip
+    torch.export.save(program, tmp_path / "teacher.pt2")
+    monkeypatch.chdir(tmp_path)
+    run = prepared(tmp_path / "run", "model@teacher=exported", "teacher.path=teacher.pt2")
+    networks = {"teacher": run.network("teacher"), "student": run.network("student")}
+    save_weights(networks["student"].backbone, tmp_path / "run" / "student.safetensors")
+    keep_networks(tmp_path / "run", networks, run.source, dict.fromkeys(networks, SCORES), run.config)
+    monkeypatch.chdir("/")
+    again = load_run(tmp_path / "run").network("teacher")
+    assert torch.equal(again(images).logits, networks["teacher"](images).logits)

@@ -74,7 +74,7 @@ class Prepare(nn.Module):
 
     def settings(self) -> dict[str, Any]:
         """The arguments, as plain numbers."""
-        mean, std = (None if values is None else values.flatten().tolist() for values in (self.mean, self.std))
+        mean, std = (None if values is None else _shortest(values) for values in (self.mean, self.std))
         return {"mean": mean, "std": std, "size": self.size, "channels": self.channels}
 
 
@@ -279,6 +279,11 @@ def _in_channels(images: Tensor, channels: int) -> Tensor:
 
 def _per_channel(values: Sequence[float] | None) -> Tensor | None:
     return None if values is None else torch.tensor(list(values), dtype=torch.float32).view(-1, 1, 1)
+
+
+def _shortest(values: Tensor) -> list[float]:
+    """float32 numbers with the fewest digits that tell them: 0.485, not 0.48500001430511475."""
+    return [float(str(value)) for value in values.flatten().cpu().numpy()]
 
 
 def _matching(pattern: str, modules: Mapping[str, nn.Module]) -> list[str]:

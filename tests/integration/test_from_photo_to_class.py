@@ -204,10 +204,11 @@ def test_predict_a_folder(home: Path, logits: dict[str, torch.Tensor], tmp_path:
         assert row["error"] == ""
 
 
-def test_predict_a_file_and_arrays(home: Path, logits: dict[str, torch.Tensor], tmp_path: Path, capsys: Any) -> None:
+def test_predict_a_file_and_arrays(home: Path, logits: dict[str, torch.Tensor], tmp_path: Path, command: Any) -> None:
     file, expected = next(iter(logits.items()))
-    assert predict_files(composed("predict", f"run={home}/run", f"input={file}")) is None
-    header, line = capsys.readouterr().out.splitlines()
+    done = command("scripts/predict.py", f"run={home}/run", f"input={file}")
+    assert done.stderr == "1 image\n"
+    header, line = done.stdout.splitlines()
     assert header == "file,class,probability,class2,probability2,class3,probability3,error"
     assert line.startswith(f"{file},{CLASSES[expected.argmax()]},")
     source = image_folder(str(home / "data"), image_size=24, resize=28)
