@@ -58,7 +58,9 @@ class Watch(pl.Callback):
                 self.weights = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
         if self.reference is None or self.metric.gain(value, self.reference) > self.min_delta:
             self.reference, self.reference_epoch = value, epoch
-        elif self.patience is not None and epoch - self.reference_epoch >= self.patience:
+        elif (
+            self.patience is not None and self.patience <= epoch - self.reference_epoch and epoch != trainer.max_epochs
+        ):
             self.stopped = epoch
             trainer.should_stop = True
 

@@ -30,7 +30,7 @@ from distill.recipe import recipe
 from distill.report import write_report
 from distill.scoring import doubt, evaluate
 from distill.seeding import seed_torch
-from distill.settings import DataSettings, EarlyStoppingSettings, RunSettings, TeachingSettings, TrainerSettings, read
+from distill.settings import DataSettings, RunSettings, TeachingSettings, TrainerSettings, early_stopping, read
 from distill.signals import leave_on_signals
 from distill.stage import Record, Stage
 from distill.teachers import Lesson, Teacher
@@ -192,7 +192,7 @@ def prepare(config: DictConfig, directory: Path) -> Run:
 def check_watched(config: DictConfig) -> None:
     """Raise SettingError for what is watched or averaged, where that isn't one network in each process."""
     settings = read(config, "", RunSettings)
-    read(config.get("early_stopping") or DictConfig({}), "early_stopping", EarlyStoppingSettings)
+    early_stopping(config)
     sharded = str(config.trainer.get("strategy")).startswith(("fsdp", "deepspeed"))
     for name in ("keep", "averaging") if sharded else ():
         if getattr(settings, name) not in (None, "last"):

@@ -197,6 +197,18 @@ def read(config: DictConfig, where: str, cls: type[T]) -> T:
         raise SettingError(located(where, error)) from error
 
 
+def early_stopping(config: DictConfig) -> EarlyStoppingSettings:
+    """When the stages of a run end before their last epoch.
+
+    Raises:
+        SettingError: as `read`, or something else than these settings was given.
+    """
+    given = config.get("early_stopping")
+    if given is not None and not isinstance(given, DictConfig):
+        raise SettingError(f"early_stopping={given}: must be told how; give early_stopping.patience=EPOCHS")
+    return EarlyStoppingSettings() if given is None else read(given, "early_stopping", EarlyStoppingSettings)
+
+
 def without(config: DictConfig, cls: type) -> DictConfig:
     """The node without the framework's own keys: what goes to its target."""
     kept = OmegaConf.create({})

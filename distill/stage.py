@@ -30,7 +30,7 @@ from distill.networks import metadata
 from distill.profiling import Profiling
 from distill.recipe import Recipe, recipe
 from distill.seeding import seed_torch
-from distill.settings import EarlyStoppingSettings, RunSettings, TeachingSettings, TrainerSettings, read
+from distill.settings import RunSettings, TeachingSettings, TrainerSettings, early_stopping, read
 from distill.teachers import LiveTeacher, Teacher
 
 log = logging.getLogger(__name__)
@@ -192,8 +192,7 @@ class Stage:
 
     def _watch(self) -> Watch:
         """Keeps the best epoch and stops early, where that is asked for."""
-        stopping = self.config.get("early_stopping") or DictConfig({})
-        early = read(stopping, "early_stopping", EarlyStoppingSettings)
+        early = early_stopping(self.config)
         keep = read(self.config, "", RunSettings).keep
         return Watch(ACCURACY, best=keep == "best", patience=early.patience, min_delta=early.min_delta)
 
@@ -215,7 +214,10 @@ class Stage:
         if not watch.best:
             return last
         if watch.epoch is None:
-            log.warning(f"keep=best: the {self.name} was not validated in its {last} epochs, so its last one is kept")
+            log.warning(
+                f"keep=best: the {self.name} was never validated, so its last epoch is kept; lower "
+                "trainer.check_val_every_n_epoch"
+            )
             return last
         module.deployed.backbone.load_state_dict(watch.weights)
         log.info(f"{self.name}: epoch {watch.epoch} is kept, with {watch.metric.words} {watch.value:.4f}")

@@ -30,6 +30,7 @@ def test_a_teacher_is_fine_tuned_with_a_rate_and_frozen_parts_of_its_own(
     run = run_here(
         started, *ONE, "teacher.train=true", "teacher.freeze=[stem,layer1]", "scheduler=constant",
         "teacher.optimizer.lr=2e-4", "student.freeze=[stem.conv]", "optimizer.layer_decay=0.5", "method=fitnet",
+        "keep=best", "trainer.check_val_every_n_epoch=2",
     )  # fmt: skip
     before, after = weights(finished.directory / "teacher.safetensors"), weights(run / "teacher.safetensors")
     moved = {name for name in after if not torch.equal(after[name], before[name])}
@@ -37,7 +38,10 @@ def test_a_teacher_is_fine_tuned_with_a_rate_and_frozen_parts_of_its_own(
     assert not any(name.startswith(("stem", "layer1")) for name in moved)
     assert history(run, "teacher")[0]["train/learning_rate"] == pytest.approx(2e-4)
     assert history(run, "student")[0]["train/learning_rate"] == pytest.approx(0.01)
-    assert json.loads((run / "summary.json").read_text())["teacher"]["accuracy"] > 0.9
+    said = json.loads((run / "summary.json").read_text())
+    assert said["teacher"]["accuracy"] > 0.9
+    assert any(line.startswith("keep=best: the student was never validated") for line in said["warnings"])
+    assert (said["student"]["kept_epoch"], said["student"]["epochs"]) == (1, 1)
     first, last = (weights(run / f"{stage}.safetensors") for stage in ("baseline", "student"))
     assert torch.equal(first["stem.conv.weight"], last["stem.conv.weight"])
     assert not torch.equal(first["layer1.conv.weight"], last["layer1.conv.weight"])
@@ -64,6 +68,11 @@ def test_class_weights_and_patterns_are_checked_before_anything_is_trained(run_h
             r"teacher.freeze=\[layerr1\]: no layer or parameter matches; did you mean layer1",
         ),
         (["teacher.train=true", "teacher.max_epochs=0"], "teacher.max_epochs=0: must be 1 or more with train=true"),
+        (["early_stopping=5"], "early_stopping=5: must be told how; give early_stopping.patience=EPOCHS"),
+        (["early_stopping.patience=0"], "early_stopping.patience=0: must be 1 or more epochs, or null"),
+        (["keep=first"], "keep='first': must be one of last, best"),
+        (["averaging=mean"], "averaging='mean': must be one of ema, swa or null"),
+        (["averaging=ema", "trainer=fsdp", "trainer.accelerator=cpu"], "averaging=ema: must be left out with"),
         (["+student.train=true"], "student.train=True: is for a teacher that is trained first"),
     ):
         with pytest.raises(SettingError, match=says):
