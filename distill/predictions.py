@@ -25,7 +25,7 @@ def by_class(answers: Mapping[str, Answers], class_names: Sequence[str]) -> dict
         for name, given in answers.items()
     }
     return {
-        label: {"images": int(counts[i]), **{name: int(found[i]) / int(counts[i]) for name, found in right.items()}}
+        label: {"count": int(counts[i]), **{name: int(found[i]) / int(counts[i]) for name, found in right.items()}}
         for i, label in enumerate(class_names)
         if counts[i]
     }

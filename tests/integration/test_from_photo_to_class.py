@@ -165,7 +165,7 @@ def test_evaluate_by_class_and_by_image(home: Path, logits: dict[str, torch.Tens
     for name in CLASSES:
         of_class = [row for row in found if row["target"] == name]
         right = sum(row["predicted"] == name for row in of_class) / len(of_class)
-        assert (written["classes"][name]["images"], written["classes"][name]["student"]) == (18, right)
+        assert (written["classes"][name]["count"], written["classes"][name]["student"]) == (18, right)
     agreed = sum(row["teacher"] == row["predicted"] for row in found) / len(found)
     assert scores["student"]["agreement"] == pytest.approx(agreed)
 
