@@ -1,5 +1,6 @@
 """What can be tapped: the layers of two networks side by side, and which of them belong together."""
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,13 +18,14 @@ from distill.models.network import logits_of
 class Layer:
     """A submodule by its path, and the shape of its output without the batch dimension.
 
-    answers: its output is the network's own.
+    answers: its output is the network's own. image: height and width of what the network was shown; None if unknown.
     """
 
     path: str
     kind: str
     shape: tuple[int, ...]
     answers: bool = False
+    image: tuple[int, int] | None = None
 
     @property
     def depth(self) -> int:
@@ -41,6 +43,27 @@ class Layer:
             case (length, _) if length > 1:
                 return ("sequence", length, 1)
         return ("vector", 1, 1)
+
+    @property
+    def stage(self) -> tuple[str, int, int]:
+        """Which stage it may stand for: how often the image was halved, so that networks of other input sizes compare.
+
+        As its resolution where that isn't known, and for sequences.
+        """
+        kind, height, width = self.resolution
+        if self.image is None or not kind.startswith("grid"):
+            return self.resolution
+        return kind, round(math.log2(self.image[0] / height)), round(math.log2(self.image[1] / width))
+
+    @property
+    def passes_on(self) -> bool:
+        """Whether it only pads, pools or hands on what a layer gave: such a layer is no stage."""
+        return self.pads or self.kind.endswith("Pool2d")
+
+    @property
+    def pads(self) -> bool:
+        """Whether it does nothing but to lay zeros or the like around a map, if that."""
+        return self.kind == "Identity" or self.kind.endswith("Pad2d")
 
 
 Pair = tuple[Layer, Layer]
@@ -75,11 +98,14 @@ def list_layers(network: nn.Module, images: Tensor) -> list[Layer]:
             handle.remove()
         for module, mode in modes.items():
             module.training = mode
-    return [Layer(path, kind, tuple(out.shape[1:]), answers=out is answer) for path, (kind, out) in seen.items()]
+    image = (int(images.shape[-2]), int(images.shape[-1]))
+    shapes = {path: (kind, tuple(out.shape[1:]), out is answer) for path, (kind, out) in seen.items()}
+    return [Layer(path, *found, image) for path, found in shapes.items()]
 
 
 def suggest_pairs(student: Sequence[Layer], teacher: Sequence[Layer]) -> list[Pair]:
-    """Pair the ends of the stages: of the same resolution; where none is shared, at the same share of the way.
+    """Pair the ends of the stages: where the image was halved as often; where none is shared, at the same share of the
+    way.
 
     Blocks of transformers, which have no resolutions to tell stages by, are paired at quarters of the way.
     """
@@ -116,19 +142,39 @@ def layers_table(student: Sequence[Layer], teacher: Sequence[Layer], *, depth: i
 
 
 def _stages(layers: Sequence[Layer]) -> dict[tuple[str, int, int], Layer]:
-    """Return the layer that stands for each resolution: of the shallowest, the one of most parts, the last of them."""
+    """Return the layer that stands for each stage: of those with parts the shallowest, the one of most parts, the last.
+
+    Layers that only pad or pool, and the stem, are left out.
+    """
+    parts = _parts(layers)
+    best: dict[tuple[str, int, int], Layer] = {}
+    for layer in _behind_the_stem([layer for layer in layers if not layer.passes_on], parts):
+        rank = (parts[layer.path] > 0, -layer.depth, parts[layer.path])
+        held = best.get(layer.stage)
+        if not layer.answers and (held is None or rank >= (parts[held.path] > 0, -held.depth, parts[held.path])):
+            best[layer.stage] = layer
+    return best
+
+
+def _parts(layers: Sequence[Layer]) -> dict[str, int]:
+    """Return by path how many layers are inside."""
     parts: dict[str, int] = defaultdict(int)
     for layer in layers:
         names = layer.path.split(".")
-        for i in range(1, len(names)):
+        for i in range(1, len(names)) if not layer.pads else ():
             parts[".".join(names[:i])] += 1
-    best: dict[tuple[str, int, int], Layer] = {}
-    for layer in layers:
-        rank = (-layer.depth, parts[layer.path])
-        held = best.get(layer.resolution)
-        if not layer.answers and (held is None or rank >= (-held.depth, parts[held.path])):
-            best[layer.resolution] = layer
-    return best
+    return parts
+
+
+def _behind_the_stem(layers: Sequence[Layer], parts: dict[str, int]) -> list[Layer]:
+    """Leave out the single layers that come before the first block, and are part of none."""
+    inside = {layer.path for layer in layers if parts[layer.path] and layer.resolution[0].startswith("grid")}
+    first = next((place for place, layer in enumerate(layers) if layer.path in inside), 0)
+    return [
+        layer
+        for place, layer in enumerate(layers)
+        if place >= first or any(layer.path.startswith(f"{path}.") for path in inside)
+    ]
 
 
 def _blocks(layers: Sequence[Layer]) -> list[Layer]:

@@ -17,6 +17,7 @@ from torch import Tensor
 from distill import build
 from distill.checking import located
 from distill.checkpoint import load_weights
+from distill.data.augment.color import to_float
 from distill.data.order import Draw
 from distill.data.source import Split
 from distill.errors import SettingError, first_line
@@ -30,6 +31,7 @@ from distill.preflight.images import output_doubts, preparation_lines
 from distill.preflight.rehearsal import rehearse, setting_at_work
 from distill.preflight.resident import most_resident, resident
 from distill.preflight.step import Memory, Step, measure
+from distill.preflight.tapped import tapped_lines
 from distill.preflight.teacher import mass_kept, score_sample
 from distill.report.table import short
 from distill.seeding import seed_torch
@@ -119,6 +121,10 @@ def examine(run: "Run", networks: dict[str, Network], trainer: pl.Trainer) -> Fi
         if run.config.baseline:
             _step(run, "baseline", networks["student"], None, Supervised(), trainer, findings)
         _memory(run, {name: step.memory for name, step in steps.items()}, device, before, findings)
+        for text in tapped_lines(
+            _members(run, method), networks["student"], last if teacher else None, _few(run, device)
+        ):
+            findings.say("layers", text)
         for about, text in preparation_lines(networks, list(map(str, run.source.class_names))):
             findings.say(about, text)
         findings.say("time", in_words(findings.seconds))
@@ -128,6 +134,11 @@ def examine(run: "Run", networks: dict[str, Network], trainer: pl.Trainer) -> Fi
     log.info(f"preflight took {time.perf_counter() - started:.1f} s")
     findings.show()
     return findings
+
+
+def _few(run: "Run", device: torch.device) -> Tensor:
+    """(2, C, H, W) images of the data, in [0, 1]."""
+    return to_float(run.source.train.show(torch.arange(min(2, len(run.source.train))))).to(device)
 
 
 def _teacher(run: "Run", network: Network, device: torch.device, findings: Findings) -> Tensor | None:

@@ -100,3 +100,9 @@ def test_probabilities_are_told_before_and_after_training_and_at_the_end(
     assert "teacher's outputs" in warning
     assert warning[:50] in (directory / "report.html").read_text().replace("&#39;", "'")
     assert f"WARNING: {warning}" in capsys.readouterr().out
+
+
+def test_a_run_says_which_layers_it_taps_and_how_they_are_paired(images: Path, tmp_path: Path) -> None:
+    directory = trained(images, tmp_path / "run", "preflight=only", "teacher.size=16", "method=[kd,at]")
+    said = (directory / "train.log").read_text()
+    assert "layers    at: layer1 4 x 8 x 8 <-> layer1 4 x 16 x 16, layer2 8 x 4 x 4 <-> layer2 8 x 8 x 8, " in said

@@ -2,6 +2,7 @@ import io
 
 import pytest
 import torch
+import torchvision
 from rich.console import Console
 from torch import Tensor, nn
 
@@ -159,3 +160,39 @@ def test_the_table_shows_all_when_asked() -> None:
     table = layers_table(student, teacher, depth=None)
     shown = [[cell for cell in table.columns[i].cells if cell] for i in (0, 3)]
     assert shown == [[layer.path for layer in student], [layer.path for layer in teacher]]
+
+
+class SamePadding(nn.Conv2d):
+    """A convolution that pads by a module of its own, as ports of EfficientNet do."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, 3, stride=2)
+        self.static_padding = nn.ZeroPad2d((0, 1, 0, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(self.static_padding(x))
+
+
+class Padded(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm = SamePadding(3, 4), nn.BatchNorm2d(4)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(SamePadding(4, 4), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1)) for _ in range(2)
+        )
+        self.pool, self.head = nn.AdaptiveAvgPool2d(1), nn.Linear(4, 7)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.stem(x))
+        for block in self.blocks:
+            x = block(x)
+        logits: Tensor = self.head(self.pool(x).flatten(1))
+        return logits
+
+
+def test_padding_stem_and_pooling_are_no_stages_and_networks_of_other_sizes_pair_by_stride() -> None:
+    resnet = torchvision.models.resnet18(num_classes=7)
+    student, teacher = layers(Padded(), 32), layers(resnet, 64)
+    assert paths(student, teacher) == [("blocks.0", "layer1"), ("blocks.1", "layer2")]
+    four = [(f"layer{i}", f"layer{i}") for i in (1, 2, 3, 4)]
+    assert [pair for pair in paths(layers(resnet, 64), layers(resnet, 128)) if "pool" not in pair[0]] == four
