@@ -148,7 +148,7 @@ class _Assembly:
             self._load(network, self.weights, [f"{path}.{name}" for name in head.state_dict()])
         network.backbone.set_submodule(path, head)
         assert network.origin is not None
-        recipe = {"_target_": f"{with_head.__module__}.{with_head.__qualname__}", "path": path}
+        recipe = {"_target_": f"{with_head.__module__}.{with_head.__qualname__}", "layer": path}
         network.origin = network.origin.within({**recipe, "outputs": self.source.num_classes})
         network.trained = self._is_trained(False)
         network.pretrained = True  # a last layer is renewed to keep what lies before it

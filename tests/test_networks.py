@@ -291,7 +291,7 @@ def test_a_new_head_takes_the_place_of_that_in_the_file(tmp_path: Path, where: s
         f"{path}.weight", f"{path}.bias"
     }  # fmt: skip
     assert network.origin is not None
-    assert network.origin.untrained["path"] == path
+    assert network.origin.untrained["layer"] == path
 
 
 def test_a_new_head_is_new_also_where_the_file_has_as_many_classes(tmp_path: Path) -> None:

@@ -29,11 +29,11 @@ def renew_head(network: Network, images: Tensor, num_classes: int) -> tuple[str,
     return path, head
 
 
-def with_head(backbone: nn.Module, path: str, outputs: int) -> nn.Module:
+def with_head(backbone: nn.Module, layer: str, outputs: int) -> nn.Module:
     """The network with another last layer, of random weights: what `renew_head` led to, built again."""
-    head = resized(backbone.get_submodule(path), outputs)
+    head = resized(backbone.get_submodule(layer), outputs)
     assert head is not None
-    backbone.set_submodule(path, head)
+    backbone.set_submodule(layer, head)
     return backbone
 
 

@@ -121,9 +121,8 @@ def examine(run: "Run", networks: dict[str, Network], trainer: pl.Trainer) -> Fi
         if run.config.baseline:
             _step(run, "baseline", networks["student"], None, Supervised(), trainer, findings)
         _memory(run, {name: step.memory for name, step in steps.items()}, device, before, findings)
-        for text in tapped_lines(
-            _members(run, method), networks["student"], last if teacher else None, _few(run, device)
-        ):
+        answering = None if teacher is None else last
+        for text in tapped_lines(_members(run, method), networks["student"], answering, _few(run)):
             findings.say("layers", text)
         for about, text in preparation_lines(networks, list(map(str, run.source.class_names))):
             findings.say(about, text)
@@ -136,9 +135,9 @@ def examine(run: "Run", networks: dict[str, Network], trainer: pl.Trainer) -> Fi
     return findings
 
 
-def _few(run: "Run", device: torch.device) -> Tensor:
+def _few(run: "Run") -> Tensor:
     """(2, C, H, W) images of the data, in [0, 1]."""
-    return to_float(run.source.train.show(torch.arange(min(2, len(run.source.train))))).to(device)
+    return to_float(run.source.train.show(torch.arange(min(2, len(run.source.train)))))
 
 
 def _teacher(run: "Run", network: Network, device: torch.device, findings: Findings) -> Tensor | None:

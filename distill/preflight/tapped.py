@@ -15,7 +15,7 @@ def tapped_lines(methods: Mapping[str, Method], student: Network, teacher: Netwo
     Args:
         methods: by their names in the configuration, with the names of layers in `taps`.
         student, teacher: whose layers they are; None where no live network teaches.
-        images: (N, C, H, W) of the data, on the networks' device, shown to both once.
+        images: (N, C, H, W) of the data, float in [0, 1], shown to both once.
     """
     if not any(method.taps.student or method.taps.teacher for method in methods.values()):
         return []
@@ -35,7 +35,9 @@ def tapped_lines(methods: Mapping[str, Method], student: Network, teacher: Netwo
 def _shapes(network: Network | None, images: Tensor) -> dict[str, str]:
     if network is None:
         return {}
-    layers = list_layers(network.backbone, network.arrange(network.prepare(images)))
+    weight = next(network.parameters(), images)  # the rehearsal may have left the network in half precision, elsewhere
+    prepared = network.prepare.to(weight.device)(images.to(weight.device, weight.dtype))
+    layers = list_layers(network.backbone, network.arrange(prepared.to(weight.dtype)))
     return {layer.path: " x ".join(map(str, layer.shape)) for layer in layers}
 
 
