@@ -286,6 +286,7 @@ def test_a_new_head_takes_the_place_of_that_in_the_file(tmp_path: Path, where: s
     network = assembled(build, source, where, checkpoint=file, head="new", size=32).eval()
     assert network(torch.rand(2, 3, 32, 32)).logits.shape == (2, 2)
     assert not network.trained
+    assert network.pretrained  # what lies before the head: it is fine-tuned gently
     ours, theirs = network.backbone.state_dict(), whole.state_dict()
     assert {name for name, value in theirs.items() if not torch.equal(ours[name], value)} == {
         f"{path}.weight", f"{path}.bias"
