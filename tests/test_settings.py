@@ -31,7 +31,7 @@ def test_interpolations_reach_beyond_the_node() -> None:
         (RunSettings, "", {"seed": "one"}, "seed='one': must be a whole number"),
         (RunSettings, "", {"seed": 1.5}, "seed=1.5: must be a whole number"),
         (RunSettings, "", {"baseline": "perhaps"}, "baseline='perhaps': must be true or false"),
-        (RunSettings, "", {"resume": 3}, "resume=3: must be text or null"),
+        (RunSettings, "", {"resume": 3}, "resume=3: must be text or null; quotes make it one: 'resume=\"3\"'"),
         (DataSettings, "data", {**DATA, "batch_size": 0}, "data.batch_size=0: must be 1 or more"),
         (DataSettings, "data", {**DATA, "batch_size": "big"}, "data.batch_size='big': must be a whole number"),
         (
@@ -48,7 +48,8 @@ def test_interpolations_reach_beyond_the_node() -> None:
             "teacher.max_epochs=-1: must be 1 or more, or 0 to use the network as it is",
         ),
         (NetworkSettings, "student", {"size": 0}, "student.size=0: must be 1 or more"),
-        (NetworkSettings, "student", {"checkpoint": 3}, "student.checkpoint=3: must be text or null"),
+        (NetworkSettings, "student", {"checkpoint": 3},
+         "student.checkpoint=3: must be text or null; quotes make it one: 'student.checkpoint=\"3\"'"),
         (MethodSettings, "method.kd", {"standardize_logits": 2},
          "method.kd.standardize_logits=2: must be true or false"),
         (TrainerSettings, "trainer", {"max_epochs": 0}, "trainer.max_epochs=0: must be 1 or more"),
