@@ -54,6 +54,27 @@ class Throughput(pl.Callback):
             pl_module.log("train/images_per_second", self.images_per_second, sync_dist=trainer.world_size > 1)
 
 
+class Elapsed(pl.Callback):
+    """Seconds since it was made, and in earlier attempts up to the checkpoint that this one goes on from."""
+
+    def __init__(self) -> None:
+        self.earlier = 0.0
+        self._start = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Of all attempts."""
+        return self.earlier + time.perf_counter() - self._start
+
+    def state_dict(self) -> dict[str, Any]:
+        """For the checkpoint."""
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """From the checkpoint."""
+        self.earlier = state_dict["seconds"]
+
+
 class StageProgress(pl.Callback):
     """One bar a stage on a terminal; a plain line every tenth of a stage elsewhere.
 

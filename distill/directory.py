@@ -1,6 +1,7 @@
 """A run's directory: the configuration in it, and what another command may do there."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from distill.checking import join
 from distill.errors import SettingError
 from distill.files import write_text
+from distill.overrides import is_path
 
 HEADING = """\
 # The configuration of this run, every value resolved. To run it again:
@@ -19,14 +21,15 @@ defaults:
   - override hydra/output: own_directory
 """
 
-FREE = ("resume", "preflight", "show")  # of what a run computes, these say nothing
-# Of the trainer: where it trains is free, what it computes isn't.
-KEPT = ("max_epochs", "precision", "channels_last", "tf32", "compile", "gradient_clip_val", "gradient_clip_algorithm",
-        "accumulate_grad_batches")  # fmt: skip
+STARTED_IN = "working_directory"
+OF_THE_COMMAND = ("resume", "preflight", "show", STARTED_IN)  # of what a run computes, these say nothing
 
 
 def load_config(directory: Path, setting: str) -> DictConfig:
-    """A run's resolved configuration.
+    """A run's resolved configuration, as it is to be read from here.
+
+    Relative paths, and names of the user's own code, are looked for in the directory that the run was started in, if
+    that still has them, else in the current one.
 
     Raises:
         SettingError: there is none; it names the setting that led here.
@@ -37,12 +40,38 @@ def load_config(directory: Path, setting: str) -> DictConfig:
     config = OmegaConf.load(file)
     assert isinstance(config, DictConfig)
     config.pop("defaults", None)
+    started_in = Path(config.pop(STARTED_IN, "."))
+    if started_in.is_dir() and started_in.resolve() != Path.cwd():
+        sys.path.append(str(started_in))
+        _set_paths(config, started_in)
     return config
+
+
+def _set_paths(config: DictConfig, started_in: Path) -> None:
+    for name, value in flat(config).items():
+        if not is_path(name):
+            continue
+        found = [_found(item, started_in) for item in (value if isinstance(value, list) else [value])]
+        OmegaConf.update(config, name, found if isinstance(value, list) else found[0], merge=False)
+
+
+def _found(value: Any, started_in: Path) -> Any:
+    """A path as it is to be read from here; what is none, or isn't there, stays as it is."""
+    there = (
+        isinstance(value, str) and value and any((started_in / file).exists() for file in (value, without_part(value)))
+    )
+    return str(started_in / value) if there else value
+
+
+def without_part(file: str) -> str:
+    """FILE of FILE#PART, which is how one of several networks in a file is named."""
+    return file.rpartition("#")[0] or file
 
 
 def save_config(config: DictConfig, directory: Path) -> None:
     """Write the configuration of the run whose directory this is."""
-    write_text(directory / "config.yaml", HEADING + OmegaConf.to_yaml(config, resolve=True))
+    kept = {**config, STARTED_IN: str(Path.cwd())}
+    write_text(directory / "config.yaml", HEADING + OmegaConf.to_yaml(OmegaConf.create(kept), resolve=True))
 
 
 def check_unused(config: DictConfig, directory: Path) -> None:
@@ -62,41 +91,27 @@ def check_unused(config: DictConfig, directory: Path) -> None:
             )
 
 
-def resumed(given: DictConfig, directory: Path, overrides: Sequence[str]) -> tuple[DictConfig, list[str]]:
-    """The configuration of a run that goes on: its own, with the trainer and the switches of the command.
-
-    Args:
-        given: what the command composed.
-        directory: of the run.
-        overrides: as they stand in the command.
-
-    Returns:
-        It, and those overrides that would have changed what the run computes, and were not taken up.
-    """
-    config = load_config(directory, "resume")
-    kept = {name: config.trainer[name] for name in KEPT if name in config.trainer}
-    config.trainer = {**given.trainer, "channels_last": True, **kept}  # as it always was before there was a choice
-    config.preflight, config.show = given.preflight, given.show
-    places = {override: override.partition("=")[0].lstrip("+~").rpartition("@")[2] for override in overrides}
-    return config, [
-        override
-        for override, place in places.items()
-        if place not in FREE and OmegaConf.select(given, place) != OmegaConf.select(config, place)
-    ]
+def flat(config: Any, place: str = "") -> dict[str, Any]:
+    """Every value of a configuration, resolved, by its dotted path; lists and empty mappings are values."""
+    if isinstance(config, DictConfig):
+        config = OmegaConf.to_container(config, resolve=True)
+    if not isinstance(config, Mapping) or (place and not config):
+        return {place: config}
+    return {path: value for key, item in config.items() for path, value in flat(item, join(place, str(key))).items()}
 
 
 def _differences(one: DictConfig, other: DictConfig) -> Iterator[tuple[str, Any, Any]]:
     there, here = (OmegaConf.to_container(config, resolve=True) for config in (one, other))
-    for name, old, new in _leaves(there, here, ""):
-        if name not in FREE:
+    for name, old, new in differences(there, here, ""):
+        if name not in OF_THE_COMMAND:
             yield name, old, new
 
 
-def _leaves(one: Any, other: Any, place: str) -> Iterator[tuple[str, Any, Any]]:
+def differences(one: Any, other: Any, place: str) -> Iterator[tuple[str, Any, Any]]:
     """Where two nested mappings differ: path, and the value in each; None for none."""
     if not (isinstance(one, Mapping) and isinstance(other, Mapping)):
         if one != other:
             yield place, one, other
         return
     for name in dict.fromkeys((*one, *other)):
-        yield from _leaves(one.get(name), other.get(name), join(place, str(name)))
+        yield from differences(one.get(name), other.get(name), join(place, str(name)))

@@ -14,11 +14,12 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from distill import build, preflight
+from distill.alone import take_over_baseline
 from distill.claim import held
 from distill.data import ImageSource
 from distill.data.module import student_samples
 from distill.data.source import check_told_apart
-from distill.directory import check_unused, load_config, resumed, save_config
+from distill.directory import check_unused, load_config, save_config
 from distill.errors import SettingError
 from distill.finished import keep_networks
 from distill.launch import launch, processes_to_start
@@ -28,11 +29,13 @@ from distill.models.network import Network
 from distill.precision import allow_tf32
 from distill.recipe import recipe
 from distill.report import write_report
+from distill.resume import resumed
 from distill.scoring import doubt, evaluate
 from distill.seeding import seed_torch
 from distill.settings import DataSettings, RunSettings, TeachingSettings, TrainerSettings, early_stopping, read
 from distill.signals import leave_on_signals
 from distill.stage import Record, Stage
+from distill.sweep import sweep_directory
 from distill.teachers import Lesson, Teacher
 
 log = logging.getLogger("distill")
@@ -150,6 +153,8 @@ def _examine_and_train(prepared: Run, networks: dict[str, Network], started: flo
     if preflight_wanted == "only":
         return None
     networks.clear()  # or they would take up memory throughout
+    if config.baseline and (jobs := sweep_directory()) and (other := take_over_baseline(config, directory, jobs)):
+        log.info(f"baseline: taken over from {other}, which trained it with the same settings")
     if processes:
         launch(run_as_one_of_many, directory, processes)
     else:
@@ -222,8 +227,6 @@ def run_stages(prepared: Run, started: float) -> None:
         f"{source.name}: {len(source.train)} training images, of which the student sees {len(prepared.samples)}; "
         f"{len(source.val)} validation images"
     )
-    stages = map(prepared.stage, ("teacher", "baseline", *prepared.assistants, "student"))
-    started -= sum(record.seconds for stage in stages if (record := stage.finished))  # of an earlier attempt
     records: dict[str, Record] = {}
     teacher = prepared.network("teacher")
     if not teacher.trained:
@@ -235,9 +238,10 @@ def run_stages(prepared: Run, started: float) -> None:
         networks["baseline"], records["baseline"] = stage.train(prepared.network("student"), None, Supervised())
     answering = teacher
     for name in prepared.assistants:
-        answering, _ = distill(prepared, name, answering)
+        answering, records[name] = distill(prepared, name, answering)
         doubt(prepared, name, answering)
     networks["student"], records["student"] = distill(prepared, "student", answering)
+    started -= sum(record.earlier for record in records.values())  # times count all attempts
     if int(torch.distributed.get_rank() if torch.distributed.is_initialized() else 0) == 0:
         results = evaluate(prepared, networks, records, started)
         scores = {name: stage.scores for name, stage in results.stages.items()}

@@ -3,10 +3,10 @@
 import json
 import logging
 import sys
-import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -15,10 +15,12 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from distill import build
 from distill.averaging import Averaging
-from distill.callbacks import StageProgress, Throughput
+from distill.callbacks import Elapsed, StageProgress, Throughput
 from distill.checkpoint import load_weights, save_weights
 from distill.compiling import Choice, Work, choice_for, compile_network, release
+from distill.culprit import setting_at_work
 from distill.data import ImageDataModule, ImageSource
+from distill.errors import SettingError, first_line
 from distill.files import write_text
 from distill.finished import check_kept
 from distill.keeping import Watch
@@ -43,12 +45,13 @@ COMPARED = 32  # images on which the teacher's fastest form is compared with its
 class Record:
     """What is remembered of a stage beside its weights.
 
-    seconds: spent training, in the last attempt where there were several.
+    seconds: spent training, in all attempts, without what an attempt did after its last checkpoint.
     steps: of the optimizer.
     images_per_second: training throughput over all processes, median over steps after warm-up.
     history: the logged values of each epoch.
     kept: the epoch, from 1, whose weights were kept.
     stopped: the epoch after which it was stopped early; None where it went on to its end.
+    earlier: of the seconds, those of earlier attempts and of other runs.
     """
 
     seconds: float
@@ -57,6 +60,7 @@ class Record:
     history: list[dict[str, float]] = field(default_factory=list)
     kept: int | None = None
     stopped: int | None = None
+    earlier: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +110,7 @@ class Stage:
         if record is None:
             record = self._fit(module)
         else:
+            record = replace(record, earlier=record.seconds)
             rank_zero_only(print)(f"{self.name:<9} trained before", flush=True)
         load_weights(module.deployed.backbone, self.weights)
         return module.deployed, record
@@ -166,9 +171,9 @@ class Stage:
     def _fit(self, module: DistillModule) -> Record:
         # The baseline is the student without the teacher: the same seed, and so the same weights to start from.
         seed_torch(self.config.seed, "student" if self.name == "baseline" else self.name, "training")
-        throughput, watch = Throughput(), self._watch()
-        trainer = self._trainer([throughput, watch, *self._averaging()])
-        start = time.perf_counter()
+        throughput, elapsed, watch = Throughput(), Elapsed(), self._watch()
+        brought = self._brought()
+        trainer = self._trainer(brought, [throughput, elapsed, watch, *self._averaging()])
         last = self.checkpoints / "last.ckpt"
         log.info(f"{self.name}: {len(self.samples)} images, {self.max_epochs} epochs")
         if module.teacher is not None and module.teacher.form:
@@ -176,13 +181,19 @@ class Stage:
         if (tuned := self.recipe(module.student)).gentle:
             log.info(f"{self.name}: fine-tuned at lr={tuned.rate:g} ({GENTLE})")
         self._compile(module, trainer)
-        trainer.fit(module, datamodule=self.data(), ckpt_path=last if last.is_file() else None, weights_only=True)
-        seconds = time.perf_counter() - start
+        try:
+            trainer.fit(module, datamodule=self.data(), ckpt_path=last if last.is_file() else None, weights_only=True)
+        except (SettingError, FloatingPointError, OSError):
+            raise
+        except Exception as error:
+            if setting := setting_at_work(error, self.config.trainer, brought):
+                raise SettingError(f"{setting}: {first_line(error)} (HYDRA_FULL_ERROR=1 shows where)") from error
+            raise
         for network in self._compilable(module).values():
             release(network)
         kept = self._keep(module, watch)
         steps, rate = trainer.global_step, throughput.images_per_second
-        record = Record(seconds, steps, rate, module.history, kept, watch.stopped)
+        record = Record(elapsed.seconds, steps, rate, module.history, kept, watch.stopped, elapsed.earlier)
         if trainer.is_global_zero:
             save_weights(module.deployed.backbone, self.weights, metadata(module.deployed, self.source))
             write_text(self.checkpoints / "record.json", json.dumps(asdict(record)))
@@ -248,16 +259,23 @@ class Stage:
             found["teacher"] = module.teacher.network
         return found
 
-    def _trainer(self, watching: Sequence[pl.Callback]) -> pl.Trainer:
+    def _brought(self) -> dict[str, Any]:
+        """The callbacks and the logger of the configuration, by their settings."""
+        callbacks = build.callbacks(self.config.callbacks, self.checkpoints)
+        names = [f"callbacks.{name}" for name in self.config.callbacks]
+        logger = build.logger(self.config.logger, self.directory, self.name)
+        return {**dict(zip(names, callbacks, strict=True)), "logger": logger}
+
+    def _trainer(self, brought: dict[str, Any], watching: Sequence[pl.Callback]) -> pl.Trainer:
         configured = self.config.trainer.progress
         bars = sys.stdout.isatty() if configured == "auto" else bool(configured)
-        callbacks = build.callbacks(self.config.callbacks, self.checkpoints)
+        callbacks = [part for part in brought.values() if isinstance(part, pl.Callback)]
         if self.name == "student" and read(self.config, "", RunSettings).profile:
             callbacks.append(Profiling(self.directory))
         return build.trainer(
             self.config.trainer,
             max_epochs=self.max_epochs,
             default_root_dir=str(self.directory),
-            logger=build.logger(self.config.logger, self.directory, self.name),
+            logger=brought["logger"],
             callbacks=[*callbacks, *watching, StageProgress(self.name, bars=bars)],
         )

@@ -54,6 +54,11 @@ def in_a_sweep() -> bool:
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
+def sweep_directory() -> Path | None:
+    """Where all jobs of this one's sweep have their directories; None outside a sweep."""
+    return Path(HydraConfig.get().sweep.dir) if in_a_sweep() else None
+
+
 def job(work: Callable[[], T], mistake: Callable[[Exception], str | None]) -> T | None:
     """A job of a sweep. What goes wrong is printed in one line, and kept for the end.
 

@@ -1,11 +1,12 @@
 """A run's directory: what goes on keeps its settings, and no run takes another's networks for its own."""
 
+import sys
 from pathlib import Path
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from distill.directory import check_unused, load_config, resumed, save_config
+from distill.directory import check_unused, load_config, save_config
 from distill.errors import SettingError
 
 
@@ -44,24 +45,27 @@ def test_weights_of_something_else_are_not_taken_for_the_runs(tmp_path: Path) ->
         check_unused(config(), tmp_path)
 
 
-def test_what_a_run_that_goes_on_does_not_take_up_is_named(tmp_path: Path) -> None:
-    save_config(config(), tmp_path)
-    given = config(
-        seed=5,
-        resume=str(tmp_path),
-        preflight=False,
-        method={"kd": {"temperature": 2.0}},
-        trainer={"max_epochs": 9, "precision": "32-true", "devices": 2},
+def test_paths_are_those_of_the_directory_that_the_run_was_started_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "images").mkdir()
+    (tmp_path / "old" / "teacher.pt").touch()
+    monkeypatch.chdir(tmp_path / "old")
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    run = config(
+        data={"root": "images", "name": "images", "path": "hub/name"},
+        teacher={"checkpoint": "teacher.pt#ema"},
+        teaching={"checkpoints": ["teacher.pt", "gone.pt"]},
     )
-    same, changed = (
-        ["trainer.precision=32-true", "preflight=false", "trainer.devices=2", "+experiment=quick"],
-        [
-            "seed=5",
-            "method.kd.temperature=2",
-            "trainer.max_epochs=9",
-        ],
-    )
-    found, left_out = resumed(given, tmp_path, [f"resume={tmp_path}", *same, *changed])
-    assert left_out == changed
-    assert (found.seed, found.preflight) == (0, False)
-    assert found.trainer == {"max_epochs": 3, "precision": "32-true", "channels_last": True, "devices": 2}
+    save_config(run, tmp_path)
+    assert load_config(tmp_path, "run") == run
+    monkeypatch.chdir(tmp_path)
+    old = tmp_path / "old"
+    found = load_config(tmp_path, "run")
+    assert found.data == {"root": f"{old}/images", "name": "images", "path": "hub/name"}
+    assert found.teacher.checkpoint == f"{old}/teacher.pt#ema"
+    assert found.teaching.checkpoints == [f"{old}/teacher.pt", "gone.pt"]
+    assert str(old) in sys.path  # for names of the user's own code
+    old.rename(tmp_path / "moved")  # with the current directory, as a whole
+    assert load_config(tmp_path, "run") == run

@@ -17,6 +17,7 @@ from torch import Tensor
 from distill import build
 from distill.checking import located
 from distill.checkpoint import load_weights
+from distill.culprit import setting_at_work
 from distill.data.augment.color import to_float
 from distill.data.order import Draw
 from distill.data.source import Split
@@ -28,7 +29,8 @@ from distill.module import DistillModule
 from distill.preflight.data import data_doubts, data_lines
 from distill.preflight.duration import in_words, seconds_an_epoch
 from distill.preflight.images import output_doubts, preparation_lines
-from distill.preflight.rehearsal import rehearse, setting_at_work
+from distill.preflight.monitors import check_monitors
+from distill.preflight.rehearsal import rehearse
 from distill.preflight.resident import most_resident, resident
 from distill.preflight.step import Memory, Step, measure
 from distill.preflight.tapped import tapped_lines
@@ -251,7 +253,6 @@ def _step(
             processes=trainer.world_size,
             every=run.config.trainer.get("check_val_every_n_epoch") or 1,
         )
-        return step
     except Exception as error:
         place = setting_at_work(error, run.config.trainer) or _place(run, name, method, error)
         if isinstance(error, ValueError):
@@ -259,6 +260,9 @@ def _step(
         raise SettingError(
             f"{place}: a training step fails: {first_line(error)} (HYDRA_FULL_ERROR=1 shows where)"
         ) from error
+    if pace.logged:
+        check_monitors(run.config.callbacks, name, pace.logged)
+    return step
 
 
 def _place(run: "Run", stage: str, method: Method, error: BaseException) -> str:

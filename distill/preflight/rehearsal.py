@@ -1,6 +1,5 @@
 """Whole steps of the optimizer and a batch of the validation, by the run's trainer: what fails there fails here."""
 
-import traceback
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import repeat
@@ -9,9 +8,6 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
-from pytorch_lightning.loops.optimization.closure import AbstractClosure
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from distill import build
 from distill.clock import Moment, moment, seconds_between
@@ -45,10 +41,12 @@ class Pace:
 
     batch: the forward and backward pass of one training batch, and its share of the optimizer's step.
     validation: one batch of the validation.
+    logged: names of the values that an epoch logs; empty where it came to none.
     """
 
     batch: float
     validation: float
+    logged: frozenset[str]
     trouble: str | None = None
 
 
@@ -78,27 +76,15 @@ def rehearse(
         accumulate_grad_batches=accumulated,
         callbacks=[clock],
     )
-    trouble = None
+    trouble, logged = None, set()
     try:
         trainer.fit(module, _Again(batch, steps * accumulated), _Again(validation, 1))
+        logged = set(trainer.callback_metrics)
     except FloatingPointError as error:
         trouble = str(error)
-    return Pace(clock.seconds(clock.trained, accumulated), clock.seconds(clock.validated, 1), trouble)
-
-
-def setting_at_work(error: BaseException, trainer: DictConfig) -> str | None:
-    """The part of the configuration in whose work an error came up, if that is neither a network nor a method."""
-    for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
-        name, owner = frame.f_code.co_name, frame.f_locals.get("self")
-        if isinstance(owner, AbstractClosure):  # forward and backward pass, which lie within the optimizer's step
-            return None
-        if name == "configure_gradient_clipping":
-            return f"trainer.gradient_clip_val={trainer.gradient_clip_val}"
-        if isinstance(owner, LRScheduler):
-            return "scheduler"
-        if isinstance(owner, Optimizer) or name == "configure_optimizers":
-            return "optimizer"
-    return None
+    return Pace(
+        clock.seconds(clock.trained, accumulated), clock.seconds(clock.validated, 1), frozenset(logged), trouble
+    )
 
 
 class _Again(Iterable[Batch]):

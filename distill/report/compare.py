@@ -9,16 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from distill.directory import FREE
+from distill.alone import OF_NO_EFFECT, alone, under
+from distill.directory import flat
 from distill.errors import SettingError
 
-OF_NO_EFFECT = (*FREE, "defaults", "trainer.progress", "profile")  # on what is trained
 NOT_A_DIFFERENCE = (*OF_NO_EFFECT, "seed", "baseline", "teacher.checkpoint")
-OF_THE_TEACHING = ("method", "teaching", "chain", "generations", "teacher")  # what a student alone knows nothing of
 COLUMNS = ("runs", "teacher", "baseline", "student", "gain", "agreement")
 
 
@@ -32,9 +31,7 @@ class Finished:
     @property
     def alone(self) -> str:
         """The seed and all settings that count for the student without a teacher."""
-        left_out = (*OF_NO_EFFECT, "baseline")
-        own = {p: v for p, v in self.settings.items() if p not in left_out and p.split(".")[0] not in OF_THE_TEACHING}
-        return str(sorted(own.items()))
+        return str(sorted(alone(self.settings).items()))
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -70,8 +67,9 @@ def find_runs(directories: Sequence[Path]) -> list[Finished]:
         if not files:
             raise SettingError(f"{directory}: no summary.json in or below it; give directories of finished runs")
         for file in files:
-            config = OmegaConf.to_container(OmegaConf.load(file.with_name("config.yaml")))
-            runs.append(Finished(json.loads(file.read_text()), dict(_flat(config))))
+            config = OmegaConf.load(file.with_name("config.yaml"))
+            assert isinstance(config, DictConfig)
+            runs.append(Finished(json.loads(file.read_text()), flat(config)))
     return runs
 
 
@@ -92,7 +90,9 @@ def compare(runs: Sequence[Finished]) -> list[dict[str, str]]:
 
 def _names(runs: Sequence[Finished]) -> list[str]:
     """What tells each run from others: the settings that vary; of those of a method, among the runs that use it."""
-    paths = sorted({path for run in runs for path in run.settings} - {*NOT_A_DIFFERENCE})
+    paths = sorted(
+        path for path in {path for run in runs for path in run.settings} if not under(path, NOT_A_DIFFERENCE)
+    )
     methods = {path for path in paths if path.startswith("method.")}
     used = ["+".join(run.summary["method"]) for run in runs]
     names = [[f"method={name}"] if len(set(used)) > 1 else [] for name in used]
@@ -127,9 +127,3 @@ def spread(values: Sequence[float], *, signed: bool = False) -> str:
 
 def _head(rows: Sequence[dict[str, str]]) -> list[list[str]]:
     return [list(rows[0]), ["---"] + ["---:"] * (len(rows[0]) - 1)]
-
-
-def _flat(value: Any, path: str = "") -> list[tuple[str, Any]]:
-    if not isinstance(value, dict):
-        return [(path, value)]
-    return [pair for key, item in value.items() for pair in _flat(item, f"{path}.{key}" if path else str(key))]
