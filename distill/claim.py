@@ -5,23 +5,39 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from distill.errors import SettingError
+from distill.errors import SettingError, quoted
 
 LOCK = ".lock"
 PATIENCE = 6.0  # seconds; the data workers of a run that was killed hold on to its lock for up to 5
 
 
-def new_directory(path: str) -> str:
-    """Make a directory that no other run has, and return its path: `path`, or `path-1`, `path-2`, ...
+class Directories(Callback):
+    """Hydra's callback before a run or a sweep: a directory that is named by the time alone is made for it anew."""
 
-    Raises:
-        SettingError: this process is one of several that were started from outside, which must share a directory.
-    """
-    if _process() > 0 or int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        raise SettingError("hydra.run.dir is not set: processes started by torchrun or srun need hydra.run.dir=DIR")
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Of a run; where several processes started from outside must share one, see `check_shared`."""
+        if _by_time(config.hydra.run) and not _several():
+            with read_write(config), open_dict(config):
+                config.hydra.run.dir = new_directory(config.hydra.run.dir)
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Of a sweep; its jobs compose their settings anew, from what it was told of Hydra's."""
+        if _by_time(config.hydra.sweep):
+            directory = new_directory(config.hydra.sweep.dir)
+            with read_write(config), open_dict(config):
+                config.hydra.sweep.dir = directory
+                config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted(directory)}")
+
+
+def new_directory(path: str) -> str:
+    """Make a directory that no other run has, and return its path: `path`, or `path-1`, `path-2`, ..."""
     for number in itertools.count():
         directory = Path(f"{path}-{number}" if number else path)
         try:
@@ -30,6 +46,12 @@ def new_directory(path: str) -> str:
             continue
         return str(directory)
     raise AssertionError("there is always another number")
+
+
+def check_shared() -> None:
+    """Raise SettingError if this is one of several processes that the time would send to directories of their own."""
+    if _several() and _by_time(HydraConfig.get().run):
+        raise SettingError("hydra.run.dir is not set: processes started by torchrun or srun need hydra.run.dir=DIR")
 
 
 @contextmanager
@@ -59,6 +81,14 @@ def held(directory: Path, setting: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _by_time(node: Any) -> bool:
+    return "${now:" in str(OmegaConf.to_container(node, resolve=False)["dir"])  # type: ignore[call-overload, index]
+
+
+def _several() -> bool:
+    return _process() > 0 or int(os.environ.get("WORLD_SIZE", 1)) > 1
 
 
 def _process() -> int:

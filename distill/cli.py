@@ -11,11 +11,11 @@ from typing import TypeVar
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from distill import sweep
-from distill.claim import new_directory
+from distill.claim import check_shared
 from distill.errors import SettingError, explain
 from distill.files import CONFIGS
 from distill.launch import KilledError
@@ -28,13 +28,13 @@ FULL_ERROR = "HYDRA_FULL_ERROR"
 DEBUGGING = os.environ.get(FULL_ERROR) == "1"
 
 logging.getLogger("matplotlib").setLevel(logging.WARNING)  # tells a new user first of all that it has looked for fonts
-OmegaConf.register_new_resolver("new_directory", new_directory, use_cache=True, replace=True)
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="train")
 def _train(config: DictConfig) -> float | None:
     from distill.pipeline import run
 
+    one_line_errors(check_shared)
     directory = Path(HydraConfig.get().runtime.output_dir)
     config = with_home(config)
     return _work(lambda: run(config, directory), Path(config.get("resume") or directory))
@@ -65,6 +65,7 @@ def _export(config: DictConfig) -> None:
 def _cache_teacher(config: DictConfig) -> None:
     from distill.teachers.fill import fill_cache
 
+    one_line_errors(check_shared)
     _work(lambda: fill_cache(with_home(config), Path(HydraConfig.get().runtime.output_dir)))
 
 

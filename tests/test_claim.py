@@ -3,14 +3,14 @@
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf
 
-from distill.claim import held, new_directory
+from distill.claim import Directories, check_shared, held, new_directory
 from distill.cli import CONFIGS
 from distill.errors import SettingError
 
@@ -27,19 +27,35 @@ def test_each_that_asks_for_a_directory_gets_another(tmp_path: Path) -> None:
 def test_a_command_takes_one_new_directory(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        configs = [compose(command, return_hydra_config=True) for _ in range(2)]
-        for config in configs:
-            HydraConfig.instance().set_config(config)
-            asked = {str(OmegaConf.select(config, "hydra.run.dir")) for _ in range(2)}
-            assert len(asked) == 1  # however often it is looked up
-    assert len(list(tmp_path.glob("outputs/*/*"))) == 2
+        given, timed, exact = (
+            compose(command, overrides, return_hydra_config=True)
+            for overrides in ([], ["hydra.run.dir=runs/${now:%Y}"], ["hydra.run.dir=runs/mine"])
+        )
+    assert list(tmp_path.iterdir()) == []  # settings are looked at without a run
+    callback = Directories()
+    another = given.copy()  # of the same second
+    for config in (given, another, given, timed, exact):
+        callback.on_run_start(config)
+        callback.on_multirun_start(config)
+    assert sorted(map(str, Path().glob("outputs/*/*"))) == [given.hydra.run.dir, another.hydra.run.dir]
+    assert [directory.name for directory in tmp_path.glob("runs/*")] == [str(timed.hydra.run.dir).removeprefix("runs/")]
+    assert exact.hydra.run.dir == "runs/mine"
+    assert len(list(tmp_path.glob("multirun/*/*"))) == 4
 
 
-def test_processes_started_from_outside_must_be_given_their_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_started_from_outside_must_be_given_their_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(SettingError, match=r"need hydra\.run\.dir=DIR"):
-        new_directory("never")
-    assert not Path("never").exists()
+    for overrides in ([], ["hydra.run.dir=here"]):
+        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            config = compose("train", overrides, return_hydra_config=True)
+        Directories().on_run_start(config)
+        monkeypatch.setattr(HydraConfig.instance(), "cfg", config)
+        with nullcontext() if overrides else pytest.raises(SettingError, match=r"need hydra\.run\.dir=DIR"):
+            check_shared()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_directory_is_held_until_its_process_ends(tmp_path: Path) -> None:
