@@ -14,13 +14,14 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from distill.checking import check_value
-from distill.checkpoint import save_weights
+from distill.checkpoint import ABOUT, read_metadata, save_weights
 from distill.errors import SettingError, first_line
 from distill.file_to_input import WRITTEN_BY, in_words, way_of
 from distill.files import write_atomically, write_text
 from distill.finished import load_run
 from distill.log import only_warnings
 from distill.models.network import Network
+from distill.models.preprocessing import from_metadata, to_metadata
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,8 @@ def export_run(config: DictConfig) -> Path:
     target = own if config.output is None else Path(config.output)
     way = way_of(finished.student)
     if config.format == "safetensors":
-        save_weights(student.network.backbone, target, _in_json(way))
+        about = {**_in_json(way), **_of_the_run(finished.directory / "student.safetensors")}
+        save_weights(student.network.backbone, target, about)
     else:
         _convert(student, way, config.format, target)
     for line in in_words(way, inside=config.format != "safetensors"):
@@ -101,6 +103,13 @@ def _write_beside(path: Path, text: str) -> None:
         return
     write_text(path, text)
     print(path)
+
+
+def _of_the_run(weights: Path) -> dict[str, str]:
+    """What the run's own file says of its weights, so that the export is as good a checkpoint."""
+    about = read_metadata(weights)
+    known = from_metadata(about)
+    return {} if known is None else {ABOUT: json.dumps({"name": about.get("name", ""), **to_metadata(known)})}
 
 
 def _in_json(way: dict[str, Any]) -> dict[str, str]:

@@ -17,6 +17,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from distill.checkpoint import read_metadata
 from distill.cli import CONFIGS
 from distill.data.digits import digits
 from distill.errors import SettingError
@@ -24,6 +25,7 @@ from distill.evaluate import evaluate_run
 from distill.export import export_run
 from distill.finished import load_run
 from distill.metrics import score
+from distill.models.preprocessing import from_metadata
 
 
 def composed(command: str, *overrides: str) -> DictConfig:
@@ -175,6 +177,9 @@ def test_safetensors(finished: Any, tmp_path: Path) -> None:
     assert about["mean"] == pytest.approx(prepare.mean.flatten().tolist(), abs=1e-6)
     assert about["std"] == pytest.approx(prepare.std.flatten().tolist(), abs=1e-6)
     assert (about["channels"], about["size"], about["classes"]) == (1, 8, [*"0123456789"])
+    known = from_metadata(read_metadata(finished.directory / "student.safetensors"))
+    assert known is not None
+    assert from_metadata(read_metadata(target)) == known  # as good a checkpoint as the run's own file
 
 
 def test_onnx(finished: Any, tmp_path: Path) -> None:
