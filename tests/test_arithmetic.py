@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from distill import precision
 from distill.cli import CONFIGS
-from distill.directory import resumed, save_config
+from distill.directory import save_config
 from distill.models.network import Network
 from distill.pipeline import prepare
 from distill.preflight import arithmetic, check_networks, settle_arithmetic
 from distill.preflight.arithmetic import Way, Work
+from distill.resume import resumed
 
 QUICK = (
     "trainer=cpu", "logger=none", "trainer.max_epochs=1", "teacher.max_epochs=1", "model@teacher=cnn4",
