@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from distill.clock import Moment, moment, seconds_between
+from distill.signals import leave_as_before
 
 WARMUP_STEPS = 5
 
@@ -73,6 +74,18 @@ class Elapsed(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """From the checkpoint."""
         self.earlier = state_dict["seconds"]
+
+
+class LeaveOnSignals(pl.Callback):
+    """Has one of several processes end on a signal without a word, in Lightning's loops too."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Lightning's own handlers are there by now."""
+        leave_as_before()
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """As `on_train_start`."""
+        leave_as_before()
 
 
 class StageProgress(pl.Callback):

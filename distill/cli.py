@@ -20,7 +20,7 @@ from distill.errors import SettingError, explain
 from distill.files import CONFIGS
 from distill.launch import KilledError
 from distill.overrides import readable, with_home
-from distill.signals import killed_worker, stop_on_sigterm, stopped_by
+from distill.signals import killed_worker, stop_on_signals, stopped_by
 
 T = TypeVar("T")
 
@@ -115,7 +115,7 @@ def compare() -> None:
 
 def _hydra_command(command: Callable[[], None]) -> None:
     """A command whose settings Hydra reads: one job, or with -m a sweep of them."""
-    stop_on_sigterm()
+    stop_on_signals()
     sys.argv[1:] = readable(sys.argv[1:])
     # What the user's own names (method._target_, data.target, callbacks, ...) may be found under, here and in the
     # processes that this one starts: an installed command knows only its own folder.

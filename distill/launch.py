@@ -57,6 +57,7 @@ def launch(worker: Callable[[Path], None], directory: Path, processes: int) -> N
     # Its own account of a failure is a page of traceback; ours is the one line below, and the log has the rest.
     for name in ("torch.distributed.elastic", "torch.multiprocessing"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    logging.getLogger("torch.distributed.elastic.agent.server.api").disabled = True  # has a level of its own
     try:
         elastic_launch(settings, worker)(directory)
     except ChildFailedError as error:

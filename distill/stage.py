@@ -15,7 +15,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from distill import build
 from distill.averaging import Averaging
-from distill.callbacks import Elapsed, StageProgress, Throughput
+from distill.callbacks import Elapsed, LeaveOnSignals, StageProgress, Throughput
 from distill.checkpoint import load_weights, save_weights
 from distill.compiling import Choice, Work, choice_for, compile_network, release
 from distill.culprit import setting_at_work
@@ -277,5 +277,5 @@ class Stage:
             max_epochs=self.max_epochs,
             default_root_dir=str(self.directory),
             logger=brought["logger"],
-            callbacks=[*callbacks, *watching, StageProgress(self.name, bars=bars)],
+            callbacks=[*callbacks, *watching, LeaveOnSignals(), StageProgress(self.name, bars=bars)],
         )

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from distill import build, preflight
+from distill.callbacks import LeaveOnSignals
 from distill.claim import held
 from distill.directory import check_unused, load_config, save_config
 from distill.errors import SettingError
@@ -77,7 +78,9 @@ def fill(run: Run) -> None:
         network, _ = run.stage("teacher").train(network, None, Supervised())
     teacher = _cached(run, network)
     run.stage("student").module(run.network("student"), teacher, build.method(config.method))  # taps what is wanted
-    trainer = build.trainer(config.trainer, logger=False, enable_checkpointing=False, callbacks=[], max_epochs=1)
+    trainer = build.trainer(
+        config.trainer, logger=False, enable_checkpointing=False, callbacks=[LeaveOnSignals()], max_epochs=1
+    )
     filling = Filling(teacher, bars=_wants_bars(config))
     asked = Missing(teacher, trainer.strategy.root_device, trainer.global_rank, trainer.world_size)
     trainer.predict(filling, dataloaders=asked, return_predictions=False)

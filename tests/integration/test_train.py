@@ -1,6 +1,10 @@
 """The main job, started as its users start it."""
 
+import contextlib
+import itertools
 import json
+import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 
@@ -266,34 +271,82 @@ def test_a_lost_student_is_made_again(run_here: Any, weights: Read, finished: An
     assert (run / "report.html").is_file()
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=lambda sent: sent.name)
-def test_a_signal_ends_a_run_with_a_line_that_says_how_to_go_on(
-    sent: signal.Signals, processes: int, finished: Any, tmp_path: Path
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files of images, which data workers decode."""
+    root = tmp_path_factory.mktemp("photographs")
+    for split, name, number in itertools.product(("train", "val"), "ab", range(20)):
+        folder = root / split / name
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(number).integers(0, 255, (16, 16, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("sent", "processes", "begun"),
+    [
+        (signal.SIGINT, 1, "checkpoints/student/last.ckpt"),
+        (signal.SIGTERM, 1, "checkpoints/student/last.ckpt"),
+        (signal.SIGTERM, 1, "config.yaml"),
+        (signal.SIGTERM, 2, "checkpoints/student/last.ckpt"),
+    ],
+)
+def test_a_signal_to_all_processes_ends_a_run_with_a_line_that_says_how_to_go_on(
+    sent: signal.Signals, processes: int, begun: str, photographs: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    settings = [f"teacher.checkpoint={finished.directory}/teacher.safetensors", "baseline=false"]
-    if processes > 1:
-        settings += ["trainer=ddp", "trainer.accelerator=cpu", f"trainer.devices={processes}"]
-    process = subprocess.Popen(
-        [sys.executable, "train.py", *settings, "trainer.max_epochs=1000", f"hydra.run.dir={run}"],
-        cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    process = training_without_end(run, photographs, processes)
+    while process.poll() is None and not (run / begun).is_file():
+        time.sleep(0.005)
+    os.killpg(process.pid, sent)
+    said = ended(process)
+    lines = [line for line in said.splitlines() if not line.startswith("WARNING: ")]
+    assert lines == [f"stopped by {sent.name}; go on with resume={run}"]
+    assert process.returncode == 128 + sent
+
+
+def test_a_killed_process_of_several_is_told_with_the_way_to_go_on(photographs: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    process = training_without_end(run, photographs, processes=2)
     while process.poll() is None and not (run / "checkpoints/student/last.ckpt").is_file():
         time.sleep(0.005)
-    process.send_signal(sent)
-    _, said = process.communicate(timeout=60)
-    if processes == 1:
-        assert said == f"stopped by {sent.name}; go on with resume={run}\n"
-    else:  # torch says a line of its own
-        assert said.endswith(f"\nstopped by {sent.name}; go on with resume={run}\n")
-        assert "Traceback" not in said
-    assert process.returncode == 128 + sent
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    ranks = [child for child in children if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text()]
+    os.kill(int(ranks[-1]), signal.SIGKILL)
+    said = ended(process)
+    (line,) = [line for line in said.splitlines() if not line.startswith("WARNING: ")]
+    assert re.fullmatch(
+        rf"error: process \d of 2 was killed \(SIGKILL\); go on with resume={re.escape(str(run))}", line
+    )
+    assert process.returncode == 1
+
+
+def training_without_end(run: Path, photographs: Path, processes: int) -> subprocess.Popen[str]:
+    """A run with data workers, in a process group of its own."""
+    settings = ["teacher.max_epochs=0", "baseline=false", "trainer.max_epochs=1000", "trainer.precision=32-true",
+                "data=image_folder", f"data.root={photographs}", "data.in_memory=false", "data.batch_size=8",
+                "data.workers=1", "logger=none", f"hydra.run.dir={run}"]  # fmt: skip
+    if processes > 1:
+        settings += ["preflight=false", "trainer=ddp", "trainer.accelerator=cpu", f"trainer.devices={processes}"]
+    return subprocess.Popen(
+        [sys.executable, "train.py", *settings],
+        cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+
+
+def ended(process: subprocess.Popen[str]) -> str:
+    """What it says at its end, on stderr; none of its processes is left when it doesn't end."""
+    try:
+        return process.communicate(timeout=60)[1]
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_a_killed_run_goes_on_bit_for_bit(run_here: Any, weights: Read, finished: Any, tmp_path: Path) -> None:
     teacher = f"teacher.checkpoint={finished.directory}/teacher.safetensors"
-    settings = [teacher, "baseline=false", "trainer.max_epochs=20"]
+    settings = [teacher, "baseline=false", "trainer.max_epochs=20", "trainer.precision=32-true"]
     killed = tmp_path / "killed"
     checkpoint = killed / "checkpoints/student/last.ckpt"
     process = subprocess.Popen(
