@@ -83,7 +83,7 @@ def look(directory: Path, *overrides: str) -> Findings:
         ),
         (
             ("scheduler._target_=test_rehearsal.EndsEarly", "~scheduler.warmup", "~scheduler.final"),
-            "scheduler: a training step fails: 'no such step'",
+            "scheduler: a training step fails: KeyError: 'no such step'",
         ),
         (
             ("model@student=custom", "student.target=test_rehearsal.NoWayBack"),
