@@ -3,10 +3,14 @@
 import logging
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
+
+from distill.files import write_text
 
 OURS = ("distill", "pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric", "py.warnings")
 
+ACCOUNT = "preflight.txt"  # what preflight said of the run, a line each
 WARNINGS = "warnings.txt"  # beside train.log: a run's own warnings, a line each; no file where there are none
 
 # Lightning's advice that doesn't apply here (data that lives in memory has no use for workers; short stages log less
@@ -60,6 +64,17 @@ def warnings_of(directory: Path) -> list[str]:
     """What the run in `directory` warned of, in order, each once, whichever process or attempt said it."""
     file = directory / WARNINGS
     return list(dict.fromkeys(file.read_text().splitlines())) if file.is_file() else []
+
+
+def keep_account(directory: Path, lines: Sequence[str]) -> None:
+    """Keep what preflight says of the run in `directory`, for its report: layers, images, time, memory."""
+    write_text(directory / ACCOUNT, "".join(f"{line}\n" for line in lines))
+
+
+def account_of(directory: Path) -> list[str]:
+    """What preflight said of the run in `directory`; empty where there was none."""
+    file = directory / ACCOUNT
+    return file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
 
 
 def forget_warnings(directory: Path) -> None:

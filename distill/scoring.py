@@ -13,7 +13,7 @@ from distill.advice import advise
 from distill.answers import answer, test_split
 from distill.data import ImageSource
 from distill.data.augment.color import to_float
-from distill.log import warnings_of
+from distill.log import account_of, warnings_of
 from distill.metrics import UNKNOWN, Standing
 from distill.models import cost
 from distill.models.network import Network
@@ -94,6 +94,7 @@ def evaluate(prepared: "Run", networks: dict[str, Network], records: dict[str, R
         seconds=time.perf_counter() - started,
         versions={package: installed(package) for package in PACKAGES} | {"python": platform.python_version()},
         warnings=warnings_of(prepared.directory),
+        preflight=account_of(prepared.directory),
         keep=read(config, "", RunSettings).keep,
         test=score_test_split(source, networks, batch_size, device),
         profile=profile,

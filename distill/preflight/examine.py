@@ -7,6 +7,7 @@ import math
 import time
 import traceback
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytorch_lightning as pl
@@ -22,6 +23,7 @@ from distill.data.augment.color import to_float
 from distill.data.order import Draw
 from distill.data.source import Split
 from distill.errors import SettingError, first_line
+from distill.log import keep_account
 from distill.methods import Composite, Method, Supervised
 from distill.models import cost, taps
 from distill.models.network import Network
@@ -64,8 +66,9 @@ class Findings:
         self.lines.append(f"{about:<9} {text}")
 
     @rank_zero_only
-    def show(self) -> None:
-        """Print the account, and send it and the warnings to the log."""
+    def show(self, directory: Path) -> None:
+        """Print the account, keep it in the run's directory for its report, and send it and the warnings to the log."""
+        keep_account(directory, self.lines)
         for line in self.lines:
             print(line, flush=True)
             log.info(line)
@@ -133,7 +136,7 @@ def examine(run: "Run", networks: dict[str, Network], trainer: pl.Trainer) -> Fi
         gc.collect()
         torch.cuda.empty_cache()
     log.info(f"preflight took {time.perf_counter() - started:.1f} s")
-    findings.show()
+    findings.show(run.directory)
     return findings
 
 

@@ -97,7 +97,7 @@ class Results:
     """A whole run. `stages` has 'teacher', 'student' and, where it was trained, 'baseline'.
 
     targets: (N,) int64 of the validation split. picture: its (C, H, W) uint8 image at a place from 0 to N - 1.
-    warnings: what the run warned of, in order.
+    warnings: what the run warned of, in order. preflight: what was said before it started, a line each.
     keep: 'last', or 'best' where each network's epoch was chosen by the validation split.
     test: the test split, scored once; None where there is none.
     profile, advice: where the time of the student's steps went, and what would help; None without profile=true.
@@ -115,6 +115,7 @@ class Results:
     seconds: float
     versions: dict[str, str]
     warnings: list[str] = field(default_factory=list)
+    preflight: list[str] = field(default_factory=list)
     keep: str = "last"
     test: SplitResult | None = None
     profile: Profile | None = None

@@ -55,7 +55,7 @@ def test_the_run_directory(finished: Any) -> None:
     files = {str(f.relative_to(finished.directory)) for f in finished.directory.rglob("*") if f.is_file()}
     logs = {name for name in files if "tfevents" in name}
     assert {name for name in files - logs if not name.startswith((".hydra/", "tensorboard/"))} == {
-        ".lock", "config.yaml", "summary.json", "report.html", "train.log", "warnings.txt",
+        ".lock", "config.yaml", "summary.json", "report.html", "train.log", "preflight.txt", "warnings.txt",
         "figures/curves.png", "figures/reliability.png", "figures/disagreements.png",
         *(f"{stage}.{ending}" for stage in STAGES for ending in ("safetensors", "json")),
         *(f"checkpoints/{stage}/{name}" for stage in STAGES for name in ("last.ckpt", "record.json")),

@@ -54,6 +54,13 @@ def written(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_what_preflight_said_stands_on_the_page(tmp_path: Path) -> None:
+    write_report(replace(made_up(), preflight=["layers    at: stem <-> conv1", "memory    1 GiB"]), CONFIG, tmp_path)
+    assert "layers    at: stem &lt;-&gt; conv1\nmemory    1 GiB" in (tmp_path / "report.html").read_text()
+    write_report(made_up(), CONFIG, tmp_path)
+    assert "Before training" not in (tmp_path / "report.html").read_text()
+
+
 @pytest.mark.parametrize("warnings", [[], ["teacher gives <probabilities> [1]", "another"]])
 def test_what_a_run_warned_of_stands_in_summary_table_and_page(
     warnings: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
