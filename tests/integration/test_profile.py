@@ -17,7 +17,8 @@ def profiled(command: Any, finished: Any, tmp_path_factory: pytest.TempPathFacto
     directory: Path = tmp_path_factory.mktemp("profiled") / "run"
     teacher = f"teacher.checkpoint={finished.directory}/teacher.safetensors"
     done = command("train.py", "profile=true", teacher, *TINY, f"hydra.run.dir={directory}")
-    assert done.stderr == ""  # the tracer keeps to itself
+    # The tracer keeps to itself; two epochs teach next to nothing, which is said.
+    assert all(" ends at " in line for line in done.stderr.splitlines())
     return directory
 
 
