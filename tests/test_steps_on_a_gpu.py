@@ -77,7 +77,9 @@ def test_a_training_step_does_not_wait(teacher: Callable[[], nn.Module], monkeyp
     with pretended_gpu(monkeypatch) as send:
         assert module.teacher is not None
         send(module), send(module.teacher)
-        loss = module.training_step(batch._replace(images=send(batch.images), targets=send(batch.targets)), 0)
+        monkeypatch.setattr(module, "_device", GPU)  # as Lightning has it once the module was moved
+        there = Batch(send(batch.images), send(batch.targets), sent_indices(torch.arange(16), GPU))
+        loss = module.training_step(there, 0)
         assert (loss.shape, loss.device) == ((), GPU)
     assert said == ["aside waits for training", "aside begins", "aside ends", "training waits for aside"]
 
