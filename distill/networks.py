@@ -25,6 +25,7 @@ from distill.errors import SettingError, first_line
 from distill.models import classes
 from distill.models.heads import renew_head, with_head
 from distill.models.lazy import initialise, is_lazy
+from distill.models.modes import evaluating
 from distill.models.network import LUMA, Network, Origin, Prepare
 from distill.models.preprocessing import Preprocessing, from_metadata, preprocessing_of, to_metadata
 from distill.settings import NetworkSettings
@@ -297,17 +298,14 @@ def show_images(network: Network, where: str, source: ImageSource) -> Outputs:
         SettingError: it cannot take them.
     """
     images = _few(source)
-    was_training = network.training
     try:
-        with torch.no_grad():
-            outputs: Outputs = network.eval()(images)
+        with evaluating(network), torch.no_grad():
+            outputs: Outputs = network(images)
     except Exception as error:  # whatever a user's network raises
         raise SettingError(
             f"{where}: {network.name} cannot take images of {tuple(images.shape[1:])}: {first_line(error)}"
             f"{_way_out(network, where, images)}"
         ) from error
-    finally:
-        network.train(was_training)
     return outputs
 
 

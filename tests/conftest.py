@@ -6,7 +6,9 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import settings
 
@@ -30,6 +32,17 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """The whole suite runs in a process for each CPU; what is named, or chosen by -k or -m, in this one."""
     whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
     return None if whole and not (config.option.keyword or config.option.markexpr) else 0
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Grey images of 8 x 8 in four classes, told by their brightness."""
+    file: Path = tmp_path_factory.mktemp("images") / "grey.npz"
+    labels = np.arange(64) % 4
+    noise = np.random.default_rng(0).integers(-8, 9, (64, 8, 8))
+    pixels = (64 * labels[:, None, None] + 32 + noise).astype(np.uint8)
+    np.savez(file, train_images=pixels, train_labels=labels, val_images=pixels[:40], val_labels=labels[:40])
+    return file
 
 
 @pytest.fixture(autouse=True)

@@ -47,17 +47,6 @@ class Knowing(nn.Module):
         return -1000 * (images.mean((1, 2, 3))[:, None] - self.levels) ** 2
 
 
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Grey images of 8 x 8 in four classes, told by their brightness."""
-    file = tmp_path_factory.mktemp("images") / "grey.npz"
-    labels = np.arange(64) % 4
-    noise = np.random.default_rng(0).integers(-8, 9, (64, 8, 8))
-    pixels = (64 * labels[:, None, None] + 32 + noise).astype(np.uint8)
-    np.savez(file, train_images=pixels, train_labels=labels, val_images=pixels[:40], val_labels=labels[:40])
-    return file
-
-
 def config(file: Path, *overrides: str) -> DictConfig:
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         return compose("train", overrides=["data=arrays", f"data.path={file}", "trainer.precision=32-true", *overrides])

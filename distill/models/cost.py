@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from distill.models.modes import evaluating
+
 
 def parameters(network: nn.Module) -> int:
     """How many numbers are learnt."""
@@ -25,15 +27,12 @@ def flops(network: nn.Module, image: Tensor) -> int:
 
 def latency_ms(network: nn.Module, image: Tensor, runs: int = 30) -> float:
     """Median milliseconds for one (1, C, H, W) image in evaluation mode, on the device where it lies."""
-    was_training = network.training
-    network.eval()
     times = []
-    with torch.no_grad():
+    with evaluating(network), torch.no_grad():
         for _ in range(runs + 5):
             start = time.perf_counter()
             network(image)
             if image.is_cuda:
                 torch.cuda.synchronize(image.device)
             times.append(time.perf_counter() - start)
-    network.train(was_training)
     return 1000 * statistics.median(times[5:])

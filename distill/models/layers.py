@@ -11,6 +11,7 @@ import torch
 from rich.table import Table
 from torch import Tensor, nn
 
+from distill.models.modes import evaluating
 from distill.models.network import logits_of
 
 
@@ -87,17 +88,13 @@ def list_layers(network: nn.Module, images: Tensor) -> list[Layer]:
 
         return record
 
-    modes = {module: module.training for module in network.modules()}
     handles = [module.register_forward_hook(hook(path)) for path, module in network.named_modules() if path]
     try:
-        network.eval()
-        with torch.no_grad():
+        with evaluating(network), torch.no_grad():
             answer = logits_of(network(images))
     finally:
         for handle in handles:
             handle.remove()
-        for module, mode in modes.items():
-            module.training = mode
     image = (int(images.shape[-2]), int(images.shape[-1]))
     shapes = {path: (kind, tuple(out.shape[1:]), out is answer) for path, (kind, out) in seen.items()}
     return [Layer(path, *found, image) for path, found in shapes.items()]

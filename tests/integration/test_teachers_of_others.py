@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -32,17 +31,6 @@ class Soft(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.net(images)
         return logits.softmax(1)
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Grey images of 8 x 8 in four classes, told by their brightness."""
-    file = tmp_path_factory.mktemp("images") / "grey.npz"
-    labels = np.arange(64) % 4
-    noise = np.random.default_rng(0).integers(-8, 9, (64, 8, 8))
-    pixels = (64 * labels[:, None, None] + 32 + noise).astype(np.uint8)
-    np.savez(file, train_images=pixels, train_labels=labels, val_images=pixels[:40], val_labels=labels[:40])
-    return file
 
 
 def trained(images: Path, directory: Path, *overrides: str) -> Path:
