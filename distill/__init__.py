@@ -9,25 +9,27 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from distill import losses, methods
     from distill.models.network import Network
-    from distill.module import DistillModule
     from distill.teachers import LiveTeacher, Teacher
+    from distill.training.module import DistillModule
     from distill.types import Batch, Outputs
 
 __all__ = ["Batch", "DistillModule", "LiveTeacher", "Network", "Outputs", "Teacher", "losses", "methods"]
 
 _HOMES = {
     "Batch": "distill.types",
-    "DistillModule": "distill.module",
+    "DistillModule": "distill.training.module",
     "LiveTeacher": "distill.teachers",
     "Network": "distill.models.network",
     "Outputs": "distill.types",
     "Teacher": "distill.teachers",
+    "build": "distill.config",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+        home = import_module(_HOMES[name])
+        return getattr(home, name) if hasattr(home, name) else import_module(f"{home.__name__}.{name}")
     if name in __all__:
         return import_module(f"distill.{name}")
     raise AttributeError(f"module 'distill' has no attribute {name!r}")

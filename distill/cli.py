@@ -14,13 +14,13 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from distill import sweep
-from distill.claim import check_shared
+from distill.config.overrides import readable, with_home
 from distill.errors import SettingError, explain
+from distill.experiment import sweep
+from distill.experiment.claim import check_shared
 from distill.files import CONFIGS
-from distill.launch import KilledError
-from distill.overrides import readable, with_home
-from distill.signals import killed_worker, stop_on_signals, stopped_by
+from distill.training.launch import KilledError
+from distill.training.signals import killed_worker, stop_on_signals, stopped_by
 
 T = TypeVar("T")
 
@@ -32,7 +32,7 @@ logging.getLogger("matplotlib").setLevel(logging.WARNING)  # tells a new user fi
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="train")
 def _train(config: DictConfig) -> float | None:
-    from distill.pipeline import run
+    from distill.experiment.pipeline import run
 
     one_line_errors(check_shared)
     directory = Path(HydraConfig.get().runtime.output_dir)
@@ -42,28 +42,28 @@ def _train(config: DictConfig) -> float | None:
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="evaluate")
 def _evaluate(config: DictConfig) -> None:
-    from distill.evaluate import evaluate_run
+    from distill.experiment.evaluate import evaluate_run
 
     _work(lambda: evaluate_run(with_home(config)))
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="predict")
 def _predict(config: DictConfig) -> None:
-    from distill.predict import predict_files
+    from distill.experiment.predict import predict_files
 
     _work(lambda: predict_files(with_home(config)))
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="export")
 def _export(config: DictConfig) -> None:
-    from distill.export import export_run
+    from distill.experiment.export import export_run
 
     _work(lambda: export_run(with_home(config)))
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="cache_teacher")
 def _cache_teacher(config: DictConfig) -> None:
-    from distill.teachers.fill import fill_cache
+    from distill.experiment.fill_cache import fill_cache
 
     one_line_errors(check_shared)
     _work(lambda: fill_cache(with_home(config), Path(HydraConfig.get().runtime.output_dir)))
@@ -100,7 +100,7 @@ def export() -> None:
 def cache_teacher() -> None:
     """`python scripts/cache_teacher.py [OVERRIDES]`, or `list`, `verify`, `prune`; `distill-cache-teacher`."""
     if sys.argv[1:2] and sys.argv[1] in ("list", "verify", "prune"):
-        from distill.teachers.commands import main
+        from distill.experiment.cache_commands import main
 
         sys.exit(one_line_errors(lambda: main(sys.argv[1:])))
     _hydra_command(_cache_teacher)

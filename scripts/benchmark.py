@@ -2,7 +2,7 @@
 
 import argparse
 
-from distill.benchmark import cache, data, loss, train
+from benchmarking import cache, data, loss, train
 
 SUBJECTS = {"cache": cache, "data": data, "loss": loss, "train": train}
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from distill.listing import methods_table
+from distill.config.method_table import methods_table
 
 ROOT = Path(__file__).parents[1]
 

@@ -9,7 +9,8 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from distill import DistillModule, Network, build
+from distill import DistillModule, Network
+from distill.config import build
 from distill.methods import Composite, Method
 from distill.models.cnn import cnn
 from distill.types import Batch

@@ -8,10 +8,11 @@ import torch.nn.functional as F
 from hydra import compose, initialize_config_dir
 from torch import Tensor, nn
 
-from distill import LiveTeacher, build
+from distill import LiveTeacher
 from distill.cli import CONFIGS
+from distill.config import build
+from distill.experiment.pipeline import prepare
 from distill.methods import KD
-from distill.pipeline import prepare
 from distill.types import Batch
 
 TEACHER_MEAN, TEACHER_STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)

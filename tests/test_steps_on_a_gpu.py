@@ -16,12 +16,12 @@ from distill.data.augment import Augment, mixing
 from distill.data.batches import Batches
 from distill.data.order import TrainingOrder
 from distill.data.readers import MemoryReader
+from distill.devices import indices_on_processor, sent_indices
 from distill.losses import autograd
 from distill.methods import KD
 from distill.models.cnn import cnn
 from distill.teachers import CachedTeacher, Lesson
 from distill.teachers.ensemble import EnsembleTeacher
-from distill.transfer import indices_on_processor, sent_indices
 from distill.types import Batch
 
 CLASSES, COUNT = 10, 64

@@ -14,8 +14,8 @@ from distill.data.random import Drawn, Uniform, uniform
 from distill.data.readers import ATTEMPTS, Decoded, MemoryReader, StreamReader
 from distill.data.source import Split
 from distill.data.stream import Stream
+from distill.devices import sent, sent_indices
 from distill.errors import SettingError
-from distill.transfer import sent, sent_indices
 from distill.types import Batch
 
 

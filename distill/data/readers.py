@@ -12,8 +12,8 @@ from distill.data.augment import Augment
 from distill.data.order import Draw
 from distill.data.random import uniform
 from distill.data.stream import Stream, UnreadableError
+from distill.devices import sent
 from distill.seeding import derive_seed
-from distill.transfer import sent
 
 ATTEMPTS = 10
 

@@ -18,7 +18,7 @@ LUMA = (0.299, 0.587, 0.114)  # of red, green and blue, as Pillow makes grey ima
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a backbone was built of, as plain data: nodes with a `_target_` that `distill.build` takes.
+    """What a backbone was built of, as plain data: nodes with a `_target_` that `distill.config.build` takes.
 
     pretrained: with the weights that the user asked for by name. untrained: the same layers without.
     """

@@ -13,8 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from distill.alone import OF_NO_EFFECT, alone, under
-from distill.directory import flat
+from distill.config.effect import OF_NO_EFFECT, alone, under
+from distill.config.flat import flat
 from distill.errors import SettingError
 
 NOT_A_DIFFERENCE = (*OF_NO_EFFECT, "seed", "baseline", "teacher.checkpoint")

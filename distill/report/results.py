@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor
 
 from distill.metrics import PairedTest, Scores, paired_test, score
-from distill.profiling import Profile
-from distill.stage import Record
+from distill.training.profiling import Profile
+from distill.training.stats import Record
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from distill.report.results import Results
-from distill.stage import Record
+from distill.training.stats import Record
 
 # Teacher, baseline and student are runs with the same tags; this puts those that compare them first, in one place.
 CHARTS = {

@@ -13,11 +13,11 @@ import numpy.typing as npt
 import torch
 
 from distill.data.augment.color import to_float
+from distill.devices import indices_on_processor, tf32_on
 from distill.errors import SettingError
 from distill.methods import Method
 from distill.models.frozen import freeze
 from distill.models.network import Network
-from distill.precision import tf32_on
 from distill.teachers import fingerprint
 from distill.teachers.base import Teacher
 from distill.teachers.comparison import disagreeing
@@ -25,7 +25,6 @@ from distill.teachers.lesson import Lesson, SplitName
 from distill.teachers.record import DType, Layout, in_bytes
 from distill.teachers.requirements import Features, check_method
 from distill.teachers.store import Manifest, Numbers, Plane, Store
-from distill.transfer import indices_on_processor
 from distill.types import Batch, Outputs
 
 log = logging.getLogger(__name__)

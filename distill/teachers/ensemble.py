@@ -10,14 +10,14 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill.checkpoint import CheckpointError
+from distill.devices import sent
 from distill.errors import SettingError
 from distill.losses.logits import precise
+from distill.models.checkpoint import CheckpointError
 from distill.models.frozen import freeze
+from distill.models.metadata import with_weights
 from distill.models.network import Network
-from distill.networks import with_weights
 from distill.teachers.base import Teacher
-from distill.transfer import sent
 from distill.types import Batch, Outputs
 
 log = logging.getLogger(__name__)

@@ -10,10 +10,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from distill.devices import sent
 from distill.errors import SettingError
 from distill.losses.logits import precise
 from distill.losses.top_k import TopK
-from distill.transfer import sent
 from distill.types import Outputs
 
 DType = Literal["float32", "float16", "bfloat16"]

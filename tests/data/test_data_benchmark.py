@@ -1,8 +1,7 @@
 """The comparison of loading pipelines."""
 
 import torch
-
-from distill.benchmark.data import compare
+from benchmarking.data import compare
 
 
 def test_rows() -> None:

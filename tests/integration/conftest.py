@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from distill.cli import CONFIGS
-from distill.pipeline import run
+from distill.experiment.pipeline import run
 
 ROOT = Path(__file__).parents[2]
 TINY = ("trainer.max_epochs=2", "teacher.max_epochs=2", "trainer.precision=32-true")

@@ -9,9 +9,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from safetensors.torch import load_file
 
-from distill import pipeline, preflight
 from distill.errors import SettingError
-from distill.finished import load_run
+from distill.experiment import pipeline, preflight
+from distill.experiment.finished import load_run
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 pytestmark = [

@@ -13,10 +13,10 @@ import torch
 from hydra import compose, initialize_config_dir
 from safetensors.torch import load_file
 
-from distill.checkpoint import save_weights
 from distill.errors import SettingError
+from distill.experiment.pipeline import run
+from distill.models.checkpoint import save_weights
 from distill.models.cnn import cnn
-from distill.pipeline import run
 from distill.teachers.store import stores
 
 ROOT = Path(__file__).parents[2]

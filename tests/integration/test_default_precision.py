@@ -8,7 +8,7 @@ import torch
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
-from distill.precision import choose_precision
+from distill.training.precision import choose_precision
 
 SHORT = ("trainer.max_epochs=2", "teacher.max_epochs=2", "baseline=false", "trainer=cpu")
 

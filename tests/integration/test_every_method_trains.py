@@ -13,7 +13,8 @@ from lightning_fabric.plugins.environments import LightningEnvironment
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.strategies import DDPStrategy
 
-from distill import DistillModule, Network, build
+from distill import DistillModule, Network
+from distill.config import build
 from distill.data import ImageDataModule
 from distill.models.cnn import cnn
 

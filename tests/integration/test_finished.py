@@ -17,14 +17,14 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from distill.checkpoint import read_metadata
 from distill.cli import CONFIGS
 from distill.data.digits import digits
 from distill.errors import SettingError
-from distill.evaluate import evaluate_run
-from distill.export import export_run
-from distill.finished import load_run
+from distill.experiment.evaluate import evaluate_run
+from distill.experiment.export import export_run
+from distill.experiment.finished import load_run
 from distill.metrics import score
+from distill.models.checkpoint import read_metadata
 from distill.models.preprocessing import from_metadata
 
 

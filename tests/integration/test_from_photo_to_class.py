@@ -16,15 +16,15 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from PIL import Image
 
-from distill import pipeline
 from distill.cli import CONFIGS
 from distill.data.augment.color import to_float
 from distill.data.image_folder import image_folder
 from distill.errors import SettingError
-from distill.evaluate import evaluate_run
-from distill.export import export_run
-from distill.finished import load_run
-from distill.predict import predict_files
+from distill.experiment import pipeline
+from distill.experiment.evaluate import evaluate_run
+from distill.experiment.export import export_run
+from distill.experiment.finished import load_run
+from distill.experiment.predict import predict_files
 
 CLASSES = ("bottom", "middle", "top")
 SIDEWAYS = 6  # the EXIF orientation of a picture that must be turned to the right

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from distill.profiling import PARTS
+from distill.training.profiling import PARTS
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from distill.profiling import PARTS
+from distill.training.profiling import PARTS
 
 TINY = ("trainer.max_epochs=2", "trainer.precision=32-true", "baseline=false")
 

@@ -5,8 +5,8 @@ import torch
 from hydra import compose, initialize_config_dir
 from sklearn.datasets import load_sample_images
 
-from distill import build
 from distill.cli import CONFIGS
+from distill.config import build
 from distill.data.source import ImageSource, Split
 
 CLASSES = ["n03877845", "n11939491", "n07920052", "n02123045"]  # palace, daisy, espresso, tabby

@@ -15,12 +15,12 @@ from omegaconf import DictConfig
 from PIL import Image
 from safetensors.torch import save_file
 
-from distill import pipeline
 from distill.cli import CONFIGS
 from distill.errors import SettingError
-from distill.evaluate import evaluate_run
-from distill.export import export_run
-from distill.finished import load_run
+from distill.experiment import pipeline
+from distill.experiment.evaluate import evaluate_run
+from distill.experiment.export import export_run
+from distill.experiment.finished import load_run
 from distill.log import OURS
 from distill.models.cnn import cnn
 

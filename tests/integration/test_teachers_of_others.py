@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from distill.cli import CONFIGS
 from distill.errors import SettingError
-from distill.evaluate import evaluate_run
+from distill.experiment.evaluate import evaluate_run
+from distill.experiment.pipeline import run
 from distill.models.cnn import cnn
-from distill.pipeline import run
 
 QUICK = (
     "trainer=cpu", "logger=none", "trainer.max_epochs=1", "teacher.max_epochs=1", "data.batch_size=8",

@@ -24,8 +24,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor, nn
 
 from distill.errors import SettingError
+from distill.experiment.scoring import installed
 from distill.models.cnn import cnn
-from distill.scoring import installed
 
 Read = Callable[[Path], dict[str, Tensor]]
 ROOT = Path(__file__).parents[2]

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from benchmarking import commands, train
+from benchmarking.by_hand import PRECISIONS, distillation_loss, floor, folded, plain
+from benchmarking.commands import seconds_to_first_step, trained
+from benchmarking.job import Job, Steps
+from benchmarking.torchdistill_box import torchdistill
 
-from distill.benchmark import commands, train
-from distill.benchmark.by_hand import PRECISIONS, distillation_loss, floor, folded, plain
-from distill.benchmark.commands import seconds_to_first_step, trained
-from distill.benchmark.job import Job, Steps
-from distill.benchmark.torchdistill_box import torchdistill
 from distill.methods import KD
 from distill.types import Batch, Outputs
 

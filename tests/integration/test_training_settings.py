@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from distill.averaging import Averaging
 from distill.errors import SettingError
+from distill.training.averaging import Averaging
 
 ONE = ("trainer.max_epochs=1", "teacher.max_epochs=1", "trainer.precision=32-true", "logger=none")
 LABELS = ("label_smoothing=0.1", "class_weights=balanced", "data.sampling=balanced")

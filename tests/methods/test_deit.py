@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from hydra import compose, initialize_config_dir
 
-from distill import DistillModule, Network, build
+from distill import DistillModule, Network
+from distill.config import build
 from distill.methods import DeiT
 from distill.models.cnn import cnn
 from distill.types import Batch

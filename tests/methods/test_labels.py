@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from hydra import compose, initialize_config_dir
 
-from distill import build
 from distill.cli import CONFIGS
+from distill.config import build
 from distill.methods import DML, KD, Composite, Method, Supervised
 from distill.methods.labels import LabelLoss, class_weights
 from distill.types import Batch, Outputs

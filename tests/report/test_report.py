@@ -21,7 +21,7 @@ from distill.metrics import score
 from distill.report import Results, SplitResult, StageResult, write_report
 from distill.report.figures import curves, disagreements, draw_figures
 from distill.report.table import COLUMNS, ONLY_ON_THE_PAGE, columns, rows, short
-from distill.stage import Record
+from distill.training.stats import Record
 
 COUNT, CLASSES = 40, 3
 CONFIG = OmegaConf.create({"seed": 3, "method": {"kd": {"temperature": 4.0}}, "note": "<script>alert(1)</script>"})

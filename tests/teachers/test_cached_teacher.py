@@ -17,11 +17,11 @@ from distill.data.arrays import Rows
 from distill.data.augment import Augment
 from distill.data.stream import Stream
 from distill.errors import SettingError
+from distill.experiment.cache_commands import main
 from distill.methods import AT, DKD, KD, Composite, Method
 from distill.models.cnn import cnn
 from distill.schedules import Ramp
 from distill.teachers import CachedTeacher, Lesson, LiveTeacher, Teacher, fingerprint
-from distill.teachers.commands import main
 from distill.teachers.store import ArrayFile, Plane, stores
 
 pytestmark = [

@@ -8,10 +8,11 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from distill import DistillModule, Network, build
-from distill.checkpoint import save_weights
+from distill import DistillModule, Network
+from distill.config import build
 from distill.errors import SettingError
 from distill.methods import AT
+from distill.models.checkpoint import save_weights
 from distill.models.cnn import cnn
 from distill.teachers import EnsembleTeacher, Teacher
 from distill.types import Batch

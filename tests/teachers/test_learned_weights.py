@@ -17,10 +17,11 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from distill import DistillModule, Network, build
-from distill.checkpoint import save_weights
+from distill import DistillModule, Network
+from distill.config import build
 from distill.errors import SettingError
 from distill.methods import KD
+from distill.models.checkpoint import save_weights
 from distill.models.cnn import cnn
 from distill.teachers import EnsembleTeacher
 from distill.types import Batch

@@ -8,8 +8,8 @@ from torch import Tensor
 from distill.data.augment import color, geometry, mixing
 from distill.data.augment.trivial import trivial_augment
 from distill.data.random import Uniform, uniform
+from distill.devices import sent
 from distill.seeding import derive_seed
-from distill.transfer import sent
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from scipy.special import betaincinv
 from torch import Tensor
 
 from distill.data.augment.geometry import box
-from distill.transfer import sent
+from distill.devices import sent
 
 _STEPS = 4096
 

@@ -9,7 +9,7 @@ from torchvision.transforms.v2 import functional as vision
 
 from distill.data.augment import color
 from distill.data.augment.geometry import affine
-from distill.transfer import sent
+from distill.devices import sent
 
 _BINS = 31
 

@@ -1,0 +1,1 @@
+"""Configs to objects: checked settings, and the only caller of hydra.utils.instantiate."""

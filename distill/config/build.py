@@ -1,0 +1,273 @@
+"""From configs to objects: the only caller of hydra.utils.instantiate.
+
+Each value is checked against the signature of what it configures before anything is built, so a mistyped key or a value
+of a wrong type is one line that names the setting.
+"""
+
+import logging
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import hydra
+import pytorch_lightning as pl
+import torch
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.loggers import Logger
+from torch import nn
+
+from distill.config.checking import check_node, located, parameters_of
+from distill.config.networks import Maker, Statistics, assemble
+from distill.config.settings import (
+    DataSettings,
+    MethodSettings,
+    NetworkSettings,
+    RunSettings,
+    TeachingSettings,
+    TrainerSettings,
+    read,
+    without,
+)
+from distill.data.augment import Augment
+from distill.data.source import ImageSource, Only
+from distill.errors import SettingError, suggestion
+from distill.files import CONFIGS
+from distill.methods import Composite, Method
+from distill.methods.labels import LabelLoss, class_weights
+from distill.models.network import Network
+from distill.schedules import Schedule
+from distill.teachers import Lesson, Teacher
+from distill.training.module import OptimizerFactory
+from distill.training.parameters import Grouping, freeze
+from distill.training.precision import OTHER_NAMES, PRECISIONS, choose_precision
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+def instantiate(config: DictConfig, where: str, expected: type[T], **given: Any) -> T:
+    """Build what a config describes.
+
+    Args:
+        config: a node with `_target_`.
+        where: its path in the configuration, for messages: `method.kd`.
+        expected: the type that must come out.
+        given: arguments that come from the run rather than from the user; those that the target doesn't take are
+            left out.
+
+    Raises:
+        SettingError: an unknown or missing key, a value of a wrong type or out of range, a target that doesn't exist.
+    """
+    built = _instantiate(config, where, **given)
+    if not isinstance(built, expected):
+        raise SettingError(
+            f"{where}._target_={config._target_}: builds a {type(built).__name__}, not a {expected.__name__}"
+        )
+    return built
+
+
+def _instantiate(config: DictConfig, where: str, **given: Any) -> Any:
+    target = _locate(config, where)
+    parameters = parameters_of(target)
+    given = {name: value for name, value in given.items() if name in parameters}
+    check_node(config, where, target, given.keys())
+    try:
+        return hydra.utils.instantiate(config, _convert_="all", **given)
+    except InstantiationException as error:
+        raise SettingError(located(where, error.__cause__ or error)) from error
+
+
+def _locate(config: DictConfig, where: str) -> Any:
+    path = config.get("_target_")
+    if not isinstance(path, str):
+        raise SettingError(f"{where} has no _target_: the dotted path of what to build")
+    try:
+        return hydra.utils.get_object(path)
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        raise SettingError(
+            f"{where}._target_={path}: cannot be imported ({reason}); run from the folder that holds it (now "
+            f"{Path.cwd()}), or put that folder on PYTHONPATH"
+        ) from error
+
+
+def source(config: DictConfig, only: Only | None = None) -> ImageSource:
+    """The data set of `data`; where it can be read alone, the one split that is wanted, which then stands for all."""
+    return instantiate(without(config, DataSettings), "data", ImageSource, only=only)
+
+
+def augment(config: DictConfig) -> Augment:
+    """The augmentation of `data.augment`."""
+    node = OmegaConf.create({"_target_": "distill.data.augment.Augment", **config.augment})
+    return instantiate(node, "data.augment", Augment)
+
+
+def network(
+    config: DictConfig, where: str, data: ImageSource, statistics: Statistics, *, needs_logits: bool = True
+) -> Network:
+    """The network of `teacher` or `student`, its weights loaded if it has a checkpoint; see `networks.assemble`."""
+    own = read(config, where, NetworkSettings)
+    for name in ("train", "optimizer", "scheduler") if where != "teacher" else ():
+        if getattr(own, name) is not None:
+            raise SettingError(f"{where}.{name}={getattr(own, name)}: is for a teacher that is trained first")
+    node = without(config, NetworkSettings)
+
+    parameters = parameters_of(_locate(node, where))
+
+    def make(num_classes: int, channels: int, own_head: bool) -> tuple[nn.Module, dict[str, Any]]:
+        given = {
+            "num_classes": num_classes,
+            "in_channels": channels,
+            "image_size": own.size or data.image_size,
+            "own_head": own_head,
+            "name": own.name,
+        }
+        built: Any = OmegaConf.to_container(node, resolve=True)
+        built |= {name: value for name, value in given.items() if name in parameters}
+        return instantiate(node, where, nn.Module, **given), built
+
+    maker = Maker(make, "own_head" in parameters)
+    built = assemble(maker, own, where, data, statistics, needs_logits=needs_logits)
+    try:
+        freeze(built, own.freeze)
+    except SettingError as error:
+        raise SettingError(located(where, error)) from error
+    return built
+
+
+def check_statistics(where: str, settings: DataSettings, source: ImageSource) -> None:
+    """Raise SettingError unless a mean and a standard deviation that are set have one value for each channel."""
+    for name, values in (("mean", settings.mean), ("std", settings.std)):
+        if values is not None and len(values) != source.channels:
+            raise SettingError(f"{where}.{name}={values}: must be a list of {source.channels}, one for each channel")
+
+
+def option(group: str, name: str, where: str) -> DictConfig:
+    """What configs/GROUP/NAME.yaml sets, for what the command line names in a list rather than chooses.
+
+    Raises:
+        SettingError: there is no such file.
+    """
+    file = CONFIGS / group / f"{name}.yaml"
+    if not file.is_file():
+        known = [other.stem for other in file.parent.glob("*.yaml")]
+        raise SettingError(f"{where}: {name!r} is no file of configs/{group}/{suggestion(name, known)}")
+    return cast(DictConfig, OmegaConf.load(file))
+
+
+def method(config: DictConfig) -> Method:
+    """The method of `method`: one, or several composed."""
+    if not config:
+        raise SettingError("method is empty: choose one of configs/method/, such as method=kd")
+    built: dict[str, Method] = {}
+    for name in map(str, config):
+        node = config[name]
+        if not isinstance(node, DictConfig):
+            raise SettingError(f"method.{name}={node}: is no node with a _target_; choose a method with method={name}")
+        built[name] = _method(node, f"method.{name}")
+    return next(iter(built.values())) if len(built) == 1 else Composite(built)
+
+
+def _method(config: DictConfig, where: str) -> Method:
+    """One method, with what any of them takes: standardised logits, schedules on its numbers."""
+    own = read(config, where, MethodSettings)
+    built = instantiate(without(config, MethodSettings), where, Method)
+    built.standardize_logits = own.standardize_logits
+    for name in own.schedules:
+        if not isinstance(getattr(built, name, None), float | int):
+            raise SettingError(f"{where}.schedules.{name}: {type(built).__name__} has no number of this name")
+        built.schedules[name] = _instantiate(config.schedules[name], f"{where}.schedules.{name}")
+    return built
+
+
+def label_loss(config: DictConfig, shown: torch.Tensor) -> LabelLoss:
+    """The cross-entropy with the true labels, for (C,) shares of the classes among the samples that are shown."""
+    run = read(config, "", RunSettings)
+    try:
+        weights = None if run.class_weights is None else class_weights(run.class_weights, shown)
+    except ValueError as error:
+        raise SettingError(str(error)) from error
+    return LabelLoss(run.label_smoothing, weights)
+
+
+def optimizer(config: DictConfig, where: str = "optimizer") -> OptimizerFactory:
+    """The optimizer's factory, tried once on nothing, so that an impossible rate is found before training."""
+    factory = _instantiate(without(config, Grouping), where)
+    try:
+        factory([nn.Parameter(torch.zeros(1))])
+    except (ValueError, TypeError) as error:
+        said = re.fullmatch(r"Invalid (learning rate|\w+ value): (-.*)", str(error))
+        if said is None:
+            raise SettingError(f"{where}: {error}") from error
+        name = {"learning rate": "lr", "epsilon value": "eps"}.get(said[1], said[1].removesuffix(" value"))
+        raise SettingError(f"{where}.{name}={said[2]}: must be zero or more") from error
+    return cast(OptimizerFactory, factory)
+
+
+def schedule(config: DictConfig, where: str = "scheduler") -> Schedule:
+    """The learning-rate schedule."""
+    return cast(Schedule, instantiate(config, where, Callable))  # type: ignore[arg-type]
+
+
+def teacher(config: DictConfig, answering: Network, lesson: Lesson) -> Teacher:
+    """Where the teacher's answers come from, for a network that answers and what it is shown."""
+    node = without(config, TeachingSettings)
+    return instantiate(node, "teaching", Teacher, network=answering, lesson=lesson)
+
+
+def callbacks(config: DictConfig, checkpoints: Path) -> list[pl.Callback]:
+    """The user's callbacks; those that write checkpoints write them below `checkpoints`."""
+    return [
+        instantiate(config[name], f"callbacks.{name}", pl.Callback, dirpath=checkpoints) for name in map(str, config)
+    ]
+
+
+def logger(config: DictConfig, directory: Path, stage: str) -> Logger | bool:
+    """The stage's logger; False where none is configured."""
+    if not config:
+        return False
+    return cast(Logger, _instantiate(config, "logger", save_dir=directory / "tensorboard", version=stage))
+
+
+def precision(config: DictConfig) -> tuple[str, str]:
+    """The trainer's precision, chosen by what the device can do if it is 'auto', and the reason.
+
+    Raises:
+        SettingError: also where the machine hasn't the devices that are asked for.
+    """
+    if config.get("precision") != "auto":
+        return str(config.get("precision", "32-true")), "trainer.precision"
+    plain = trainer(OmegaConf.merge(config, {"precision": "32-true"}), logger=False)  # type: ignore[arg-type]
+    return choose_precision(plain.strategy.root_device)
+
+
+def trainer(config: DictConfig, **given: Any) -> pl.Trainer:
+    """A Lightning trainer; what is given wins over what is configured.
+
+    Raises:
+        SettingError: also where the machine hasn't the devices that are asked for.
+    """
+    node = without(config, TrainerSettings)
+    given = {"max_epochs": config.max_epochs, **given}
+    chosen = node.get("precision")
+    if chosen is not None and str(chosen) not in (*PRECISIONS, *OTHER_NAMES):
+        raise SettingError(f"trainer.precision={chosen}: must be one of {', '.join(PRECISIONS)}")
+    if chosen == "auto":
+        node.precision = precision(config)[0]
+    clip, accumulate = node.get("gradient_clip_val"), node.get("accumulate_grad_batches")
+    if isinstance(clip, int | float) and not clip >= 0:  # Lightning would not clip, and not say so
+        raise SettingError(f"trainer.gradient_clip_val={clip}: must be above 0, or null to leave gradients as they are")
+    if isinstance(accumulate, int) and accumulate < 1:
+        raise SettingError(f"trainer.accumulate_grad_batches={accumulate}: must be 1 or more")
+    for name in given:
+        node.pop(name, None)
+    fixed = {
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "use_distributed_sampler": False,
+        "num_sanity_val_steps": 0,
+    }
+    return instantiate(node, "trainer", pl.Trainer, **fixed, **given)

@@ -1,0 +1,319 @@
+"""A network of a run from its parts: what builds it, its settings, a file of weights, and the data."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from distill.config.settings import NetworkSettings
+from distill.data.augment.color import to_float
+from distill.data.source import ImageSource
+from distill.errors import SettingError, first_line
+from distill.models import classes
+from distill.models.checkpoint import (
+    CheckpointError,
+    OtherChannelsError,
+    OtherClassesError,
+    Weights,
+    load_weights,
+    read_weights,
+)
+from distill.models.heads import renew_head, with_head
+from distill.models.lazy import initialise, is_lazy
+from distill.models.modes import evaluating
+from distill.models.network import LUMA, Network, Origin, Prepare
+from distill.models.preprocessing import Preprocessing, from_metadata, preprocessing_of
+from distill.types import Outputs
+
+log = logging.getLogger(__name__)
+
+Statistics = tuple[list[float], list[float]]
+"""Mean and standard deviation per channel, of images in [0, 1]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Maker:
+    """Builds a backbone.
+
+    build: called with the number of classes and channels, and whether pretrained weights keep their own last layer.
+        Gives the backbone, and what it was built of, as plain data.
+    keeps_heads: whether it heeds the last.
+    """
+
+    build: Callable[[int, int, bool], tuple[nn.Module, dict[str, Any]]]
+    keeps_heads: bool = False
+
+
+def assemble(
+    maker: Maker,
+    own: NetworkSettings,
+    where: str,
+    source: ImageSource,
+    statistics: Statistics,
+    *,
+    needs_logits: bool = True,
+) -> Network:
+    """The network of 'teacher' or 'student', its weights loaded if it has a checkpoint.
+
+    It normalises and resizes as configured; else as the file of weights says; else as the weights' configuration
+    says, which timm and torchvision know; else by the data's statistics.
+
+    A teacher may answer for more classes than the data has: its outputs are chosen by `own.classes`, or found by their
+    names. Where neither is possible, it answers without a say in logits if `needs_logits` is False.
+
+    Raises:
+        SettingError: a file that doesn't fit, statistics for another number of channels, or other classes.
+    """
+    try:
+        weights = None if own.checkpoint is None else read_weights(own.checkpoint)
+        header = (from_metadata(weights.about) if weights else None) or Preprocessing()
+        channels = own.channels or header.channels or source.channels
+        return _Assembly(maker, own, where, source, statistics, weights, header, channels).network(needs_logits)
+    except OtherChannelsError as error:
+        advice = f"{where}.channels={error.channels} shows it images as it knows them"
+        raise SettingError(f"{where}.checkpoint: {error}; {advice}") from error
+    except CheckpointError as error:
+        raise SettingError(f"{where}.checkpoint: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Assembly:
+    """The parts, and the steps from them to a network."""
+
+    maker: Maker
+    own: NetworkSettings
+    where: str
+    source: ImageSource
+    statistics: Statistics
+    weights: Weights | None
+    header: Preprocessing
+    channels: int
+
+    def network(self, needs_logits: bool) -> Network:
+        """What the parts make."""
+        if self.where != "teacher" or self.own.head == "new":
+            return self._for_the_datas_classes()
+        random = torch.get_rng_state()
+        try:
+            network = self._filled(self.source.num_classes, keep_head=True)
+        except OtherClassesError as error:
+            torch.set_rng_state(random)
+            network = self._filled(error.classes, keep_head=True)
+        if not (network.trained or network.pretrained):
+            return network
+        count = show_images(network, self.where, self.source).logits.shape[1]
+        network.classes = self._outputs(network, count)
+        if network.classes is not None or count == self.source.num_classes:
+            return network
+        if not needs_logits:
+            network.comparable = False
+            return network
+        if self.weights is None and self.maker.keeps_heads:
+            torch.set_rng_state(random)
+            return self._for_the_datas_classes()
+        raise SettingError(other_classes(self.where, network.name, count, self.source))
+
+    def _for_the_datas_classes(self) -> Network:
+        if self.own.head == "new":
+            return self._with_a_new_head()
+        try:
+            return self._filled(self.source.num_classes, keep_head=False)
+        except OtherClassesError as error:
+            raise SettingError(
+                f"{self.where}.checkpoint: {self.own.checkpoint} was trained for {error.classes} classes and the data "
+                f"has {self.source.num_classes}: {self.where}.head=new gives it a new last layer"
+            ) from error
+
+    def _filled(self, outputs: int, *, keep_head: bool) -> Network:
+        """A network with its weights."""
+        network = self._wrapped(*self.maker.build(outputs, self.channels, keep_head))
+        if self.weights is not None:
+            self._load(network, self.weights)
+        return network
+
+    def _with_a_new_head(self) -> Network:
+        """A network with its weights but for its last layer, which is random and must be trained."""
+        network = self._wrapped(*self.maker.build(self.source.num_classes, self.channels, False))
+        show_images(network, self.where, self.source)
+        try:
+            path, head = renew_head(network, network.prepare(_few(self.source)), self.source.num_classes)
+        except SettingError as error:
+            raise SettingError(f"{self.where}.{error}") from error
+        if self.weights is not None:
+            self._load(network, self.weights, [f"{path}.{name}" for name in head.state_dict()])
+        network.backbone.set_submodule(path, head)
+        assert network.origin is not None
+        recipe = {"_target_": f"{with_head.__module__}.{with_head.__qualname__}", "layer": path}
+        network.origin = network.origin.within({**recipe, "outputs": self.source.num_classes})
+        network.trained = self._is_trained(False)
+        network.pretrained = True  # a last layer is renewed to keep what lies before it
+        network.class_names = None
+        log.info(f"{self.where}: its last layer {path} is new, for {self.source.num_classes} classes")
+        return network
+
+    def _load(self, network: Network, weights: Weights, anew: Sequence[str] = ()) -> None:
+        report = load_weights(network.backbone, weights, anew)
+        log.info(report.summary())
+        if choice := report.choice():
+            log.warning(f"{self.where}.checkpoint: {choice}")
+
+    def _wrapped(self, backbone: nn.Module, built: dict[str, Any]) -> Network:
+        """The network that prepares images for a backbone."""
+        said = preprocessing_of(backbone)
+        usual = said.of_weights or said if self._published else said
+        channels = self.own.channels or usual.channels or (len(usual.mean) if usual.mean else self.channels)
+        self._check_channels(channels)
+        mean, std = adapted(self.statistics, channels)
+        sources = [
+            ("its settings", Preprocessing(_tuple(self.own.mean), _tuple(self.own.std), self.own.size)),
+            ("the file of its weights", self.header),
+            ("its weights' configuration" if usual.mean else "the only size that it takes", usual),
+            ("the data", Preprocessing(tuple(mean), tuple(std))),
+        ]
+        of_values, values = next((place, known) for place, known in sources if known.mean and known.std)
+        of_size, size = next(((place, known.size) for place, known in sources if known.size), ("", None))
+        assert values.mean is not None
+        assert values.std is not None
+        self._check_statistics(values.mean, values.std, channels)
+        shown = None if channels == self.source.channels else channels
+        prepare = Prepare(values.mean, values.std, size, shown)
+        origin = Origin(built, {**built, **said.untrained})
+        if is_lazy(backbone):
+            origin = self._initialise(backbone, prepare, origin)
+        known = said.trained or self.weights is not None
+        network = Network(
+            backbone,
+            name=self.own.name,
+            trained=self._is_trained(known),
+            pretrained=known or said.mean is not None,
+            origin=origin,
+            **prepare.settings(),
+        )
+        network.preparation = _described(values, of_values, size, of_size, shown)
+        network.class_names = self.header.classes or usual.classes
+        log.info(f"{self.where}: {network.preparation}")
+        return network
+
+    def _initialise(self, backbone: nn.Module, prepare: Prepare, origin: Origin) -> Origin:
+        """Give lazy layers their sizes, by a look at the data."""
+        image = prepare(_few(self.source))[:1]
+        try:
+            initialise(backbone, list(image.shape[1:]))
+        except Exception as error:  # whatever a user's network raises
+            raise SettingError(
+                f"{self.where}: {type(backbone).__name__}, whose lazy layers take their sizes from the first image, "
+                f"cannot take one of {tuple(image.shape[1:])}: {first_line(error)}"
+            ) from error
+        target = f"{initialise.__module__}.{initialise.__qualname__}"
+        return origin.within({"_target_": target, "shape": list(image.shape[1:])})
+
+    def _is_trained(self, known: bool) -> bool:
+        """Whether a teacher is used as it is; known: it has weights for its classes."""
+        return known or self.own.max_epochs == 0 if self.own.train is None else not self.own.train
+
+    @property
+    def _published(self) -> bool:
+        """Whether weights come from a file that is not of a run of this project, which names its network in it."""
+        return self.weights is not None and "name" not in self.weights.about
+
+    def _check_statistics(self, mean: Sequence[float], std: Sequence[float], channels: int) -> None:
+        for name, given in (("mean", mean), ("std", std)):
+            if len(given) != channels:
+                raise SettingError(
+                    f"{self.where}.{name}={list(given)}: must be a list of {channels}, one for each channel"
+                )
+
+    def _check_channels(self, channels: int) -> None:
+        if channels != self.source.channels and {channels, self.source.channels} != {1, 3}:
+            raise SettingError(
+                f"{self.where}.channels={channels}: {self.source.name} has {self.source.channels}; only grey images "
+                "can be shown as RGB (3), and RGB as grey (1)"
+            )
+
+    def _outputs(self, network: Network, count: int) -> tuple[int, ...] | None:
+        """Which outputs are the data's classes; None for all as they are, or where that is unknown."""
+        wanted = list(map(str, self.source.class_names))
+        known = network.class_names if network.class_names and len(network.class_names) == count else None
+        if self.own.classes is not None:
+            try:
+                found: tuple[int, ...] | None = classes.choose(self.own.classes, wanted, known, count)
+            except SettingError as error:
+                raise SettingError(f"{self.where}.{error}") from error
+        else:
+            found = classes.match(wanted, known) if known else None
+        return None if found == tuple(range(count)) else found
+
+
+def adapted(statistics: Statistics, channels: int) -> Statistics:
+    """The data's statistics for grey images shown as RGB, or RGB shown as grey, whose channels move together."""
+    if len(statistics[0]) == channels:
+        return statistics
+    mean, std = (
+        values * channels if len(values) == 1 else [sum(w * v for w, v in zip(LUMA, values, strict=True))] * channels
+        for values in statistics
+    )
+    return mean, std
+
+
+def show_images(network: Network, where: str, source: ImageSource) -> Outputs:
+    """What a network says of two images of the data.
+
+    Raises:
+        SettingError: it cannot take them.
+    """
+    images = _few(source)
+    try:
+        with evaluating(network), torch.no_grad():
+            outputs: Outputs = network(images)
+    except Exception as error:  # whatever a user's network raises
+        raise SettingError(
+            f"{where}: {network.name} cannot take images of {tuple(images.shape[1:])}: {first_line(error)}"
+            f"{_way_out(network, where, images)}"
+        ) from error
+    return outputs
+
+
+def other_classes(where: str, name: str, count: int, source: ImageSource) -> str:
+    """That a network answers for other classes than the data has, and what to do."""
+    if where != "teacher":
+        return (
+            f"{where}: {name} has {count} outputs, and {source.name} has {source.num_classes} classes: give it "
+            f"{source.num_classes} outputs"
+        )
+    return (
+        f"teacher: {name} has {count} outputs, and {source.name} has {source.num_classes} classes, whose names are not "
+        "those of its outputs: teacher.classes=FILE or [...] says which outputs they are, in the data's order (index, "
+        "name or WordNet id); teacher.head=new gives it a new last layer, and trains it first; methods of features "
+        "alone, such as method=fitnet or method=at, take it as it is"
+    )
+
+
+def _way_out(network: Network, where: str, images: torch.Tensor) -> str:
+    """The setting that may help a network that fails, if there is one."""
+    first = next((module for module in network.backbone.modules() if isinstance(module, nn.Conv2d)), None)
+    channels = images.shape[1] if network.prepare.channels is None else network.prepare.channels
+    if first is not None and first.in_channels * first.groups != channels and {first.in_channels, channels} == {1, 3}:
+        kinds = {1: "grey", 3: "RGB"}
+        return f"; {where}.channels={first.in_channels} shows it images as {kinds[first.in_channels]}"
+    at = "as they are" if network.prepare.size is None else f"at {where}.size={network.prepare.size}"
+    return f"; it gets them {at}: try another {where}.size (HYDRA_FULL_ERROR=1 shows where it fails)"
+
+
+def _few(source: ImageSource) -> torch.Tensor:
+    return to_float(source.train.show(torch.arange(min(2, len(source.train)))))
+
+
+def _described(values: Preprocessing, of_values: str, size: int | None, of_size: str, channels: int | None) -> str:
+    mean, std = (", ".join(f"{value:.3g}" for value in part or ()) for part in (values.mean, values.std))
+    parts = [f"normalised by mean {mean} and std {std} ({of_values})"]
+    if channels is not None:
+        parts.append("grey images as RGB" if channels == 3 else "RGB images as grey")
+    parts.append("at the size that the data has" if size is None else f"at {size} x {size} ({of_size})")
+    return ", ".join(parts)
+
+
+def _tuple(values: Sequence[float] | None) -> tuple[float, ...] | None:
+    return None if values is None else tuple(values)

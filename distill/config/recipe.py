@@ -1,0 +1,81 @@
+"""How a stage is optimised: the run's optimizer and schedule, or the teacher's own where it is trained first."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from distill.config import build
+from distill.config.settings import read
+from distill.errors import SettingError
+from distill.schedules import Schedule
+from distill.training.module import OptimizerFactory
+from distill.training.parameters import Grouping
+
+FINE_TUNING = 0.01  # of optimizer.lr, which is for random weights: pretrained ones would be lost at it
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What moves the weights of a stage.
+
+    rate: the full learning rate; None where the optimizer's config has none.
+    gentle: whether the rate was lowered because the weights are pretrained and no other was given.
+    """
+
+    optimizer: OptimizerFactory
+    grouping: Grouping
+    schedule: Schedule
+    rate: float | None
+    gentle: bool
+
+
+def recipe(config: DictConfig, stage: str, *, pretrained: bool = False) -> Recipe:
+    """The recipe of a stage.
+
+    What `teacher.optimizer` and `teacher.scheduler` set stands in the place of the run's, for the teacher alone.
+
+    Args:
+        config: of the run.
+        stage: 'teacher', 'baseline', 'student' or an assistant's.
+        pretrained: whether its weights were trained before.
+
+    Raises:
+        SettingError: a setting is unknown, or its value impossible.
+    """
+    node, where = _node(config, "optimizer", stage)
+    own_rate = not _given(config, "optimizer").keys().isdisjoint({"lr", "_target_"})
+    gentle = stage == "teacher" and pretrained and "lr" in node and not own_rate
+    if gentle:
+        node.lr = FINE_TUNING * node.lr
+    scheduler, scheduler_where = _node(config, "scheduler", stage)
+    return Recipe(
+        optimizer=build.optimizer(node, where),
+        grouping=read(node, where, Grouping),
+        schedule=build.schedule(scheduler, scheduler_where),
+        rate=node.get("lr"),
+        gentle=gentle,
+    )
+
+
+def _node(config: DictConfig, group: str, stage: str) -> tuple[DictConfig, str]:
+    """A stage's optimizer or scheduler as a config of its own, and where it stands, for messages."""
+    shared: Any = OmegaConf.to_container(config[group], resolve=True)
+    own = _given(config, group) if stage == "teacher" else {}
+    if not own:
+        return DictConfig(shared), group
+    chosen: dict[str, Any] = own if "_target_" in own else {**shared, **own}
+    return DictConfig(chosen), f"teacher.{group}"
+
+
+def _given(config: DictConfig, group: str) -> dict[str, Any]:
+    """What is set for the teacher alone: by the name of a file in configs/, or key by key."""
+    own = config.teacher.get(group)
+    if isinstance(own, str):
+        own = build.option(group, own, f"teacher.{group}")
+    if own is not None and not isinstance(own, DictConfig):
+        raise SettingError(
+            f"teacher.{group}={own}: must be a name of configs/{group}/, or settings such as {{lr: 1e-4}}"
+        )
+    found: dict[str, Any] = OmegaConf.to_container(own, resolve=True) if own else {}  # type: ignore[assignment]
+    return {name: value for name, value in found.items() if value is not None}

@@ -1,0 +1,140 @@
+"""A finished run scored again, or on other data."""
+
+import dataclasses
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig
+
+from distill.config import build
+from distill.config.settings import EvaluationSettings, read
+from distill.data.folders import listed
+from distill.data.source import ImageSource, Part, renumbered, wanted
+from distill.devices import allow_tf32
+from distill.errors import SettingError
+from distill.experiment.answers import answer
+from distill.experiment.finished import NetworkRecord, load_run
+from distill.experiment.predictions import by_class, write_predictions
+from distill.experiment.preflight.networks import check_network
+from distill.files import write_text
+from distill.log import only_warnings
+from distill.metrics import score
+
+log = logging.getLogger(__name__)
+
+MOST_CLASSES = 20  # that are printed one by one
+
+
+def evaluate_run(config: DictConfig) -> dict[str, dict[str, float | None]]:
+    """Score every network of a run on a validation split, print the scores and write them into its directory.
+
+    Args:
+        config: what configs/evaluate.yaml composes.
+
+    Returns:
+        By network, the fields of `distill.metrics.Scores`.
+
+    Raises:
+        SettingError: no such run, or data of another shape or with other classes.
+    """
+    only_warnings()
+    finished = load_run(Path(config.run))
+    allow_tf32(finished.tf32)
+    settings = read(config, "", EvaluationSettings)
+    split, own = settings.split, config.data is None
+    source = _own_data(finished.config, split) if own else _other_data(config.data, finished.student, split)
+    precision = finished.precision if settings.precision == "run" else settings.precision
+    trainer = build.trainer(config.trainer, logger=False, precision=precision)
+    device, batch_size = trainer.strategy.root_device, finished.config.data.batch_size
+    networks = finished.networks()
+    for name, network in networks.items():
+        check_network(network, name, source)
+    answers = {
+        name: answer(network, source, batch_size, device, trainer.precision_plugin)
+        for name, network in networks.items()
+        if network.comparable
+    }
+    teacher = answers["teacher"].logits if "teacher" in answers else None
+    scores = {
+        name: dataclasses.asdict(score(given.logits, given.targets, None if name == "teacher" else teacher))
+        for name, given in answers.items()
+    }
+    found = {"data": source.name, "images": len(answers["student"].targets), "precision": precision, **scores}
+    file = finished.directory / f"evaluation-{source.name}.json"
+    classes = by_class(answers, source.class_names)
+    text = json.dumps({**found, "classes": classes}, indent=2)
+    write_text(file, text + "\n")
+    print(text if len(classes) <= MOST_CLASSES else json.dumps({**found, "classes": f"in {file}"}, indent=2))
+    if settings.predictions:
+        table = file.with_suffix(".csv") if settings.predictions is True else Path(settings.predictions)
+        write_predictions(table, answers, source)
+    return scores
+
+
+def _own_data(config: DictConfig, split: Part | None) -> ImageSource:
+    """The images that the run was trained on, with the split that is to be scored as the validation split."""
+    try:
+        source = build.source(config.data)
+    except SettingError as error:
+        raise SettingError(
+            f"data: what the run was trained on cannot be read here ({error}); name what to score it on, such as "
+            "data=image_folder data.root=DIR"
+        ) from error
+    return _with_split(source, split)
+
+
+def _other_data(config: DictConfig, known: NetworkRecord, split: Part | None) -> ImageSource:
+    """Other images, at the size of those that the run was trained on, unless a size is asked for."""
+    square = known.images.height == known.images.width
+    if "image_size" in config and config.image_size is None and square:
+        config.image_size = known.images.height
+        if "resize" in config and config.resize is None and (known.images.resize or 0) >= known.images.height:
+            config.resize = known.images.resize
+    source = _with_split(build.source(config, only=split or "any"), split)
+    if source.channels != known.images.channels:
+        advice = f"data.channels={known.images.channels}" if "channels" in config else "the same"
+        raise SettingError(
+            f"data: {source.name} has images of {source.channels} channels, and the run was trained on {known.data} "
+            f"with {known.images.channels}; must be {advice}"
+        )
+    numbers = torch.tensor(run_classes(source.class_names, known.classes, source.name))
+    return ImageSource.of(source.name, {"val": renumbered(source.val, numbers)}, known.classes, source.resize)
+
+
+def _with_split(source: ImageSource, split: Part | None) -> ImageSource:
+    """The source with a split in the place of the validation split."""
+    if split is None:
+        return source
+    images = wanted(source.parts, split, f"data {source.name}")[split]
+    return dataclasses.replace(source, name=f"{source.name}-{split}", val=images)
+
+
+def run_classes(names: Sequence[str], known: Sequence[str], data: str) -> list[int]:
+    """For each class of other data, the number that the run knows it by.
+
+    Args:
+        names: the classes of the data, which may be some of the run's, in any order.
+        known: the run's.
+        data: name of the data, for messages.
+
+    Raises:
+        SettingError: classes that the run doesn't know.
+    """
+    numbers = {name: number for number, name in enumerate(known)}
+    unknown = [name for name in names if name not in numbers]
+    if not unknown:
+        return [numbers[name] for name in names]
+    unnamed = [*map(str, range(len(names)))]  # as classes are called of which numbers alone are known
+    if [*names] == unnamed and len(names) <= len(known):
+        told = f"{data} has no names for its classes"
+    elif [*known] == [*map(str, range(len(known)))] and len(names) == len(known):
+        told = f"the run was trained without names for its classes, and {data} has such as {unknown[0]}"
+    else:
+        raise SettingError(
+            f"data: {data} has classes that the run doesn't know: {listed(unknown)}; its classes are {listed(known)}"
+        )
+    log.warning("%s: scores say something only if the classes mean the same in the same order", told)
+    return [*range(len(names))]

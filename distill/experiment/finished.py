@@ -1,0 +1,177 @@
+"""A run that is over: what it keeps of its networks beside their weights, and the networks built again from that.
+
+Its directory alone is needed: neither its data, nor the teacher's checkpoint, nor the working directory of then.
+"""
+
+import dataclasses
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from distill.config import build
+from distill.config.overrides import is_path
+from distill.data.image_format import ImageFormat
+from distill.data.source import ImageSource
+from distill.errors import SettingError
+from distill.experiment.directory import load_config
+from distill.files import write_text
+from distill.metrics import Scores
+from distill.models.checkpoint import load_weights
+from distill.models.network import Network
+
+log = logging.getLogger(__name__)
+
+NETWORKS = ("teacher", "baseline", "student")
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkRecord:
+    """What RUN/student.json holds, and teacher.json and baseline.json.
+
+    name: of the network, for tables.
+    network: what its layers are built of, a node with a `_target_`.
+    weights: the file with them, from the run's directory; None where building the layers brings them.
+    preprocessing: how the network prepares images in [0, 1] for itself, and which outputs are classes: arguments of
+        `Network`.
+    data: name of the data that it was trained on.
+    images: what the images of that data are.
+    classes: their names, in the order of the logits.
+    scores: on the validation split, in float32.
+    """
+
+    name: str
+    network: dict[str, Any]
+    weights: str | None
+    preprocessing: dict[str, Any]
+    data: str
+    images: ImageFormat
+    classes: list[str]
+    scores: dict[str, float | None]
+
+
+def check_kept(network: Network) -> None:
+    """Raise SettingError if a network could not be built again from what is kept of it."""
+    if network.origin is None:
+        raise SettingError(
+            f"{network.name}: the method deploys a {type(network.backbone).__name__}, which has no `recipe` to build "
+            "it of again; give it one, as Method.deploy says"
+        )
+
+
+def keep_networks(
+    directory: Path, networks: Mapping[str, Network], source: ImageSource, scores: Mapping[str, Scores], config: Any
+) -> None:
+    """Write RUN/NAME.json for each network of a run that has just been scored.
+
+    Args:
+        directory: of the run; holds the weights of those that were trained.
+        networks: by their names in `NETWORKS`.
+        source: the data.
+        scores: by the same names.
+        config: of the run; for the checkpoint of a teacher that wasn't trained.
+    """
+    for name, network in networks.items():
+        assert network.origin is not None  # see check_kept
+        trained_here = (directory / f"{name}.safetensors").is_file()
+        checkpoint = config.teacher.get("checkpoint")
+        node = network.origin.untrained if trained_here or checkpoint else network.origin.pretrained
+        record = NetworkRecord(
+            name=network.name,
+            network={key: _from_anywhere(key, value) for key, value in node.items()},
+            weights=f"{name}.safetensors" if trained_here else checkpoint and str(Path(checkpoint).absolute()),
+            preprocessing=network.settings(),
+            data=source.name,
+            images=source.format,
+            classes=list(source.class_names),
+            scores=scores[name].known(),
+        )
+        write_text(directory / f"{name}.json", json.dumps(dataclasses.asdict(record), indent=2) + "\n")
+
+
+def _from_anywhere(key: str, value: Any) -> Any:
+    """A setting; where it is a path, the same one from another working directory."""
+    return str(Path(value).absolute()) if is_path(key) and isinstance(value, str) else value
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedRun:
+    """What the directory of a run says.
+
+    config: its settings.
+    records: of 'student', 'teacher' and, where it was trained, 'baseline'.
+    """
+
+    directory: Path
+    config: DictConfig
+    records: dict[str, NetworkRecord]
+
+    @property
+    def precision(self) -> str:
+        """What it was trained in."""
+        return str(self.config.trainer.get("precision", "32-true"))
+
+    @property
+    def tf32(self) -> bool:
+        """Whether it let GPUs round to TF32."""
+        return bool(self.config.trainer.get("tf32", True))
+
+    @property
+    def student(self) -> NetworkRecord:
+        """What is kept of the student."""
+        return self.records["student"]
+
+    def network(self, name: str) -> Network:
+        """Build a network again, with its weights.
+
+        Raises:
+            SettingError: its code or a file of it isn't there any more, or is damaged.
+        """
+        record = self.records[name]
+        try:
+            backbone = build.instantiate(OmegaConf.create(record.network), name, nn.Module)
+            if record.weights is not None:
+                load_weights(backbone, self.directory / record.weights)
+        except SettingError as error:
+            raise SettingError(
+                f"run={self.directory}: its {name} cannot be built here: {error}. What was exported to pt2 or onnx "
+                "where it can be built needs none of this"
+            ) from error
+        return Network(backbone, name=record.name, trained=True, **record.preprocessing)
+
+    def networks(self) -> dict[str, Network]:
+        """All of them; a teacher that can't be built any more is left out, and said."""
+        networks = {name: self.network(name) for name in self.records if name != "teacher"}
+        if "teacher" not in self.records:
+            return networks
+        try:
+            return {"teacher": self.network("teacher"), **networks}
+        except SettingError as error:
+            log.warning("the teacher is left out: %s", error.__cause__)
+            return networks
+
+
+def load_run(directory: Path) -> FinishedRun:
+    """What a run's directory says of it.
+
+    Raises:
+        SettingError: it has not finished, or a file of it is missing or damaged.
+    """
+    config = load_config(directory, "run")
+    records = {name: _read(file) for name in NETWORKS if (file := directory / f"{name}.json").is_file()}
+    if "student" not in records or not (directory / "student.safetensors").is_file():
+        raise SettingError(f"run={directory}: not finished; go on with `python train.py resume={directory}`")
+    return FinishedRun(directory, config, records)
+
+
+def _read(file: Path) -> NetworkRecord:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        return NetworkRecord(**{**content, "images": ImageFormat(**content["images"])})
+    except (ValueError, TypeError, KeyError) as error:
+        raise SettingError(f"{file}: is damaged ({error}); write it again with resume={file.parent}") from None

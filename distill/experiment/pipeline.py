@@ -1,0 +1,196 @@
+"""A run as stages: preflight, teacher, baseline, student, evaluation, report."""
+
+import copy
+import json
+import logging
+import os
+import time
+import warnings
+from pathlib import Path
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from distill.config import build
+from distill.config.recipe import recipe
+from distill.config.settings import DataSettings, RunSettings, TrainerSettings, early_stopping, read
+from distill.data.module import student_samples
+from distill.data.source import check_told_apart
+from distill.devices import allow_tf32
+from distill.errors import SettingError
+from distill.experiment import preflight
+from distill.experiment.baseline import take_over_baseline
+from distill.experiment.claim import held
+from distill.experiment.directory import check_unused, load_config, save_config
+from distill.experiment.finished import keep_networks
+from distill.experiment.resume import resumed
+from distill.experiment.run import Run
+from distill.experiment.scoring import doubt, evaluate
+from distill.experiment.sweep import sweep_directory
+from distill.log import forget_warnings, log_to, only_warnings
+from distill.methods import Supervised
+from distill.models.network import Network
+from distill.report import write_report
+from distill.seeding import seed_torch
+from distill.training.launch import launch, processes_to_start
+from distill.training.signals import leave_on_signals
+from distill.training.stats import Record
+
+log = logging.getLogger("distill")
+
+
+def run(config: DictConfig, directory: Path) -> float | None:
+    """The main job, in as many processes as the trainer asks for.
+
+    Args:
+        config: what configs/train.yaml composes.
+        directory: where everything is written; with `resume`, that run's directory counts instead.
+
+    Returns:
+        The student's accuracy on the validation split, for sweepers; None where nothing was to be trained.
+
+    Raises:
+        SettingError: before anything is trained, if a setting cannot work.
+    """
+    started = time.perf_counter()
+    left_out: list[str] = []
+    goes_on = config.get("resume") is not None
+    if goes_on:
+        directory = Path(config.resume)
+        config, left_out = resumed(config, directory, _overrides())
+    settings = read(config, "", RunSettings)
+    if settings.show is not None:
+        only_warnings()
+        preflight.show_layers(load(config, directory), settings.show)
+        return None
+    with held(directory, "resume" if goes_on else "hydra.run.dir"):
+        if not goes_on:
+            forget_warnings(directory)
+        log_to(directory / "train.log")
+        if left_out:
+            log.warning(f"resume={directory}: goes on with its own settings; not taken up: {', '.join(left_out)}")
+        prepared = prepare(config, directory)
+        networks = preflight.check_networks(prepared)
+        preflight.settle_arithmetic(prepared, networks)
+        if not goes_on:
+            check_unused(config, directory)
+        save_config(config, directory)
+        return _examine_and_train(prepared, networks, started)
+
+
+def _examine_and_train(prepared: Run, networks: dict[str, Network], started: float) -> float | None:
+    config, directory = prepared.config, prepared.directory
+    preflight_wanted = read(config, "", RunSettings).preflight
+    trainer = build.trainer(config.trainer, logger=False)
+    processes = processes_to_start(trainer)
+    prepared.teacher(copy.deepcopy(networks["teacher"])).check(build.method(config.method))
+    if preflight_wanted:
+        preflight.examine(prepared, networks, trainer)
+    if preflight_wanted == "only":
+        return None
+    networks.clear()  # or they would take up memory throughout
+    if config.baseline and (jobs := sweep_directory()) and (other := take_over_baseline(config, directory, jobs)):
+        log.info(f"baseline: taken over from {other}, which trained it with the same settings")
+    if processes:
+        launch(run_as_one_of_many, directory, processes)
+    else:
+        run_stages(prepared, started)
+    summary = json.loads((directory / "summary.json").read_text())
+    return float(summary["student"]["accuracy"])
+
+
+def _overrides() -> list[str]:
+    """What the command says, where there is one."""
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+
+
+def run_as_one_of_many(directory: Path) -> None:
+    """The stages of the run whose config.yaml lies in `directory`, in one process of several; the first one writes."""
+    started = time.perf_counter()
+    leave_on_signals()
+    if os.environ["RANK"] == "0":
+        log_to(directory / "train.log")
+    else:
+        logging.disable()
+        warnings.simplefilter("ignore")
+    run_stages(prepare(load_config(directory, "run"), directory), started)
+
+
+def prepare(config: DictConfig, directory: Path) -> Run:
+    """Build and check every part but the networks once; nothing is kept but the data."""
+    allow_tf32(read(config.trainer, "trainer", TrainerSettings).tf32)
+    build.method(config.method)
+    for stage in ("student", "teacher"):
+        recipe(config, stage)
+    check_watched(config)
+    build.augment(config.data)
+    loaded = load(config, directory)
+    for name in ("teacher", "student"):
+        build.label_loss(config, loaded.stage(name).data().shown())
+    return loaded
+
+
+def check_watched(config: DictConfig) -> None:
+    """Raise SettingError for what is watched or averaged, where that isn't one network in each process."""
+    settings = read(config, "", RunSettings)
+    early_stopping(config)
+    sharded = str(config.trainer.get("strategy")).startswith(("fsdp", "deepspeed"))
+    for name in ("keep", "averaging") if sharded else ():
+        if getattr(settings, name) not in (None, "last"):
+            raise SettingError(
+                f"{name}={getattr(settings, name)}: must be left out with trainer.strategy={config.trainer.strategy}, "
+                "where each process holds a part of the weights; use trainer=ddp"
+            )
+
+
+def load(config: DictConfig, directory: Path) -> Run:
+    """The data, and what is known of it, without a look at how networks will be trained."""
+    settings = read(config, "", RunSettings)
+    data = read(config.data, "data", DataSettings)
+    source = build.source(config.data)
+    check_told_apart(source)
+    build.check_statistics("data", data, source)
+    statistics = (data.mean, data.std) if data.mean and data.std else source.statistics()
+    samples = student_samples(source.train.targets, data.student_fraction, settings.seed)
+    return Run(config, directory, source, samples, statistics)
+
+
+def run_stages(prepared: Run, started: float) -> None:
+    """Train, evaluate, report. In a process group every process trains, and the first one does the rest."""
+    config, directory = prepared.config, prepared.directory
+    source = prepared.source
+    log.info(
+        f"{source.name}: {len(source.train)} training images, of which the student sees {len(prepared.samples)}; "
+        f"{len(source.val)} validation images"
+    )
+    records: dict[str, Record] = {}
+    teacher = prepared.network("teacher")
+    if not teacher.trained:
+        teacher, records["teacher"] = prepared.stage("teacher").train(teacher, None, Supervised())
+        doubt(prepared, "teacher", teacher)
+    networks = {"teacher": teacher}
+    if config.baseline:
+        stage = prepared.stage("baseline")
+        networks["baseline"], records["baseline"] = stage.train(prepared.network("student"), None, Supervised())
+    answering = teacher
+    for name in prepared.assistants:
+        answering, records[name] = distill(prepared, name, answering)
+        doubt(prepared, name, answering)
+    networks["student"], records["student"] = distill(prepared, "student", answering)
+    started -= sum(record.earlier for record in records.values())  # times count all attempts
+    if int(torch.distributed.get_rank() if torch.distributed.is_initialized() else 0) == 0:
+        results = evaluate(prepared, networks, records, started)
+        scores = {name: stage.scores for name, stage in results.stages.items()}
+        keep_networks(directory, networks, source, scores, config)
+        write_report(results, config, directory)
+
+
+def distill(prepared: Run, name: str, answering: Network) -> tuple[Network, Record]:
+    """The stage of the student, or of an assistant, taught by a network that answers."""
+    config = prepared.config
+    network = prepared.network(name)
+    seed_torch(config.seed, "method", "weights")
+    method = build.method(config.method)
+    teacher = prepared.teacher(answering) if method.needs_teacher else None
+    return prepared.stage(name).train(network, teacher, method)

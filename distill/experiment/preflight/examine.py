@@ -1,0 +1,349 @@
+"""A rehearsal on networks of its own: what a run will find, said before it starts."""
+
+import copy
+import gc
+import logging
+import math
+import time
+import traceback
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities import rank_zero_only
+from torch import Tensor
+
+from distill.config import build
+from distill.config.checking import located
+from distill.data.augment.color import to_float
+from distill.data.order import Draw
+from distill.data.source import Split
+from distill.errors import SettingError, first_line
+from distill.experiment.preflight.data import data_doubts, data_lines
+from distill.experiment.preflight.duration import in_words, seconds_an_epoch
+from distill.experiment.preflight.images import output_doubts, preparation_lines
+from distill.experiment.preflight.monitors import check_monitors
+from distill.experiment.preflight.rehearsal import rehearse
+from distill.experiment.preflight.resident import most_resident, resident
+from distill.experiment.preflight.step import Memory, Step, measure
+from distill.experiment.preflight.tapped import tapped_lines
+from distill.experiment.preflight.teacher import mass_kept, score_sample
+from distill.experiment.run import Run
+from distill.experiment.stage import GENTLE, Stage
+from distill.log import keep_account
+from distill.methods import Composite, Method, Supervised
+from distill.models import cost, taps
+from distill.models.checkpoint import load_weights
+from distill.models.network import Network
+from distill.report.table import short
+from distill.seeding import seed_torch
+from distill.teachers import Teacher
+from distill.training.culprit import setting_at_work
+from distill.training.module import DistillModule
+
+log = logging.getLogger(__name__)
+
+QUICK = 2.0  # seconds: a whole batch that takes less is trained on; of others, the first samples
+PROBE = 32  # samples of the one batch; a real one's memory is reckoned from it
+MOST_MASS = 0.9  # of the teacher's, that the classes kept should hold (measured: benchmarks/top_k.md)
+LOPSIDED = 100.0  # a term that pulls so many times as hard as another leaves it no say
+
+
+@dataclass(slots=True)
+class Findings:
+    """What was found: lines to read, what looks wrong, and about how long each stage will take."""
+
+    lines: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def say(self, about: str, text: str) -> None:
+        """A line of the account."""
+        self.lines.append(f"{about:<9} {text}")
+
+    @rank_zero_only
+    def show(self, directory: Path) -> None:
+        """Print the account, keep it in the run's directory for its report, and send it and the warnings to the log."""
+        keep_account(directory, self.lines)
+        for line in self.lines:
+            print(line, flush=True)
+            log.info(line)
+        for warning in self.warnings:
+            log.warning(warning)
+
+
+def examine(run: Run, networks: dict[str, Network], trainer: pl.Trainer) -> Findings:
+    """Look at the data, score the teacher, take one step apart and reckon the memory; print what was found.
+
+    Nothing of it is felt by the run: random generators are put back, and the networks are not the run's.
+
+    Args:
+        run: settings and data.
+        networks: 'teacher', assistants and 'student' of their own, as `check_networks` gives them; spoilt by this.
+        trainer: says which device and precision.
+
+    Raises:
+        SettingError: a layer to tap doesn't exist, or a training step fails.
+    """
+    started, before = time.perf_counter(), resident()
+    findings, device = Findings(), trainer.strategy.root_device
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        for about, text in data_lines(run.source, len(run.samples)):
+            findings.say(about, text)
+        findings.warnings += data_doubts(run.source)
+        logits = _teacher(run, networks["teacher"], device, findings)
+        knows = logits is not None or not networks["teacher"].comparable
+        findings.say("student", _name(networks["student"]))
+        findings.warnings += output_doubts(run, networks)
+        steps = (
+            {}
+            if knows
+            else {"teacher": _step(run, "teacher", networks["teacher"], None, Supervised(), trainer, findings)}
+        )
+        for name in run.assistants:  # without those who teach them: their time is a little more
+            _step(run, name, networks[name], None, Supervised(), trainer, findings)
+        last = networks[["teacher", *run.assistants][-1]]
+        seed_torch(run.config.seed, "method", "weights")
+        method = build.method(run.config.method)
+        teacher = run.teacher(last) if method.needs_teacher else None
+        if teacher is not None:
+            teacher.begin(networks["student"])
+        apart = teacher is None or teacher.network is last  # or else it comes out of the student, and is still the same
+        if teacher is not None:
+            teacher.begin(networks["student"])  # before the student is tapped: a copy of it must not share its taps
+        _check_taps(run, networks["student"], teacher, method)
+        steps["student"] = _step(run, "student", networks["student"], teacher, method, trainer, findings)
+        if teacher is not None and teacher.form and knows and not run.assistants:
+            findings.say("answers", teacher.form)
+        if logits is not None and not run.assistants:
+            _top_k(run, method, logits, findings)
+        telling = teacher is None or (apart and knows and not run.assistants)
+        _terms(run, steps["student"], method, telling=telling, apart=apart, findings=findings)
+        if run.config.baseline:
+            _step(run, "baseline", networks["student"], None, Supervised(), trainer, findings)
+        _memory(run, {name: step.memory for name, step in steps.items()}, device, before, findings)
+        answering = None if teacher is None else last
+        for text in tapped_lines(_members(run, method), networks["student"], answering, _few(run)):
+            findings.say("layers", text)
+        for about, text in preparation_lines(networks, list(map(str, run.source.class_names))):
+            findings.say(about, text)
+        findings.say("time", in_words(findings.seconds))
+    if device.type == "cuda":
+        gc.collect()
+        torch.cuda.empty_cache()
+    log.info(f"preflight took {time.perf_counter() - started:.1f} s")
+    findings.show(run.directory)
+    return findings
+
+
+def _few(run: Run) -> Tensor:
+    """(2, C, H, W) images of the data, in [0, 1]."""
+    return to_float(run.source.train.show(torch.arange(min(2, len(run.source.train)))))
+
+
+def _teacher(run: Run, network: Network, device: torch.device, findings: Findings) -> Tensor | None:
+    """Say what the teacher is worth. Its logits of a few images, (n, classes); None before it is trained."""
+    own = run.stage("teacher")
+    if not network.trained:
+        if not own.weights.is_file():
+            _to_train(own, network, device, findings)
+            return None
+        load_weights(network.backbone, own.weights)
+    if not network.comparable:
+        findings.say("teacher", f"{_name(network)}: has other classes than the data; its features alone are of use")
+        return None
+    found, logits = score_sample(network, own.data(), device)
+    findings.say("teacher", f"{_name(network)}: scores {found}")
+    if not found.convincing:
+        settings = "teacher.mean, teacher.std and teacher.size, the order of the classes, and teacher.checkpoint"
+        findings.warnings.append(f"teacher scores {found}: check {settings}")
+    return logits
+
+
+def _to_train(stage: Stage, network: Network, device: torch.device, findings: Findings) -> None:
+    """Say how the teacher will be trained; warn where it has no need of it, and would lose what it knows."""
+    recipe = stage.recipe(network)
+    epochs = f"{stage.max_epochs} epoch{'s' if stage.max_epochs > 1 else ''}"
+    how = "fine-tuned" if network.pretrained else "trained"
+    rate = "" if recipe.rate is None or not network.pretrained else f" at lr={recipe.rate:g}"
+    findings.say(
+        "teacher", f"{_name(network)}: {how} first, for {epochs}{rate}{f' ({GENTLE})' if recipe.gentle else ''}"
+    )
+    if network.pretrained:
+        return
+    found, _ = score_sample(network, stage.data(), device)
+    if found.convincing and found.accuracy > (1 + found.chance) / 2:  # random weights may be lucky, but not so lucky
+        findings.warnings.append(
+            f"teacher: scores {found.accuracy:.1%} before any training, so its weights are trained already, and "
+            f"optimizer.lr={recipe.rate} may lose what it knows: teacher.train=false uses it as it is, "
+            "teacher.optimizer.lr=1e-4 fine-tunes it"
+        )
+
+
+def _top_k(run: Run, method: Method, logits: Tensor, findings: Findings) -> None:
+    """Where the likeliest classes are kept alone: how much of what the teacher says they hold."""
+    k = run.config.teaching.get("top_k")
+    for name, member in _members(run, method).items() if k is not None else ():
+        temperature = float(getattr(member, "temperature", 1.0))
+        mass = mass_kept(logits, k, temperature)
+        held = f"hold {mass:.0%} of the teacher's mass at temperature {temperature:g}"
+        findings.say("answers", f"the {k} likeliest of {logits.shape[1]} classes {held} ({name})")
+        if mass < MOST_MASS:
+            findings.warnings.append(
+                f"teaching.top_k={k}: the classes kept {held}, and a student misses what the teacher says of the "
+                f"others: lower method.{name}.temperature, keep more classes, or keep all with teaching.dtype=float16"
+            )
+
+
+def _check_taps(run: Run, student: Network, teacher: Teacher | None, method: Method) -> None:
+    """Find the layers that each method names, so that a wrong name is answered with its setting."""
+    for name, member in _members(run, method).items():
+        for setting, patterns, tapped in (
+            ("student_layers", member.taps.student, student),
+            ("teacher_layers", member.taps.teacher, teacher),
+        ):
+            if tapped is None:
+                continue
+            paths = [pattern for pattern in patterns if pattern not in taps.WORDS]
+            try:
+                tapped.tap(paths)
+            except SettingError as error:
+                raise SettingError(
+                    f"method.{name}.{setting}=[{','.join(patterns)}]: {error} (show=layers lists them)"
+                ) from error
+
+
+def _step(
+    run: Run,
+    name: str,
+    network: Network,
+    teacher: Teacher | None,
+    method: Method,
+    trainer: pl.Trainer,
+    findings: Findings,
+) -> Step:
+    """One step of a stage on the first samples that it will see: taken apart, then taken as the run does."""
+    stage, device = run.stage(name), trainer.strategy.root_device
+    try:
+        module: DistillModule = stage.module(network, teacher, method)
+        data = stage.data()
+        loader, scoring = data.train_dataloader(), data.val_dataloader()
+        epoch, indices = next(iter(loader.order))
+        started = time.perf_counter()
+        batch = loader.__getitems__(Draw(epoch, indices[:PROBE]))
+        loading = (time.perf_counter() - started) / len(batch.images)
+        images = sum(split.images.nbytes for split in (run.source.train, run.source.val) if isinstance(split, Split))
+        step = measure(module, batch, len(indices), images, trainer)
+        quick = (time.perf_counter() - started) * len(indices) / len(batch.images) < QUICK
+        if quick:
+            batch = loader.__getitems__(Draw(epoch, indices))
+        scored = scoring.__getitems__(Draw(0, torch.arange(min(PROBE, len(scoring.split)))))
+        before = copy.deepcopy(network.state_dict())
+        pace = rehearse(module, batch, scored, run.config.trainer, device, steps=5 if quick else 2)
+        network.load_state_dict(before)  # for what it teaches next
+        if pace.trouble is not None and all(map(math.isfinite, step.pulls.values())):
+            findings.warnings.append(f"{name}: in the rehearsal, {pace.trouble}")
+        findings.seconds[name] = stage.max_epochs * seconds_an_epoch(
+            loader,
+            scoring,
+            batch=pace.batch * len(indices) / len(batch.images),
+            image=pace.validation / len(scored.images),
+            loading=loading * len(indices),
+            processes=trainer.world_size,
+            every=run.config.trainer.get("check_val_every_n_epoch") or 1,
+        )
+    except Exception as error:
+        place = setting_at_work(error, run.config.trainer) or _place(run, name, method, error)
+        if isinstance(error, ValueError):
+            raise SettingError(located(place, error)) from error
+        raise SettingError(
+            f"{place}: a training step fails: {first_line(error)} (HYDRA_FULL_ERROR=1 shows where)"
+        ) from error
+    if pace.logged:
+        check_monitors(run.config.callbacks, name, pace.logged)
+    return step
+
+
+def _place(run: Run, stage: str, method: Method, error: BaseException) -> str:
+    """The part of the configuration that an error came from: the method that was at work, else the network."""
+    names = {id(member): f"method.{name}" for name, member in _members(run, method).items()}
+    at_work = (id(frame.f_locals.get("self")) for frame, _ in traceback.walk_tb(error.__traceback__))
+    return next((names[part] for part in at_work if part in names), stage)
+
+
+def _terms(run: Run, step: Step, method: Method, *, telling: bool, apart: bool, findings: Findings) -> None:
+    """How much each term has to say at the student.
+
+    telling: whether the gradients are like those in training; an untrained teacher's tell nothing of them.
+    apart: whether the teacher differs from the student; gradients towards oneself are zero.
+    """
+    settings = {term: _setting(run, method, term) for term in step.pulls}
+    wild = [term for term, pull in step.pulls.items() if pull != pull or pull == float("inf")]
+    for term in wild:
+        advice = f"lower {settings[term]}, or use trainer.precision=32-true"
+        findings.warnings.append(f"the gradient of {term} is not finite: {advice}")
+    for term in step.idle if apart else ():
+        findings.warnings.append(f"{term} has no gradient and teaches nothing: check {settings[term]}")
+    pulls = {term: pull for term, pull in step.pulls.items() if pull > 0 and term not in wild}
+    if not telling:
+        findings.say("gradients", f"of {', '.join(step.pulls)}: shares are unknown until their teacher is trained")
+        return
+    total = sum(pulls.values())
+    shares = [f"{term} {pull / total:.1%}" for term, pull in pulls.items()]
+    findings.say("gradients", f"at the student: {', '.join(shares) or 'none'}")
+    strong, weak = max(pulls, key=pulls.__getitem__, default=""), min(pulls, key=pulls.__getitem__, default="")
+    if pulls and pulls[strong] > LOPSIDED * pulls[weak]:
+        findings.warnings.append(
+            f"{strong} pulls {pulls[strong] / pulls[weak]:,.0f} times as hard at the student as {weak}: "
+            f"lower {settings[strong]}, or raise {settings[weak]}"
+        )
+
+
+def _memory(
+    run: Run, stages: dict[str, Memory], device: torch.device, resident_before: int, findings: Findings
+) -> None:
+    """Say what the stage that needs most takes: of a GPU's memory, or beside all else of the process's on a CPU."""
+    name, most = max(stages.items(), key=lambda item: item[1].total)
+    parts = {part: getattr(most, part) for part in Memory.__dataclass_fields__}
+    if device.type == "cpu":
+        del parts["weights"], parts["images"]  # the process has read them
+        parts = {"process with data and networks": resident_before, **parts}
+    total = sum(parts.values())
+    if device.type == "cpu":
+        total = max(total, most_resident())
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
+    beside = "" if free is None else f", {_size(free)} are free"
+    account = ", ".join(f"{part} {_size(size)}" for part, size in parts.items())
+    findings.say("memory", f"about {_size(total)} to train the {name} ({account}){beside}")
+    if free is not None and total > free:
+        findings.warnings.append(
+            f"training the {name} needs about {_size(total)} and {device} has {_size(free)} free: lower "
+            f"data.batch_size={run.config.data.batch_size}, or use trainer.precision=bf16-mixed"
+        )
+
+
+def _members(run: Run, method: Method) -> dict[str, Method]:
+    """The methods by their names in the configuration; none of a stage that has no teacher."""
+    if isinstance(method, Supervised):
+        return {}
+    members = method.members if isinstance(method, Composite) else [method]
+    return dict(zip(map(str, run.config.method), members, strict=True))
+
+
+def _setting(run: Run, method: Method, term: str) -> str:
+    """The setting that a term's size depends on."""
+    key = "label_weight" if term == "ce" else "weight"
+    names = [name for name in _members(run, method) if key in run.config.method[name]]
+    named = [name for name in names if name == term] or names
+    return " or ".join(f"method.{name}.{key}" for name in named) or "the weights in method"
+
+
+def _name(network: Network) -> str:
+    return f"{network.name}, {short(cost.parameters(network))} parameters"
+
+
+def _size(count: float) -> str:
+    """Bytes in binary units: '12.3 MiB'."""
+    power = min(3, int(math.log2(max(count, 1)) / 10))
+    return f"{count / 1024**power:.3g} {('B', 'KiB', 'MiB', 'GiB')[power]}"

@@ -1,0 +1,30 @@
+"""What the networks of a run make of images, and of what they answer."""
+
+from distill.config.networks import show_images
+from distill.experiment.preflight.outputs import outputs_doubt
+from distill.experiment.run import Run
+from distill.models.network import Network
+
+SHOWN = 4  # classes
+
+
+def preparation_lines(networks: dict[str, Network], class_names: list[str]) -> list[tuple[str, str]]:
+    """Lines of the account: how each network's images are prepared, and which of its outputs are the data's classes."""
+    lines = []
+    for role, network in networks.items():
+        lines.append(("images", f"{role}: {network.preparation}"))
+        if network.classes is not None:
+            pairs = [f"{name} {output}" for name, output in zip(class_names, network.classes, strict=True)]
+            more = ", ..." if len(pairs) > SHOWN else ""
+            lines.append(("classes", f"{role}: its outputs are {', '.join(pairs[:SHOWN])}{more}"))
+    return lines
+
+
+def output_doubts(run: Run, networks: dict[str, Network]) -> list[str]:
+    """Warnings of networks that give probabilities in place of logits."""
+    found = [
+        outputs_doubt(role, show_images(network, role, run.source).logits, trained=network.trained)
+        for role, network in networks.items()
+        if network.comparable
+    ]
+    return [doubt for doubt in found if doubt is not None]

@@ -1,0 +1,120 @@
+"""What the networks of a run are worth: beside chance, on the validation split, and once on the test split."""
+
+import logging
+import platform
+import time
+from importlib.metadata import PackageNotFoundError, version
+
+import torch
+
+from distill.config import build
+from distill.config.settings import RunSettings, read
+from distill.data import ImageSource
+from distill.data.augment.color import to_float
+from distill.experiment.advice import advise
+from distill.experiment.answers import answer, test_split
+from distill.experiment.preflight.outputs import outputs_doubt
+from distill.experiment.preflight.teacher import score_sample
+from distill.experiment.run import Run
+from distill.log import account_of, warnings_of
+from distill.metrics import UNKNOWN, Standing
+from distill.models import cost
+from distill.models.network import Network
+from distill.report import Results, SplitResult, StageResult
+from distill.training.profiling import read_profile
+from distill.training.stats import Record
+
+log = logging.getLogger(__name__)
+
+PACKAGES = ("distill", "torch", "torchvision", "pytorch-lightning", "hydra-core")
+
+
+def doubt(prepared: Run, stage: str, network: Network) -> None:
+    """Warn right after the training of a network that others are to learn from, if it does no better than chance, or
+    gives probabilities in place of logits."""
+    device = build.trainer(prepared.config.trainer, logger=False).strategy.root_device
+    found, logits = score_sample(network, prepared.stage(stage).data(), device)
+    warn_at_chance(stage, found)
+    if doubted := outputs_doubt(stage, logits, trained=True):
+        log.warning(doubted)
+
+
+def warn_at_chance(stage: str, found: Standing) -> None:
+    """Warn if a trained network does no better than naming the most frequent class would."""
+    if found.convincing:
+        return
+    own = stage == "teacher"
+    rate, epochs = ("teacher.optimizer.lr", "teacher.max_epochs") if own else ("optimizer.lr", "trainer.max_epochs")
+    log.warning(
+        f"{stage} ends at {found}: it is not clearly better than naming the most frequent class always; change {rate}, "
+        f"raise {epochs}, use class_weights=balanced where one class prevails, or check the labels"
+    )
+
+
+def evaluate(prepared: Run, networks: dict[str, Network], records: dict[str, Record], started: float) -> Results:
+    """Score every network on the validation split, in float32, and measure what it costs."""
+    source, config = prepared.source, prepared.config
+    trainer = build.trainer(config.trainer, logger=False)
+    device = trainer.strategy.root_device
+    batch_size = config.data.batch_size
+    comparable = {name: network for name, network in networks.items() if network.comparable}
+    answers = {name: answer(network, source, batch_size, device) for name, network in comparable.items()}
+    student = answers["student"]
+    split = SplitResult.of("validation", student.targets, {name: given.logits for name, given in answers.items()})
+    for name in ("baseline", "student"):
+        if name in networks:
+            warn_at_chance(name, Standing.of(answers[name].logits, student.targets))
+    image = to_float(source.val.show(torch.tensor([0]))).to(device)
+    stages = {
+        name: StageResult(
+            network=network.name,
+            scores=split.scores.get(name, UNKNOWN),
+            parameters=cost.parameters(network),
+            flops=cost.flops(network, image),
+            latency_ms=cost.latency_ms(network, image),
+            logits=split.logits.get(name),
+            record=records.get(name),
+        )
+        for name, network in networks.items()
+    }
+    profile = read_profile(prepared.directory) if read(config, "", RunSettings).profile else None
+    return Results(
+        data=source.name,
+        method=[str(name) for name in config.method],
+        seed=config.seed,
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({platform.machine()})",
+        precision=str(config.trainer.precision),
+        stages=stages,
+        targets=student.targets,
+        picture=lambda place: source.val.show(student.indices[place : place + 1])[0],
+        class_names=list(source.class_names),
+        seconds=time.perf_counter() - started,
+        versions={package: installed(package) for package in PACKAGES} | {"python": platform.python_version()},
+        warnings=warnings_of(prepared.directory),
+        preflight=account_of(prepared.directory),
+        keep=read(config, "", RunSettings).keep,
+        test=score_test_split(source, networks, batch_size, device),
+        profile=profile,
+        advice=advise(prepared, networks["teacher"], trainer, profile) if profile else [],
+    )
+
+
+def installed(package: str) -> str:
+    """The version of an installed package; said in words of a checkout that is run without being installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def score_test_split(
+    source: ImageSource, networks: dict[str, Network], batch_size: int, device: torch.device
+) -> SplitResult | None:
+    """Score every network on the test split, where there is one."""
+    split = test_split(source)
+    if split is None:
+        return None
+    comparable = {name: network for name, network in networks.items() if network.comparable}
+    answers = {name: answer(network, split, batch_size, device) for name, network in comparable.items()}
+    log.info(f"{source.name}: scored once on {len(answers['student'].targets)} test images")
+    return SplitResult.of("test", answers["student"].targets, {name: given.logits for name, given in answers.items()})

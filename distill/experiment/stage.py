@@ -1,0 +1,260 @@
+"""One stage of a run: a network trained from its seed to its weights file, or taken up where it was left."""
+
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig
+from pytorch_lightning.utilities import rank_zero_only
+
+from distill.config import build
+from distill.config.recipe import Recipe, recipe
+from distill.config.settings import RunSettings, TeachingSettings, TrainerSettings, early_stopping, read
+from distill.data import ImageDataModule, ImageSource
+from distill.errors import SettingError, first_line
+from distill.experiment.finished import check_kept
+from distill.files import write_text
+from distill.methods import Method
+from distill.metrics import ACCURACY
+from distill.models.checkpoint import load_weights, save_weights
+from distill.models.metadata import metadata
+from distill.models.network import Network
+from distill.seeding import seed_torch
+from distill.teachers import LiveTeacher, Teacher
+from distill.training.averaging import Averaging
+from distill.training.callbacks import Elapsed, LeaveOnSignals, StageProgress, Throughput
+from distill.training.compiling import Choice, Work, choice_for, compile_network, release
+from distill.training.culprit import setting_at_work
+from distill.training.keeping import Watch
+from distill.training.module import DistillModule
+from distill.training.profiling import Profiling
+from distill.training.stats import Record
+
+log = logging.getLogger(__name__)
+
+GENTLE = "a hundredth of optimizer.lr, for its weights are pretrained; teacher.optimizer.lr sets another"
+COMPARED = 32  # images on which the teacher's fastest form is compared with itself
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What a stage needs of its run.
+
+    Args:
+        name: 'teacher', 'baseline' or 'student'.
+        config: the whole configuration.
+        directory: of the run.
+        source: the data.
+        samples: (S,) indices of the training samples that it may see.
+        max_epochs: how long it trains.
+    """
+
+    name: str
+    config: DictConfig
+    directory: Path
+    source: ImageSource
+    samples: torch.Tensor
+    max_epochs: int
+
+    @property
+    def weights(self) -> Path:
+        """The finished stage's weights."""
+        return self.directory / f"{self.name}.safetensors"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The unfinished stage's state."""
+        return self.directory / "checkpoints" / self.name
+
+    @property
+    def finished(self) -> Record | None:
+        """What is remembered of the stage, if it was trained to its end before."""
+        file = self.checkpoints / "record.json"
+        return Record(**json.loads(file.read_text())) if self.weights.is_file() and file.is_file() else None
+
+    def train(self, network: Network, teacher: Teacher | None, method: Method) -> tuple[Network, Record]:
+        """Train `network` in place and return it, or what the method deploys in its stead.
+
+        Every process ends with the same weights. A finished stage is read from its files; an unfinished one goes on
+        from its last epoch.
+        """
+        module = self.module(network, teacher, method)
+        record = self.finished
+        if record is None:
+            record = self._fit(module)
+        else:
+            record = replace(record, earlier=record.seconds)
+            rank_zero_only(print)(f"{self.name:<9} trained before", flush=True)
+        load_weights(module.deployed.backbone, self.weights)
+        return module.deployed, record
+
+    def module(
+        self, network: Network, teacher: Teacher | None, method: Method, *, hasten: bool = True
+    ) -> DistillModule:
+        """What Lightning trains; its teacher in the fastest form that it has, or as it is."""
+        data = self.data()
+        method.learn_labels_by(build.label_loss(self.config, data.shown()))
+        recipe = self.recipe(network)
+        module = DistillModule(
+            network,
+            teacher,
+            method,
+            optimizer=recipe.optimizer,
+            grouping=recipe.grouping,
+            schedule=recipe.schedule,
+            example=data.example(),
+            labels=self._labels(),
+            seed=self.config.seed,
+        )
+        check_kept(module.deployed)
+        if teacher is not None and hasten:
+            device = build.trainer(self.config.trainer, logger=False).strategy.root_device
+            own = teacher.to(device).network
+            teacher.hasten(data.example(COMPARED).to(device), build.precision(self.config.trainer)[0])
+            if own is not None and own is not teacher.network:
+                own.cpu()  # it is asked again only at the end
+        return module
+
+    def recipe(self, network: Network) -> Recipe:
+        """How it optimises a network."""
+        return recipe(self.config, self.name, pretrained=network.pretrained)
+
+    def _labels(self) -> torch.Tensor:
+        """(S,) the class of every training sample by its index; -1 for those that the stage may not see."""
+        labels = torch.full_like(self.source.train.targets, -1)
+        labels[self.samples] = self.source.train.targets[self.samples]
+        return labels
+
+    def data(self) -> ImageDataModule:
+        """The batches that it sees."""
+        data = self.config.data
+        replay = read(self.config.teaching, "teaching", TeachingSettings).epochs
+        return ImageDataModule(
+            self.source,
+            batch_size=data.batch_size,
+            augment=build.augment(data),
+            seed=self.config.seed,
+            augment_seed=data.get("augment_seed"),
+            replay=None if self.name == "teacher" else replay,
+            samples=self.samples,
+            sampling=data.get("sampling", "shuffled"),
+            workers=data.workers,
+        )
+
+    def _fit(self, module: DistillModule) -> Record:
+        # The baseline is the student without the teacher: the same seed, and so the same weights to start from.
+        seed_torch(self.config.seed, "student" if self.name == "baseline" else self.name, "training")
+        throughput, elapsed, watch = Throughput(), Elapsed(), self._watch()
+        brought = self._brought()
+        trainer = self._trainer(brought, [throughput, elapsed, watch, *self._averaging()])
+        last = self.checkpoints / "last.ckpt"
+        log.info(f"{self.name}: {len(self.samples)} images, {self.max_epochs} epochs")
+        if module.teacher is not None and module.teacher.form:
+            log.info(f"{self.name}: its teacher answers {module.teacher.form}")
+        if (tuned := self.recipe(module.student)).gentle:
+            log.info(f"{self.name}: fine-tuned at lr={tuned.rate:g} ({GENTLE})")
+        self._compile(module, trainer)
+        try:
+            trainer.fit(module, datamodule=self.data(), ckpt_path=last if last.is_file() else None, weights_only=True)
+        except (SettingError, FloatingPointError, OSError):
+            raise
+        except Exception as error:
+            if setting := setting_at_work(error, self.config.trainer, brought):
+                raise SettingError(f"{setting}: {first_line(error)} (HYDRA_FULL_ERROR=1 shows where)") from error
+            raise
+        for network in self._compilable(module).values():
+            release(network)
+        kept = self._keep(module, watch)
+        steps, rate = trainer.global_step, throughput.images_per_second
+        record = Record(elapsed.seconds, steps, rate, module.history, kept, watch.stopped, elapsed.earlier)
+        if trainer.is_global_zero:
+            save_weights(module.deployed.backbone, self.weights, metadata(module.deployed, self.source))
+            write_text(self.checkpoints / "record.json", json.dumps(asdict(record)))
+        trainer.strategy.barrier()
+        log.info(f"{self.name} trained in {record.seconds:.1f} s")
+        return record
+
+    def _watch(self) -> Watch:
+        """Keeps the best epoch and stops early, where that is asked for."""
+        early = early_stopping(self.config)
+        keep = read(self.config, "", RunSettings).keep
+        return Watch(ACCURACY, best=keep == "best", patience=early.patience, min_delta=early.min_delta)
+
+    def _averaging(self) -> list[Averaging]:
+        settings = read(self.config, "", RunSettings)
+        if settings.averaging is None:
+            return []
+        return [Averaging(settings.averaging, settings.ema_decay, settings.swa_start)]
+
+    def _keep(self, module: DistillModule, watch: Watch) -> int:
+        """Give the deployed network the weights that are to be kept; their epoch, from 1."""
+        last = len(module.history)
+        if watch.stopped is not None:
+            said = (
+                f"stopped after epoch {watch.stopped} of {self.max_epochs}: no gain since epoch {watch.reference_epoch}"
+            )
+            rank_zero_only(print)(f"{self.name:<9} {said}", flush=True)
+            log.info(f"{self.name}: {said}")
+        if not watch.best:
+            return last
+        if watch.epoch is None:
+            log.warning(
+                f"keep=best: the {self.name} was never validated, so its last epoch is kept; lower "
+                "trainer.check_val_every_n_epoch"
+            )
+            return last
+        module.deployed.backbone.load_state_dict(watch.weights)
+        log.info(f"{self.name}: epoch {watch.epoch} is kept, with {watch.metric.words} {watch.value:.4f}")
+        return watch.epoch
+
+    def _compile(self, module: DistillModule, trainer: pl.Trainer) -> None:
+        """Compile student and teacher where that is asked for or pays; a resumed stage does as it did before."""
+        setting = read(self.config.trainer, "trainer", TrainerSettings).compile
+        if setting == "auto" and trainer.world_size > 1:
+            return  # processes would measure, and might decide, each for itself
+        device, data = trainer.strategy.root_device, self.data()
+        roles = self._compilable(module)
+        file = self.checkpoints.with_suffix(".compiled.json")
+        decided: dict[str, Choice] = (
+            json.loads(file.read_text()) if file.is_file() else {role: choice_for(role, setting) for role in roles}
+        )
+        if any(decided.values()):
+            batch = data.example(self.config.data.batch_size).to(device)
+            work = Work(batch, self.max_epochs * len(data.train_dataloader()), trainer.precision_plugin.forward_context)
+            for role, network in roles.items():
+                decided[role] = compile_network(network.to(device), role, work, decided[role])
+            if trainer.is_global_zero:
+                write_text(file, json.dumps(decided))
+
+    def _compilable(self, module: DistillModule) -> dict[str, Network]:
+        found = {"student": module.student}
+        if isinstance(module.teacher, LiveTeacher):
+            found["teacher"] = module.teacher.network
+        return found
+
+    def _brought(self) -> dict[str, Any]:
+        """The callbacks and the logger of the configuration, by their settings."""
+        callbacks = build.callbacks(self.config.callbacks, self.checkpoints)
+        names = [f"callbacks.{name}" for name in self.config.callbacks]
+        logger = build.logger(self.config.logger, self.directory, self.name)
+        return {**dict(zip(names, callbacks, strict=True)), "logger": logger}
+
+    def _trainer(self, brought: dict[str, Any], watching: Sequence[pl.Callback]) -> pl.Trainer:
+        configured = self.config.trainer.progress
+        bars = sys.stdout.isatty() if configured == "auto" else bool(configured)
+        callbacks = [part for part in brought.values() if isinstance(part, pl.Callback)]
+        if self.name == "student" and read(self.config, "", RunSettings).profile:
+            callbacks.append(Profiling(self.directory))
+        return build.trainer(
+            self.config.trainer,
+            max_epochs=self.max_epochs,
+            default_root_dir=str(self.directory),
+            logger=brought["logger"],
+            callbacks=[*callbacks, *watching, LeaveOnSignals(), StageProgress(self.name, bars=bars)],
+        )

@@ -1,0 +1,39 @@
+"""What is saved beside a network's weights, and a network with the weights of another file."""
+
+import copy
+import json
+
+from distill.data.source import ImageSource
+from distill.models.checkpoint import ABOUT, load_weights, read_weights
+from distill.models.network import Network, Prepare
+from distill.models.preprocessing import Preprocessing, from_metadata, to_metadata
+
+
+def metadata(network: Network, source: ImageSource | None = None) -> dict[str, str]:
+    """What is saved beside a network's weights: how it prepares its images, and of which data its classes are."""
+    own = network.prepare.settings()
+    size, channels = own["size"], own["channels"]
+    names: tuple[str, ...] | None = None
+    if source is not None:
+        images, height, width = source.train.shape
+        size = size or (height if height == width else None)
+        channels, names = channels or images, tuple(map(str, source.class_names))
+        if network.classes is not None:  # the file's outputs are more than these
+            names = network.class_names
+    known = Preprocessing(own["mean"], own["std"], size, channels=channels, classes=names)
+    return {ABOUT: json.dumps({"name": network.name, **to_metadata(known)})}
+
+
+def with_weights(network: Network, file: str) -> Network:
+    """A copy of a network with the weights of another file, which prepares images as that file says.
+
+    Raises:
+        CheckpointError: it doesn't fit.
+    """
+    weights = read_weights(file)
+    other = copy.deepcopy(network)
+    load_weights(other.backbone, weights)
+    known = from_metadata(weights.about)
+    if known is not None and known.mean is not None:
+        other.prepare = Prepare(known.mean, known.std, known.size or other.prepare.size, other.prepare.channels)
+    return other

@@ -1,0 +1,158 @@
+"""What watches a stage while it trains: progress and throughput."""
+
+import math
+import statistics
+import sys
+import time
+from itertools import pairwise
+from typing import Any
+
+import pytorch_lightning as pl
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from distill.training.clock import Moment, moment, seconds_between
+from distill.training.signals import leave_as_before
+
+WARMUP_STEPS = 5
+
+
+class Throughput(pl.Callback):
+    """Training images per second over all processes: the median over steps after the first few.
+
+    A step is timed from the end of the one before it within an epoch, so that waiting for data counts and validation
+    does not; a GPU's by its own clock, which is looked at when the epoch is over.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self._images = 0
+        self._ends: list[Moment] = []
+
+    @property
+    def images_per_second(self) -> float | None:
+        """None before a step has been timed."""
+        steps = self.seconds[WARMUP_STEPS:] or self.seconds
+        return self._images / statistics.median(steps) if steps else None
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The first step of an epoch has no step before it."""
+        self._ends.clear()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Time the step."""
+        self._ends.append(moment(trainer.strategy.root_device))
+        if len(self._ends) > 1:
+            self._images = len(batch[0]) * trainer.world_size
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Log the rate so far."""
+        self.seconds += [seconds_between(*both) for both in pairwise(self._ends)]
+        if self.images_per_second is not None:
+            pl_module.log("train/images_per_second", self.images_per_second, sync_dist=trainer.world_size > 1)
+
+
+class Elapsed(pl.Callback):
+    """Seconds since it was made, and in earlier attempts up to the checkpoint that this one goes on from."""
+
+    def __init__(self) -> None:
+        self.earlier = 0.0
+        self._start = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Of all attempts."""
+        return self.earlier + time.perf_counter() - self._start
+
+    def state_dict(self) -> dict[str, Any]:
+        """For the checkpoint."""
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """From the checkpoint."""
+        self.earlier = state_dict["seconds"]
+
+
+class LeaveOnSignals(pl.Callback):
+    """Has one of several processes end on a signal without a word, in Lightning's loops too."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Lightning's own handlers are there by now."""
+        leave_as_before()
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """As `on_train_start`."""
+        leave_as_before()
+
+
+class StageProgress(pl.Callback):
+    """One bar a stage on a terminal; a plain line every tenth of a stage elsewhere.
+
+    Args:
+        stage: its name.
+        bars: True for bars, False for lines.
+    """
+
+    def __init__(self, stage: str, *, bars: bool) -> None:
+        self.stage = stage
+        self.bars = bars
+        self._progress: Progress | None = None
+        self._task: Any = None
+        self._shown = 0.0
+        self._every = 1
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Open the bar."""
+        epochs = trainer.max_epochs or 1
+        self._every = math.ceil(epochs / 10)
+        if not (self.bars and trainer.is_global_zero):
+            return
+        self._progress = Progress(
+            TextColumn("[bold]{task.description:<9}"),
+            BarColumn(bar_width=14),
+            TextColumn("epoch"),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            TextColumn("{task.fields[note]}"),
+            console=Console(file=sys.stdout),
+        )
+        self._task = self._progress.add_task(self.stage, total=epochs, completed=trainer.current_epoch, note="")
+        self._progress.start()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Move the bar by steps within an epoch, at most ten times a second."""
+        if self._progress is not None and time.monotonic() - self._shown > 0.1:
+            self._shown = time.monotonic()
+            done = trainer.current_epoch + (batch_idx + 1) / max(1, int(trainer.num_training_batches))
+            self._progress.update(self._task, completed=round(done, 1))
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Show the epoch's figures."""
+        epoch, epochs = trainer.current_epoch + 1, trainer.max_epochs or 1
+        note = _figures(trainer.callback_metrics, narrow=self._progress is not None)
+        if self._progress is not None:
+            self._progress.update(self._task, completed=epoch, note=note)
+        elif trainer.is_global_zero and (epoch % self._every == 0 or epoch == epochs):
+            print(f"{self.stage:<9} epoch {epoch:>3}/{epochs}  {note}", flush=True)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leave the finished bar standing."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Give the terminal back."""
+        self.on_train_end(trainer, pl_module)
+
+
+def _figures(metrics: dict[str, Tensor], *, narrow: bool) -> str:
+    shown = [("val/accuracy", "accuracy {:.1%}"), ("val/agreement", "agreement {:.1%}")]
+    if not narrow:
+        shown.append(("train/images_per_second", "{:,.0f} images/s"))
+    return "  ".join(form.format(float(metrics[name])) for name, form in shown if name in metrics)

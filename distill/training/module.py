@@ -1,0 +1,324 @@
+"""The training step: a student, a teacher and a method in; a loss and its measurements out."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any, Literal, Self
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.strategies import DDPStrategy
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from distill.data.augment.color import to_float
+from distill.methods import KD, Method, Supervised
+from distill.methods.terms import LossTerms
+from distill.models.metadata import metadata
+from distill.models.modes import start_training
+from distill.models.network import Network
+from distill.schedules import Constant, Schedule
+from distill.seeding import seed_torch
+from distill.teachers import LiveTeacher, Teacher
+from distill.training.adapt import Adapter, as_batch, images_of
+from distill.training.connect import connect
+from distill.training.hyperparameters import as_method, described, optimizer_settings
+from distill.training.idle import idle_parameters
+from distill.training.measures import measure, measure_unseen
+from distill.training.parameters import Grouping
+from distill.training.running import RunningMeans, TrainingRecord
+from distill.training.streams import Aside
+from distill.types import Batch, Outputs
+
+OptimizerFactory = Callable[[Iterable[nn.Parameter] | Iterable[dict[str, Any]]], Optimizer]
+ADAMW: OptimizerFactory = partial(torch.optim.AdamW, lr=1e-3)
+
+
+class DistillModule(pl.LightningModule):
+    """Trains `student` to imitate `teacher` as `method` says; without a teacher, on labels alone.
+
+    The teacher is frozen, in evaluation mode, and no submodule of this module: it is in no optimizer, no gradient
+    reduction between processes, and, unless it moves (a moving average), no checkpoint.
+
+    Args:
+        student: maps (N, C, H, W) images to (N, classes) logits; trained, as are the method's projections.
+        teacher: a network, or a `Teacher`; None to train on labels alone.
+        method: what to imitate, or a list of methods, or a dict of them by name; most need a teacher; `Supervised` is
+            the default without one.
+        optimizer: called with the parameters to train: `functools.partial(torch.optim.SGD, lr=0.1)`.
+        grouping: rates and weight decay that differ between parameters; the optimizer is called with groups then.
+        schedule: factor on the learning rate as a function of the share of steps done.
+        example: (N, C, H, W) images, needed only by methods that size projections or choose layers by themselves.
+        labels: (S,) integers, the true class of every training sample by its index, -1 for those that aren't trained
+            on; needed only by methods with a memory of all samples.
+        adapt: called with what the loader yields, where that is nothing that
+            `distill.training.adapt.as_batch` understands.
+        seed: what random layers (dropout) draw from, anew each epoch: a resumed run repeats the uninterrupted one.
+
+    Attributes:
+        deployed: the network to validate and save: the student, unless the method adds a part to it for good.
+        history: the logged values of each epoch done; validation's only where there was one.
+        learning_rate: in place of the optimizer's own, once it is set; for learning-rate finders.
+        span: called with the name of a part of the step for a context around it; for profilers.
+
+    Batches are `distill.types.Batch`, (images, targets) tuples, or dicts; see `adapt`. Images are float in [0, 1] or
+    uint8. Hyperparameters, for loggers and `load_from_checkpoint`, are plain values: the method's, the optimizer's, the
+    seed.
+
+    Raises:
+        ValueError: the method needs a teacher, an example or labels that were not given.
+    """
+
+    teacher: Teacher | None
+    deployed: Network
+
+    def __init__(
+        self,
+        student: nn.Module,
+        teacher: nn.Module | None = None,
+        method: Method | Sequence[Method] | Mapping[str, Any] | None = None,
+        *,
+        optimizer: OptimizerFactory = ADAMW,
+        grouping: Grouping | None = None,
+        schedule: Schedule | None = None,
+        example: Tensor | None = None,
+        labels: Tensor | Sequence[int] | None = None,
+        adapt: Adapter | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        default = Supervised() if teacher is None else KD()
+        self.method = default if method is None else as_method(method)
+        if teacher is None and self.method.needs_teacher:
+            raise ValueError(
+                f"method {type(self.method).__name__} imitates a teacher, and teacher=None was given; pass "
+                "DistillModule(student, teacher, ...), or method=Supervised() to learn from labels alone"
+            )
+        self.student = student if isinstance(student, Network) else Network(student)
+        # Past nn.Module's registration on purpose: see the class docstring.
+        object.__setattr__(self, "teacher", _as_teacher(teacher))
+        for part in (self.student, self.student.backbone):
+            start_training(part)
+        self._deploy(self.student)
+        self.optimizer_factory = optimizer
+        self.grouping = grouping or Grouping()
+        self.schedule = schedule or Constant()
+        self.learning_rate: float | None = None
+        self.adapt = adapt
+        self.seed = seed
+        self.history: list[dict[str, float]] = []
+        self.span: Callable[[str], AbstractContextManager[Any]] = nullcontext
+        self._total_steps = 1
+        self._idle: list[nn.Parameter] | None = None
+        self._record = TrainingRecord()
+        self._steps_done = 0
+        self._aside = Aside()
+        self._validated = RunningMeans()
+        self._validated_epoch = -1
+        self._scheduler: LambdaLR | None = None
+        self.method.accompany(self.student)
+        if self.teacher is not None:
+            self.teacher.begin(self.student)
+            connect(self.method, self.student, self.teacher, example, None if labels is None else _as_labels(labels))
+            if example is not None:
+                self._deploy(self.student.around(self.method.deploy(self.student.backbone)))
+        self.save_hyperparameters(
+            {"method": described(self.method), "optimized_by": optimizer_settings(optimizer), "seed": seed}
+        )
+
+    def _deploy(self, network: Network) -> None:
+        # Past registration too: its weights are the student's and the method's, and belong once in a checkpoint.
+        object.__setattr__(self, "deployed", network)
+
+    # ---------------------------------------------------------------------------------------------- steps
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The (N, classes) logits for (N, C, H, W) images, of the network that is deployed."""
+        outputs: Outputs = self.deployed(images)
+        return outputs.logits
+
+    def training_step(self, loaded: Any, batch_idx: int) -> Tensor:
+        """The total loss of one batch; its terms and measurements go to the running means."""
+        batch = self._batch(loaded)
+        device = batch.images.device
+        with self.span("teacher"), nullcontext() if self.teacher is None else self._aside.work(device):
+            answers = self._ask("train", self.current_epoch, batch)
+        with self.span("student"):
+            outputs: Outputs = self.student(batch.images)
+        with self.span("teacher"):
+            self._aside.join()
+        with self.span("method"):
+            terms = LossTerms.of(self.method(outputs, answers, batch))
+            loss = terms.total()
+        logits = self.method.deployed_logits(outputs)
+        measures = {} if logits is None else measure(logits, answers, batch.targets)
+        self._record.add(loss, terms, measures, self.method.scheduled())
+        return self._reaching_all(loss)
+
+    def _batch(self, loaded: Any) -> Batch:
+        """What the loader yields as samples on the device, where Lightning has brought all types that it knows."""
+        images, targets, indices = as_batch(loaded, self.adapt)
+        indices = None if indices is None else indices.to(self.device)
+        return Batch(to_float(images.to(self.device)), targets.to(self.device), indices)
+
+    def _reaching_all(self, loss: Tensor) -> Tensor:
+        """The loss, with a zero gradient for what no term reaches (SimKD leaves the student's classifier alone).
+
+        Processes wait for each other's gradient of every parameter. Lightning's ddp_find_unused_parameters_true would
+        search the graph in each step; what a method leaves alone is the same in all steps, and found in the first.
+        """
+        if self._idle is None:
+            parallel = self._trainer is not None and isinstance(self.trainer.strategy, DDPStrategy)
+            self._idle = idle_parameters(loss, self.parameters()) if parallel else []
+        return loss + sum(0 * parameter.sum() for parameter in self._idle) if self._idle else loss
+
+    def validation_step(self, loaded: Any, batch_idx: int) -> None:
+        """Accuracy on the validation split; agreement and KL with the teacher where there is one."""
+        self._validate(self._batch(loaded), "val")
+
+    def test_step(self, loaded: Any, batch_idx: int) -> None:
+        """As `validation_step`, on the test split."""
+        self._validate(self._batch(loaded), None)
+
+    def _validate(self, batch: Batch, split: Literal["val"] | None) -> None:
+        answers = self._ask(split, 0, batch)
+        outputs: Outputs = self.deployed(batch.images)
+        self._validated.add(measure_unseen(outputs.logits, answers, batch.targets), weight=len(batch.images))
+
+    def predict_step(self, loaded: Any, batch_idx: int) -> Tensor:
+        """The (N, classes) logits of a batch, with or without targets; their softmax are the probabilities."""
+        logits: Tensor = self(images_of(loaded, self.adapt).to(self.device))
+        return logits
+
+    def _ask(self, split: Literal["train", "val"] | None, epoch: int, batch: Batch) -> Outputs | None:
+        if self.teacher is None:
+            return None
+        self.teacher.attend(split, epoch)
+        answers: Outputs = self.teacher(batch)
+        return answers
+
+    # ---------------------------------------------------------------------------------------------- logging
+
+    def on_train_start(self) -> None:
+        """Forget what an interrupted epoch has left."""
+        self._record, self._steps_done, self._validated_epoch = TrainingRecord(), self.global_step, -1
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Weights and temperatures that follow a schedule move with the share of steps done.
+
+        What random layers draw is a function of the epoch alone, so that a restart draws the same. Seeded here and not
+        when the epoch starts: a DataLoader draws too as it begins, and after a restart it begins sooner.
+        """
+        if batch_idx == 0:
+            seed_torch(self.seed, "epoch", self.current_epoch, self.global_rank)
+        self.method.set_progress(self.global_step / self._total_steps)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """After a step of the optimizer let the teacher follow, and every `log_every_n_steps` log the step's means."""
+        if self.global_step == self._steps_done:
+            return  # gradients are accumulated
+        self._steps_done = self.global_step
+        if self.teacher is not None:
+            with self.span("teacher"):
+                self.teacher.step(self.global_step)
+        every: int = getattr(self.trainer, "log_every_n_steps", 0)
+        if self.logger is not None and every and self.global_step % every == 0:
+            self.logger.log_metrics(self._record.step(), step=self.global_step)
+        self._record.end_step()
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's means."""
+        if self.lr_schedulers() is self._scheduler:  # else a learning-rate finder trains, up to rates that diverge
+            self._record.check_finite(self.current_epoch)
+        values = self._record.epoch()
+        groups = self.optimizers().param_groups  # type: ignore[union-attr]
+        values["train/learning_rate"] = max(group["lr"] for group in groups)
+        self.log_dict(values, sync_dist=self.trainer.world_size > 1)
+        # What was logged, for that is the mean over all processes; Lightning keeps validation's until there is another.
+        logged = {
+            name: float(value)
+            for name, value in self.trainer.callback_metrics.items()
+            if self._validated_epoch == self.current_epoch or not name.startswith("val/")
+        }
+        self.history.append({"epoch": self.current_epoch + 1, **logged})
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The history goes along, so that a resumed run's curves are whole; how images are prepared, for who loads the
+        weights elsewhere; and a teacher that moves."""
+        checkpoint["history"] = self.history
+        checkpoint |= metadata(self.deployed)
+        if self.teacher is not None and (memory := self.teacher.memory()):
+            checkpoint["teacher"] = memory
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """As `on_save_checkpoint` left it."""
+        self.history = checkpoint.get("history", [])
+        if self.teacher is not None and "teacher" in checkpoint:
+            self.teacher.remember(checkpoint["teacher"])
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the validation split's means, over all processes."""
+        self._validated_epoch = self.current_epoch
+        self._log_validated("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the test split's means, over all processes."""
+        self._log_validated("test")
+
+    def _log_validated(self, prefix: str) -> None:
+        for name, mean in self._validated.epoch(self._over_processes).items():
+            self.log(f"{prefix}/{name}", mean, sync_dist=self.trainer.world_size > 1)
+
+    def _over_processes(self, sums: Tensor) -> Tensor:
+        if self.trainer.world_size == 1:
+            return sums
+        added: Tensor = self.trainer.strategy.reduce(sums.to(self.device), reduce_op="sum")
+        return added.cpu()
+
+    # ---------------------------------------------------------------------------------------------- optimisation
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """One optimizer over the student's and the method's parameters; the schedule moves at each step."""
+        if self.grouping.one:
+            optimizer = self.optimizer_factory([weight for weight in self.parameters() if weight.requires_grad])
+        else:
+            optimizer = self.optimizer_factory(self.grouping.groups(self.student, self.method))
+            for group in optimizer.param_groups:
+                group["lr"] *= group["lr_scale"]
+        if self.trainer.gradient_clip_val:
+            # A fused optimizer divides by the loss scale within its step, so Lightning refuses to clip what it would
+            # give it. Without this mark gradients are divided before they are clipped, and its step stays fused.
+            optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
+        self._total_steps = max(1, int(self.trainer.estimated_stepping_batches))
+        if self.learning_rate is not None:
+            base = optimizer.defaults["lr"]
+            for group in optimizer.param_groups:  # those with a rate of their own keep their ratio to it
+                group["lr"] = self.learning_rate * (group["lr"] / base if base else 1.0)
+        self._scheduler = LambdaLR(optimizer, lambda step: self.schedule(min(step / self._total_steps, 1.0)))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._scheduler, "interval": "step"}}
+
+    def on_fit_start(self) -> None:
+        """Training starts in training mode; strategies that shard the student leave the teacher to us."""
+        for part in (self, self.student, self.student.backbone):
+            start_training(part)
+        if self.teacher is not None:
+            self.teacher.to(self.device)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """The teacher moves with the module, though it isn't a submodule."""
+        if self.teacher is not None:
+            self.teacher._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
+
+
+def _as_teacher(teacher: nn.Module | None) -> Teacher | None:
+    if teacher is None or isinstance(teacher, Teacher):
+        return teacher
+    return LiveTeacher(teacher if isinstance(teacher, Network) else Network(teacher))
+
+
+def _as_labels(labels: Tensor | Sequence[int]) -> Tensor:
+    return torch.as_tensor(labels).flatten().long()

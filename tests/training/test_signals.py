@@ -1,0 +1,38 @@
+"""Which signal ended a command, told from the exception that came of it."""
+
+import signal
+
+import pytest
+
+from distill.training.signals import killed_worker, stopped_by
+
+
+def of_worker(name: str) -> RuntimeError:
+    return RuntimeError(f"DataLoader worker (pid 8808) is killed by signal: {name}. ")
+
+
+def caused(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("end", "sent"),
+    [
+        (KeyboardInterrupt(), signal.SIGINT),
+        (of_worker("Terminated"), signal.SIGTERM),
+        (of_worker("Interrupt"), signal.SIGINT),
+        (caused(RuntimeError("DataLoader worker (pid(s) 8808) exited unexpectedly"), of_worker("Terminated")),
+         signal.SIGTERM),
+        (of_worker("Killed"), None),
+        (SystemExit(2), None),
+        (RuntimeError("a fault of ours"), None),
+    ],
+)  # fmt: skip
+def test_the_signal_is_told(end: BaseException, sent: signal.Signals | None) -> None:
+    assert stopped_by(end) == sent
+
+
+def test_a_worker_that_was_killed_for_want_of_memory_is_told() -> None:
+    assert killed_worker(of_worker("Killed")) == "Killed"
+    assert killed_worker(RuntimeError("a fault of ours")) is None
