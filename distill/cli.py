@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from distill.config.overrides import readable, with_home
 from distill.errors import SettingError, explain
 from distill.experiment import sweep
-from distill.experiment.claim import check_shared
+from distill.experiment.lock import check_shared
 from distill.files import CONFIGS
 from distill.training.launch import KilledError
 from distill.training.signals import killed_worker, stop_on_signals, stopped_by

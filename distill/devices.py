@@ -1,14 +1,14 @@
-"""From the processor's memory to a device's, and back without asking the device."""
+"""From the CPU's memory to a device's, and back without asking the device."""
 
 import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
 STAGED = 1 << 16  # bytes of ordinary memory that CUDA sets aside at once
-_ON_PROCESSOR: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+_ON_CPU: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
 
-def sent(tensor: Tensor, device: torch.device) -> Tensor:
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     """A tensor on a device, without waiting for what that has yet to do.
 
     Of much memory, a GPU would have to fetch the last part before we may go on: it goes by pinned memory. To devices
@@ -21,17 +21,17 @@ def sent(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device, non_blocking=True)
 
 
-def sent_indices(indices: Tensor, device: torch.device) -> Tensor:
-    """(N,) indices from the processor on a device, of which `indices_on_processor` knows where they came from."""
-    there = sent(indices, device)
+def indices_to_device(indices: Tensor, device: torch.device) -> Tensor:
+    """(N,) indices from the CPU on a device, of which `indices_on_cpu` knows where they came from."""
+    there = to_device(indices, device)
     if there is not indices:
-        _ON_PROCESSOR[there] = indices
+        _ON_CPU[there] = indices
     return there
 
 
-def indices_on_processor(indices: Tensor) -> Tensor:
-    """The same on the processor; without waiting for the device where `sent_indices` sent this very tensor."""
-    known: Tensor | None = _ON_PROCESSOR.get(indices)
+def indices_on_cpu(indices: Tensor) -> Tensor:
+    """The same on the CPU; without waiting for the device where `indices_to_device` sent this very tensor."""
+    known: Tensor | None = _ON_CPU.get(indices)
     return indices.cpu() if known is None else known
 
 

@@ -1,7 +1,7 @@
 """A GPU that isn't there, for tests of what has the host wait for it, mixes devices, or asks for what it hasn't.
 
 Its tensors are torch's FakeTensors, which know their shape, dtype and device and hold nothing. What only concerns the
-processor is done for real. There is no backward pass: autograd's engine wants a real device.
+CPU is done for real. There is no backward pass: autograd's engine wants a real device.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

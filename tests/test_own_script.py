@@ -203,7 +203,7 @@ def test_a_method_of_ones_own_is_asked_for_when_it_is_loaded(tmp_path: Path) -> 
 
 
 @dataclass
-class Record:
+class StageStats:
     """A data set's own type of batch."""
 
     pixels: Tensor
@@ -249,9 +249,9 @@ def test_every_form_of_batch_trains_alike(form: str, expected: list[dict[str, fl
 def test_an_adapter_makes_a_batch_of_anything(expected: list[dict[str, float]]) -> None:
     module = make(adapt=lambda record: Batch(record.pixels, record.classes))
     run = trainer()
-    run.fit(module, collated(Record), collated(Record))
+    run.fit(module, collated(StageStats), collated(StageStats))
     assert module.history == expected
-    assert len(torch.cat(run.predict(module, collated(Record)))) == 10  # type: ignore[arg-type]
+    assert len(torch.cat(run.predict(module, collated(StageStats)))) == 10  # type: ignore[arg-type]
 
 
 def test_images_of_bytes_are_images_in_0_1() -> None:
@@ -266,7 +266,7 @@ def test_images_of_bytes_are_images_in_0_1() -> None:
 @pytest.mark.parametrize(
     ("form", "said"),
     [
-        (Record, r"a batch is a Record, in which images and targets were not found"),
+        (StageStats, r"a batch is a StageStats, in which images and targets were not found"),
         (lambda x, y: {"x": x, "y": y}, r"a dict with 'x', 'y', in which images and targets were not found"),
         (lambda x, y: (x, y, [f"{n}.png" for n in y]), r"a tuple of \(Tensor, Tensor, list\), whose third item"),
         (lambda x, y: (x, y, x.mean((1, 2, 3))), r"whose third item isn't the samples' indices"),

@@ -16,11 +16,11 @@ from distill.data.augment import Augment, mixing
 from distill.data.batches import Batches
 from distill.data.order import TrainingOrder
 from distill.data.readers import MemoryReader
-from distill.devices import indices_on_processor, sent_indices
+from distill.devices import indices_on_cpu, indices_to_device
 from distill.losses import autograd
 from distill.methods import KD
 from distill.models.cnn import cnn
-from distill.teachers import CachedTeacher, Lesson
+from distill.teachers import CachedTeacher, TeacherInputs
 from distill.teachers.ensemble import EnsembleTeacher
 from distill.types import Batch
 
@@ -57,7 +57,7 @@ def test_batches_come_into_being_without_waiting(augment: Augment, monkeypatch: 
         assert [x.shape for x in batch[:2]] == [x.shape for x in expected[:2]]
         assert batch.indices is not None
         assert batch.indices.device == GPU
-        assert torch.equal(indices_on_processor(batch.indices), indices_on_processor(expected.indices))
+        assert torch.equal(indices_on_cpu(batch.indices), indices_on_cpu(expected.indices))
 
 
 TEACHERS: dict[str, Callable[[], nn.Module]] = {
@@ -78,7 +78,7 @@ def test_a_training_step_does_not_wait(teacher: Callable[[], nn.Module], monkeyp
         assert module.teacher is not None
         send(module), send(module.teacher)
         monkeypatch.setattr(module, "_device", GPU)  # as Lightning has it once the module was moved
-        there = Batch(send(batch.images), send(batch.targets), sent_indices(torch.arange(16), GPU))
+        there = Batch(send(batch.images), send(batch.targets), indices_to_device(torch.arange(16), GPU))
         loss = module.training_step(there, 0)
         assert (loss.shape, loss.device) == ((), GPU)
     assert said == ["aside waits for training", "aside begins", "aside ends", "training waits for aside"]
@@ -90,8 +90,8 @@ def test_kept_answers_are_sent_without_waiting(
 ) -> None:
     names = [str(number) for number in range(CLASSES)]
     source = ImageSource("noise", split(), split(), names)
-    lesson = Lesson(source, torch.arange(COUNT), Augment(), epochs=1, batch_size=16)
-    teacher = CachedTeacher(network(8), lesson, dir=str(tmp_path), **settings)
+    inputs = TeacherInputs(source, torch.arange(COUNT), Augment(), epochs=1, batch_size=16)
+    teacher = CachedTeacher(network(8), inputs, dir=str(tmp_path), **settings)
     teacher.check(KD())
     teacher.attend("train", 0)
     indices = torch.arange(5, 21)
@@ -99,7 +99,7 @@ def test_kept_answers_are_sent_without_waiting(
     for _ in range(2):  # asked, and kept; what is read again is trusted from then on
         expected = teacher(batch)
     with pretended_gpu(monkeypatch) as send:
-        answers = teacher(batch._replace(images=send(batch.images), indices=sent_indices(indices, GPU)))
+        answers = teacher(batch._replace(images=send(batch.images), indices=indices_to_device(indices, GPU)))
         assert answers.logits.device == GPU
         assert answers.logits.shape == expected.logits.shape
         assert answers.likeliest().device == GPU

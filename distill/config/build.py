@@ -38,7 +38,7 @@ from distill.methods import Composite, Method
 from distill.methods.labels import LabelLoss, class_weights
 from distill.models.network import Network
 from distill.schedules import Schedule
-from distill.teachers import Lesson, Teacher
+from distill.teachers import Teacher, TeacherInputs
 from distill.training.module import OptimizerFactory
 from distill.training.parameters import Grouping, freeze
 from distill.training.precision import OTHER_NAMES, PRECISIONS, choose_precision
@@ -212,10 +212,10 @@ def schedule(config: DictConfig, where: str = "scheduler") -> Schedule:
     return cast(Schedule, instantiate(config, where, Callable))  # type: ignore[arg-type]
 
 
-def teacher(config: DictConfig, answering: Network, lesson: Lesson) -> Teacher:
+def teacher(config: DictConfig, answering: Network, inputs: TeacherInputs) -> Teacher:
     """Where the teacher's answers come from, for a network that answers and what it is shown."""
     node = without(config, TeachingSettings)
-    return instantiate(node, "teaching", Teacher, network=answering, lesson=lesson)
+    return instantiate(node, "teaching", Teacher, network=answering, inputs=inputs)
 
 
 def callbacks(config: DictConfig, checkpoints: Path) -> list[pl.Callback]:

@@ -24,7 +24,7 @@ from distill.models.checkpoint import (
 from distill.models.heads import renew_head, with_head
 from distill.models.lazy import initialise, is_lazy
 from distill.models.modes import evaluating
-from distill.models.network import LUMA, Network, Origin, Prepare
+from distill.models.network import LUMA, Network, Origin, Preprocess
 from distill.models.preprocessing import Preprocessing, from_metadata, preprocessing_of
 from distill.types import Outputs
 
@@ -139,7 +139,7 @@ class _Assembly:
         network = self._wrapped(*self.maker.build(self.source.num_classes, self.channels, False))
         show_images(network, self.where, self.source)
         try:
-            path, head = renew_head(network, network.prepare(_few(self.source)), self.source.num_classes)
+            path, head = renew_head(network, network.preprocess(_few(self.source)), self.source.num_classes)
         except SettingError as error:
             raise SettingError(f"{self.where}.{error}") from error
         if self.weights is not None:
@@ -179,10 +179,10 @@ class _Assembly:
         assert values.std is not None
         self._check_statistics(values.mean, values.std, channels)
         shown = None if channels == self.source.channels else channels
-        prepare = Prepare(values.mean, values.std, size, shown)
+        preprocess = Preprocess(values.mean, values.std, size, shown)
         origin = Origin(built, {**built, **said.untrained})
         if is_lazy(backbone):
-            origin = self._initialise(backbone, prepare, origin)
+            origin = self._initialise(backbone, preprocess, origin)
         known = said.trained or self.weights is not None
         network = Network(
             backbone,
@@ -190,16 +190,16 @@ class _Assembly:
             trained=self._is_trained(known),
             pretrained=known or said.mean is not None,
             origin=origin,
-            **prepare.settings(),
+            **preprocess.settings(),
         )
         network.preparation = _described(values, of_values, size, of_size, shown)
         network.class_names = self.header.classes or usual.classes
         log.info(f"{self.where}: {network.preparation}")
         return network
 
-    def _initialise(self, backbone: nn.Module, prepare: Prepare, origin: Origin) -> Origin:
+    def _initialise(self, backbone: nn.Module, preprocess: Preprocess, origin: Origin) -> Origin:
         """Give lazy layers their sizes, by a look at the data."""
-        image = prepare(_few(self.source))[:1]
+        image = preprocess(_few(self.source))[:1]
         try:
             initialise(backbone, list(image.shape[1:]))
         except Exception as error:  # whatever a user's network raises
@@ -294,11 +294,11 @@ def other_classes(where: str, name: str, count: int, source: ImageSource) -> str
 def _way_out(network: Network, where: str, images: torch.Tensor) -> str:
     """The setting that may help a network that fails, if there is one."""
     first = next((module for module in network.backbone.modules() if isinstance(module, nn.Conv2d)), None)
-    channels = images.shape[1] if network.prepare.channels is None else network.prepare.channels
+    channels = images.shape[1] if network.preprocess.channels is None else network.preprocess.channels
     if first is not None and first.in_channels * first.groups != channels and {first.in_channels, channels} == {1, 3}:
         kinds = {1: "grey", 3: "RGB"}
         return f"; {where}.channels={first.in_channels} shows it images as {kinds[first.in_channels]}"
-    at = "as they are" if network.prepare.size is None else f"at {where}.size={network.prepare.size}"
+    at = "as they are" if network.preprocess.size is None else f"at {where}.size={network.preprocess.size}"
     return f"; it gets them {at}: try another {where}.size (HYDRA_FULL_ERROR=1 shows where it fails)"
 
 

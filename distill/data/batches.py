@@ -14,7 +14,7 @@ from distill.data.random import Drawn, Uniform, uniform
 from distill.data.readers import ATTEMPTS, Decoded, MemoryReader, StreamReader
 from distill.data.source import Split
 from distill.data.stream import Stream
-from distill.devices import sent, sent_indices
+from distill.devices import indices_to_device, to_device
 from distill.errors import SettingError
 from distill.types import Batch
 
@@ -98,14 +98,14 @@ class Batches:
         """From decoded images to a batch on the device: augmented, and mixed with their partners."""
         self._report(decoded)
         images, targets, indices = self._augmented(decoded)
-        return Batch(images.to(self.device), targets.to(self.device), sent_indices(indices, self.device))
+        return Batch(images.to(self.device), targets.to(self.device), indices_to_device(indices, self.device))
 
     def _augmented(self, decoded: Decoded) -> tuple[Tensor, Tensor, Tensor]:
-        """Images, targets, and indices, which stay on the processor."""
-        indices, images = decoded.indices, sent(decoded.images, self._workplace)
+        """Images, targets, and indices, which stay on the CPU."""
+        indices, images = decoded.indices, to_device(decoded.images, self._workplace)
         cropped = isinstance(self.reader, StreamReader)
         images = self.augment(images, self.seed, decoded.epoch, indices, cropped, self._uniform)
-        targets = sent(self.split.targets[indices], self._workplace)
+        targets = to_device(self.split.targets[indices], self._workplace)
         if not self.augment.mixes:
             return images, targets, indices
         targets = F.one_hot(targets, self.num_classes).float()

@@ -12,7 +12,7 @@ from distill.data.augment import Augment
 from distill.data.order import Draw
 from distill.data.random import uniform
 from distill.data.stream import Stream, UnreadableError
-from distill.devices import sent
+from distill.devices import to_device
 from distill.seeding import derive_seed
 
 ATTEMPTS = 10
@@ -53,7 +53,7 @@ class MemoryReader:
     def __getitems__(self, draw: Draw) -> Decoded:
         """The images of a draw."""
         indices = _with_partners(draw, self.augment, self.seed, self.pool)
-        images = self.images.index_select(0, sent(indices, self.images.device))
+        images = self.images.index_select(0, to_device(indices, self.images.device))
         return Decoded(draw.epoch, indices, images, [])
 
 

@@ -53,14 +53,14 @@ def _list(found: Sequence[Store]) -> None:
         table.add_column(column, justify="right" if column in ("epochs", "answers", "size") else "left")
     for store in found:
         asked, kept = store.manifest.asked, store.manifest.asked["kept"]
-        planes = store.planes()
+        tables = store.tables()
         table.add_row(
             store.directory.name,
             asked["teacher"]["name"],
             asked["data"]["name"],
             ("all" if kept["top_k"] is None else f"top {kept['top_k']}") + f" of {kept['classes']}, {kept['dtype']}",
-            str(sum(plane.directory.parent.name == "train" for plane in planes)),
-            f"{sum(int(plane.written().sum()) for plane in planes):,}",
+            str(sum(table.directory.parent.name == "train" for table in tables)),
+            f"{sum(int(table.written().sum()) for table in tables):,}",
             in_bytes(store.bytes_on_disk),
             time.strftime("%Y-%m-%d %H:%M", time.localtime(store.last_used)),
         )
@@ -71,12 +71,12 @@ def _verify(chosen: Sequence[Store]) -> int:
     damage = 0
     for store in chosen:
         bad = checked = 0
-        for plane in store.planes():
-            rows = plane.damaged()
-            checked += int(plane.written().sum())
+        for table in store.tables():
+            rows = table.damaged()
+            checked += int(table.written().sum())
             bad += len(rows)
             if len(rows):
-                plane.forget(rows)
+                table.forget(rows)
         verdict = f"{bad:,} damaged, and asked for again by the next run" if bad else "all as written"
         print(f"{store.directory.name}  {checked:,} answers, {verdict}")
         damage += bad

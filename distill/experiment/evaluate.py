@@ -15,8 +15,8 @@ from distill.data.folders import listed
 from distill.data.source import ImageSource, Part, renumbered, wanted
 from distill.devices import allow_tf32
 from distill.errors import SettingError
-from distill.experiment.answers import answer
 from distill.experiment.finished import NetworkRecord, load_run
+from distill.experiment.network_predictions import predict_split
 from distill.experiment.predictions import by_class, write_predictions
 from distill.experiment.preflight.networks import check_network
 from distill.files import write_text
@@ -53,7 +53,7 @@ def evaluate_run(config: DictConfig) -> dict[str, dict[str, float | None]]:
     for name, network in networks.items():
         check_network(network, name, source)
     answers = {
-        name: answer(network, source, batch_size, device, trainer.precision_plugin)
+        name: predict_split(network, source, batch_size, device, trainer.precision_plugin)
         for name, network in networks.items()
         if network.comparable
     }

@@ -18,15 +18,15 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from distill.config import build
 from distill.errors import SettingError
 from distill.experiment import preflight
-from distill.experiment.claim import held
 from distill.experiment.directory import check_unused, load_config, save_config
+from distill.experiment.lock import held
 from distill.experiment.pipeline import prepare
 from distill.experiment.run import Run
 from distill.log import log_to
 from distill.methods import Supervised
 from distill.models.network import Network
 from distill.teachers.cached import CachedTeacher
-from distill.teachers.lesson import SplitName
+from distill.teachers.inputs import SplitName
 from distill.training.callbacks import LeaveOnSignals
 from distill.training.launch import launch, processes_to_start
 from distill.training.signals import leave_on_signals
@@ -106,13 +106,13 @@ class Missing:
         self.teacher, self.device, self.process, self.processes = teacher, device, process, processes
 
     def __iter__(self) -> Iterator[Asked]:
-        lesson = self.teacher.lesson
-        epochs: list[tuple[SplitName, int]] = [("train", epoch) for epoch in range(lesson.distinct_epochs)]
+        inputs = self.teacher.inputs
+        epochs: list[tuple[SplitName, int]] = [("train", epoch) for epoch in range(inputs.distinct_epochs)]
         for split, epoch in (("val", 0), *epochs):
             self.teacher.attend(split, epoch)
             share = self.teacher.share(split, self.process, self.processes)
             indices = torch.from_numpy(share[~self.teacher.answered(split, epoch)[share]])
-            for batch in lesson.batches(split, epoch, indices, self.device, lesson.workers):
+            for batch in inputs.batches(split, epoch, indices, self.device, inputs.workers):
                 yield split, epoch, batch
 
 

@@ -21,9 +21,9 @@ from distill.devices import allow_tf32
 from distill.errors import SettingError
 from distill.experiment import preflight
 from distill.experiment.baseline import take_over_baseline
-from distill.experiment.claim import held
 from distill.experiment.directory import check_unused, load_config, save_config
 from distill.experiment.finished import keep_networks
+from distill.experiment.lock import held
 from distill.experiment.resume import resumed
 from distill.experiment.run import Run
 from distill.experiment.scoring import doubt, evaluate
@@ -35,7 +35,7 @@ from distill.report import write_report
 from distill.seeding import seed_torch
 from distill.training.launch import launch, processes_to_start
 from distill.training.signals import leave_on_signals
-from distill.training.stats import Record
+from distill.training.stats import StageStats
 
 log = logging.getLogger("distill")
 
@@ -164,7 +164,7 @@ def run_stages(prepared: Run, started: float) -> None:
         f"{source.name}: {len(source.train)} training images, of which the student sees {len(prepared.samples)}; "
         f"{len(source.val)} validation images"
     )
-    records: dict[str, Record] = {}
+    records: dict[str, StageStats] = {}
     teacher = prepared.network("teacher")
     if not teacher.trained:
         teacher, records["teacher"] = prepared.stage("teacher").train(teacher, None, Supervised())
@@ -186,7 +186,7 @@ def run_stages(prepared: Run, started: float) -> None:
         write_report(results, config, directory)
 
 
-def distill(prepared: Run, name: str, answering: Network) -> tuple[Network, Record]:
+def distill(prepared: Run, name: str, answering: Network) -> tuple[Network, StageStats]:
     """The stage of the student, or of an assistant, taught by a network that answers."""
     config = prepared.config
     network = prepared.network(name)

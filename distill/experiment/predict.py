@@ -23,8 +23,8 @@ from distill.data.source import ImageSource
 from distill.data.stream import Readable, Stream
 from distill.devices import allow_tf32
 from distill.errors import SettingError
-from distill.experiment.answers import Answers, answer
 from distill.experiment.finished import NetworkRecord, load_run
+from distill.experiment.network_predictions import Predictions, predict_split
 from distill.experiment.predictions import table_of, write_table
 from distill.log import only_warnings
 
@@ -54,7 +54,9 @@ def predict_files(config: DictConfig) -> Path | None:
     source = ImageSource.of("input", {"val": images}, finished.student.classes)
     student = finished.network("student")
     with _told_in_the_table():
-        answers = answer(student, source, settings.batch_size, trainer.strategy.root_device, trainer.precision_plugin)
+        answers = predict_split(
+            student, source, settings.batch_size, trainer.strategy.root_device, trainer.precision_plugin
+        )
     output = None if settings.output is None else Path(settings.output)
     _write(output, answers, images, finished.student.classes)
     unread = len(images) - len(answers.indices)
@@ -129,7 +131,7 @@ def _told_in_the_table() -> Iterator[None]:
         stream.log.disabled = False
 
 
-def _write(output: Path | None, answers: Answers, images: Stream, classes: list[str]) -> None:
+def _write(output: Path | None, answers: Predictions, images: Stream, classes: list[str]) -> None:
     count = min(TOP, len(classes))
     shares, best = answers.logits.softmax(1).topk(count)
     found = {

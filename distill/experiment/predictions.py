@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from distill.data.source import ImageSource
-from distill.experiment.answers import Answers
+from distill.experiment.network_predictions import Predictions
 from distill.files import write_text
 
 
-def by_class(answers: Mapping[str, Answers], class_names: Sequence[str]) -> dict[str, dict[str, float]]:
+def by_class(answers: Mapping[str, Predictions], class_names: Sequence[str]) -> dict[str, dict[str, float]]:
     """For each class that occurs, how many images it has, and the share of them that each network names right.
 
     Args:
@@ -31,7 +31,7 @@ def by_class(answers: Mapping[str, Answers], class_names: Sequence[str]) -> dict
     }
 
 
-def write_predictions(path: Path, answers: Mapping[str, Answers], source: ImageSource) -> None:
+def write_predictions(path: Path, answers: Mapping[str, Predictions], source: ImageSource) -> None:
     """Write a CSV file with a line for each image: its name and class, the student's and the teacher's for it."""
     student, teacher = answers["student"], answers.get("teacher")
     shares, named = student.logits.softmax(1).max(1)

@@ -12,7 +12,7 @@ from distill.data import ImageSource
 from distill.experiment.stage import Stage
 from distill.models.network import Network
 from distill.seeding import seed_torch
-from distill.teachers import Lesson, Teacher
+from distill.teachers import Teacher, TeacherInputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Run:
         """Where the answers of the teacher's network come from."""
         config = self.config
         data = read(config.data, "data", DataSettings)
-        lesson = Lesson(
+        inputs = TeacherInputs(
             source=self.source,
             samples=self.samples,
             augment=build.augment(config.data),
@@ -67,7 +67,7 @@ class Run:
             precision=str(config.trainer.get("precision", "32-true")),
             workers=1 if data.workers is None else data.workers,
         )
-        return build.teacher(config.teaching, network, lesson)
+        return build.teacher(config.teaching, network, inputs)
 
     def stage(self, name: str) -> Stage:
         """The stage of this name."""

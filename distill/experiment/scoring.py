@@ -12,7 +12,7 @@ from distill.config.settings import RunSettings, read
 from distill.data import ImageSource
 from distill.data.augment.color import to_float
 from distill.experiment.advice import advise
-from distill.experiment.answers import answer, test_split
+from distill.experiment.network_predictions import predict_split, test_split
 from distill.experiment.preflight.outputs import outputs_doubt
 from distill.experiment.preflight.teacher import score_sample
 from distill.experiment.run import Run
@@ -22,7 +22,7 @@ from distill.models import cost
 from distill.models.network import Network
 from distill.report import Results, SplitResult, StageResult
 from distill.training.profiling import read_profile
-from distill.training.stats import Record
+from distill.training.stats import StageStats
 
 log = logging.getLogger(__name__)
 
@@ -51,14 +51,14 @@ def warn_at_chance(stage: str, found: Standing) -> None:
     )
 
 
-def evaluate(prepared: Run, networks: dict[str, Network], records: dict[str, Record], started: float) -> Results:
+def evaluate(prepared: Run, networks: dict[str, Network], records: dict[str, StageStats], started: float) -> Results:
     """Score every network on the validation split, in float32, and measure what it costs."""
     source, config = prepared.source, prepared.config
     trainer = build.trainer(config.trainer, logger=False)
     device = trainer.strategy.root_device
     batch_size = config.data.batch_size
     comparable = {name: network for name, network in networks.items() if network.comparable}
-    answers = {name: answer(network, source, batch_size, device) for name, network in comparable.items()}
+    answers = {name: predict_split(network, source, batch_size, device) for name, network in comparable.items()}
     student = answers["student"]
     split = SplitResult.of("validation", student.targets, {name: given.logits for name, given in answers.items()})
     for name in ("baseline", "student"):
@@ -115,6 +115,6 @@ def score_test_split(
     if split is None:
         return None
     comparable = {name: network for name, network in networks.items() if network.comparable}
-    answers = {name: answer(network, split, batch_size, device) for name, network in comparable.items()}
+    answers = {name: predict_split(network, split, batch_size, device) for name, network in comparable.items()}
     log.info(f"{source.name}: scored once on {len(answers['student'].targets)} test images")
     return SplitResult.of("test", answers["student"].targets, {name: given.logits for name, given in answers.items()})

@@ -28,13 +28,13 @@ from distill.models.network import Network
 from distill.seeding import seed_torch
 from distill.teachers import LiveTeacher, Teacher
 from distill.training.averaging import Averaging
+from distill.training.best_epoch import Watch
 from distill.training.callbacks import Elapsed, LeaveOnSignals, StageProgress, Throughput
 from distill.training.compiling import Choice, Work, choice_for, compile_network, release
-from distill.training.culprit import setting_at_work
-from distill.training.keeping import Watch
+from distill.training.failing_setting import setting_at_work
 from distill.training.module import DistillModule
 from distill.training.profiling import Profiling
-from distill.training.stats import Record
+from distill.training.stats import StageStats
 
 log = logging.getLogger(__name__)
 
@@ -73,12 +73,12 @@ class Stage:
         return self.directory / "checkpoints" / self.name
 
     @property
-    def finished(self) -> Record | None:
+    def finished(self) -> StageStats | None:
         """What is remembered of the stage, if it was trained to its end before."""
         file = self.checkpoints / "record.json"
-        return Record(**json.loads(file.read_text())) if self.weights.is_file() and file.is_file() else None
+        return StageStats(**json.loads(file.read_text())) if self.weights.is_file() and file.is_file() else None
 
-    def train(self, network: Network, teacher: Teacher | None, method: Method) -> tuple[Network, Record]:
+    def train(self, network: Network, teacher: Teacher | None, method: Method) -> tuple[Network, StageStats]:
         """Train `network` in place and return it, or what the method deploys in its stead.
 
         Every process ends with the same weights. A finished stage is read from its files; an unfinished one goes on
@@ -95,7 +95,7 @@ class Stage:
         return module.deployed, record
 
     def module(
-        self, network: Network, teacher: Teacher | None, method: Method, *, hasten: bool = True
+        self, network: Network, teacher: Teacher | None, method: Method, *, optimize_for_inference: bool = True
     ) -> DistillModule:
         """What Lightning trains; its teacher in the fastest form that it has, or as it is."""
         data = self.data()
@@ -113,10 +113,10 @@ class Stage:
             seed=self.config.seed,
         )
         check_kept(module.deployed)
-        if teacher is not None and hasten:
+        if teacher is not None and optimize_for_inference:
             device = build.trainer(self.config.trainer, logger=False).strategy.root_device
             own = teacher.to(device).network
-            teacher.hasten(data.example(COMPARED).to(device), build.precision(self.config.trainer)[0])
+            teacher.optimize_for_inference(data.example(COMPARED).to(device), build.precision(self.config.trainer)[0])
             if own is not None and own is not teacher.network:
                 own.cpu()  # it is asked again only at the end
         return module
@@ -147,7 +147,7 @@ class Stage:
             workers=data.workers,
         )
 
-    def _fit(self, module: DistillModule) -> Record:
+    def _fit(self, module: DistillModule) -> StageStats:
         # The baseline is the student without the teacher: the same seed, and so the same weights to start from.
         seed_torch(self.config.seed, "student" if self.name == "baseline" else self.name, "training")
         throughput, elapsed, watch = Throughput(), Elapsed(), self._watch()
@@ -172,7 +172,7 @@ class Stage:
             release(network)
         kept = self._keep(module, watch)
         steps, rate = trainer.global_step, throughput.images_per_second
-        record = Record(elapsed.seconds, steps, rate, module.history, kept, watch.stopped, elapsed.earlier)
+        record = StageStats(elapsed.seconds, steps, rate, module.history, kept, watch.stopped, elapsed.earlier)
         if trainer.is_global_zero:
             save_weights(module.deployed.backbone, self.weights, metadata(module.deployed, self.source))
             write_text(self.checkpoints / "record.json", json.dumps(asdict(record)))

@@ -14,9 +14,9 @@ from distill.losses.engine import (
     as_rows,
     differentiate,
     evaluate,
-    few,
-    pieces,
+    is_small,
     precise_terms,
+    row_chunks,
     terms,
     weighted_sum,
     working_dtype,
@@ -53,7 +53,7 @@ class WeightedSum(torch.autograd.Function):
     def forward(ctx: Any, student: Tensor, teacher: Tensor, job: Job, class_dim: int) -> Tensor:
         """student, teacher: logits of any layout that `as_rows` can view. Returns shape ()."""
         ctx.job, ctx.class_dim = job, class_dim
-        ctx.late = (student.dtype.itemsize < 4 or teacher.dtype.itemsize < 4) and not few(student)
+        ctx.late = (student.dtype.itemsize < 4 or teacher.dtype.itemsize < 4) and not is_small(student)
         wanted = (False, False) if ctx.late else ctx.needs_input_grad
         student_grad, teacher_grad = _empty_for(student, wanted[0]), _empty_for(teacher, wanted[1])
         ctx.save_for_backward(student, teacher, student_grad, teacher_grad)
@@ -90,7 +90,7 @@ class Terms(torch.autograd.Function):
         out = s.new_empty((*s.shape[:-1], 1), dtype=dtype) if by_row else torch.empty_like(student, dtype=dtype)
         rows = out if by_row else as_rows(out, class_dim)
         job = replace(job, temperature=temperature)
-        for index in pieces(s.shape, s.device):
+        for index in row_chunks(s.shape, s.device):
             value = precise_terms(job.at(index), s[index], t[index])
             rows[index] = value.sum(-1, keepdim=True) if by_row else value
         return out if s.shape[-1] else out.zero_()
@@ -108,7 +108,7 @@ class Terms(torch.autograd.Function):
             return (*_second_order(terms(job, s, t, dtype), inputs, wanted, rows), None, None, None)
         grads = [torch.zeros_like(x) if w else None for x, w in zip(inputs, wanted, strict=True)]
         views = [*_rows(ctx.class_dim, *grads[:2]), grads[2]]
-        for index in pieces(s.shape, s.device):
+        for index in row_chunks(s.shape, s.device):
             part = job.at(index)
             found = differentiate(part, (s[index], t[index], part.temperature), wanted, rows[index], dtype)[1]
             for view, piece in zip(views, found, strict=True):
@@ -123,7 +123,7 @@ def _rows(class_dim: int, *tensors: Tensor | None) -> list[Any]:
 
 def _empty_for(x: Tensor, wanted: bool) -> Tensor | None:
     """Room for a gradient, in float32 for half precision that is not to wait."""
-    return torch.empty_like(x, dtype=working_dtype(x) if few(x) else x.dtype) if wanted else None
+    return torch.empty_like(x, dtype=working_dtype(x) if is_small(x) else x.dtype) if wanted else None
 
 
 def _second_order(

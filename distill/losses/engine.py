@@ -12,12 +12,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from distill.losses.formulas import MASKED, Formula, finest
+from distill.losses.formulas import MASKED, Formula, widest_dtype
 
 TeacherForm = Literal["logits", "probabilities", "log_probabilities"]
 
 # Elements of a chunk: on a CPU what the caches hold of three such buffers, elsewhere what keeps the device busy.
-CACHED, BUSY = 1 << 19, 1 << 24
+CPU_CHUNK, GPU_CHUNK = 1 << 19, 1 << 24
 # Below this mean over rows (in nats) a sum has too few digits left in float32, and is worked out again in float64.
 TINY = 1e-3
 # Above it a divergence is that of a class with probability 0 on one side alone: see MASKED.
@@ -65,9 +65,9 @@ def as_rows(x: Tensor, class_dim: int) -> Tensor:
     return x.view(x.shape[0], -1, x.shape[-1]) if x.dim() > 3 else x
 
 
-def pieces(shape: torch.Size, device: torch.device) -> list[tuple[slice, ...]]:
+def row_chunks(shape: torch.Size, device: torch.device) -> list[tuple[slice, ...]]:
     """Indices that cut rows into chunks; the empty index where one chunk holds them all."""
-    size, elements = CACHED if device.type == "cpu" else BUSY, shape.numel()
+    size, elements = CPU_CHUNK if device.type == "cpu" else GPU_CHUNK, shape.numel()
     if elements <= size:
         return [()] if elements else []
     rows = max(1, size // shape[-1])
@@ -79,18 +79,18 @@ def pieces(shape: torch.Size, device: torch.device) -> list[tuple[slice, ...]]:
     ]
 
 
-def few(x: Tensor) -> bool:
+def is_small(x: Tensor) -> bool:
     """Whether logits are so few that a copy of them in float32 is small beside all else."""
-    return x.numel() <= CACHED
+    return x.numel() <= CPU_CHUNK
 
 
-def unasked(x: Tensor) -> torch.dtype | None:
+def forced_dtype(x: Tensor) -> torch.dtype | None:
     """In which dtype to work from the start; None: first in the inputs', and then it is asked how exact that was.
 
-    To ask is to wait for all that a GPU has yet to do, and where logits are few, float64 takes it no time.
+    To ask is to wait for all that a GPU has yet to do, and where logits are is_small, float64 takes it no time.
     """
-    dtype = finest(x)
-    return dtype if x.device.type != "cpu" and (few(x) or dtype == torch.float32) else None
+    dtype = widest_dtype(x)
+    return dtype if x.device.type != "cpu" and (is_small(x) or dtype == torch.float32) else None
 
 
 def working_dtype(*tensors: Tensor) -> torch.dtype:
@@ -130,7 +130,7 @@ def weighted_sum(job: Job, student: Tensor, teacher: Tensor) -> Tensor:
 
 def precise_terms(job: Job, student: Tensor, teacher: Tensor) -> Tensor:
     """The terms of a chunk, in float64 where float32 has too few digits for their sum."""
-    dtype, given = working_dtype(student, teacher), unasked(student)
+    dtype, given = working_dtype(student, teacher), forced_dtype(student)
     if given is None:
         out = terms(job, student, teacher, dtype)
         if _enough_digits(out.sum().item(), out):
@@ -159,7 +159,7 @@ def evaluate(
     """The sum of a job on logits, shape (). Fills the gradients that are given: views of the rows of the inputs."""
     dtype = working_dtype(student, teacher)
     total: float | Tensor = 0.0
-    for index in pieces(student.shape, student.device):
+    for index in row_chunks(student.shape, student.device):
         part, s, t, gs, gt = job, student, teacher, student_grad, teacher_grad
         if index:
             part, s, t = job.at(index), s[index], t[index]
@@ -173,7 +173,7 @@ def _measured(
     job: Job, s: Tensor, t: Tensor, student_grad: Tensor | None, teacher_grad: Tensor | None, dtype: torch.dtype
 ) -> float | Tensor:
     """The weighted sum of a chunk's terms, with digits enough. Fills the gradients that are given."""
-    given = unasked(s)
+    given = forced_dtype(s)
     if given is not None:
         s, t = (x.to(given).clamp_min(MASKED) for x in (s, t))
         value = _fast(job, s, t, student_grad, teacher_grad, given)
@@ -202,12 +202,12 @@ class Scratch(threading.local):
         kept = self._kept.get((name, dtype))
         if kept is not None and kept.shape == like.shape and like.device.type == "cpu":
             return kept
-        if like.device.type != "cpu" or like.numel() > CACHED:
+        if like.device.type != "cpu" or like.numel() > CPU_CHUNK:
             return torch.empty(like.shape, dtype=dtype, device=like.device)
         with torch.inference_mode(False):  # or it could not be written to outside of that mode
             room = None if kept is None else kept._base
             if room is None or room.numel() < like.numel():
-                room = torch.empty(CACHED, dtype=dtype)
+                room = torch.empty(CPU_CHUNK, dtype=dtype)
             self._kept[name, dtype] = room[: like.numel()].view(like.shape)
         return self._kept[name, dtype]
 

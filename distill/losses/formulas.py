@@ -21,7 +21,7 @@ MASKED = -1e30
 Factor = float | Tensor
 
 
-def finest(x: Tensor) -> torch.dtype:
+def widest_dtype(x: Tensor) -> torch.dtype:
     """float64, but on Apple's GPUs, which have none."""
     return torch.float32 if x.device.type == "mps" else torch.float64
 
@@ -166,7 +166,7 @@ class AlphaBeta(NamedTuple):
     def terms(self, lp: Tensor, lq: Tensor) -> Tensor:  # noqa: D102
         a, b, both = self.alpha, self.beta, self.alpha + self.beta
         # where p and q are close, the powers cancel to second order
-        dtype, lp, lq = lp.dtype, lp.to(finest(lp)), lq.to(finest(lq))
+        dtype, lp, lq = lp.dtype, lp.to(widest_dtype(lp)), lq.to(widest_dtype(lq))
         own = (a * (both * lp).exp() + b * (both * lq).exp()) / both
         return ((own - (a * lp + b * lq).exp()) / (a * b)).to(dtype)
 

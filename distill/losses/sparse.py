@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from distill.losses.arguments import check_logits, check_temperature
-from distill.losses.engine import pieces, working_dtype
+from distill.losses.engine import row_chunks, working_dtype
 from distill.losses.formulas import MASKED
 
 STORAGE = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -110,7 +110,7 @@ class _LogBuckets(torch.autograd.Function):
     def forward(ctx: Any, logits: Tensor, indices: Tensor, temperature: float, drop: Tensor | None) -> Tensor:
         ctx.temperature = temperature
         out = logits.new_empty((len(indices), indices.shape[-1] + 1), dtype=working_dtype(logits))
-        for index in pieces(logits.shape, logits.device):
+        for index in row_chunks(logits.shape, logits.device):
             out[index] = _log_buckets(logits[index], indices[index], temperature, None if drop is None else drop[index])
         ctx.save_for_backward(logits, indices, out, drop)
         return out
@@ -122,7 +122,7 @@ class _LogBuckets(torch.autograd.Function):
             again = _log_buckets(logits, indices, ctx.temperature, drop)
             return torch.autograd.grad(again, logits, grad, create_graph=True)[0], None, None, None
         made = torch.empty_like(logits)
-        for index in pieces(logits.shape, logits.device):
+        for index in row_chunks(logits.shape, logits.device):
             g, buckets, left_out = grad[index], out[index], None if drop is None else drop[index]
             q = _scaled(logits[index], ctx.temperature, left_out).softmax(-1)
             total = g.sum(-1, keepdim=True)

@@ -22,7 +22,7 @@ from distill.losses.formulas import ForwardKL, JensenShannon, ReverseKL
 FORWARD, REVERSE, JS = 0, 1, 2
 KINDS = {ForwardKL: FORWARD, ReverseKL: REVERSE, JensenShannon: JS}
 # Beyond it the value of a row in float32 has lost too many digits; the chunked way has float64 for that.
-WARMEST = 30.0
+MAX_TEMPERATURE = 30.0
 MASKED = tl.constexpr(-1e30)
 
 
@@ -31,7 +31,7 @@ def serves(job: Job, student: Tensor, teacher: Tensor, class_dim: int) -> bool:
     return (
         type(job.formula) in KINDS
         and isinstance(job.temperature, float)
-        and job.temperature <= WARMEST
+        and job.temperature <= MAX_TEMPERATURE
         and not teacher.requires_grad
         and student.numel() > 0
         and all(_flat(x, class_dim) is not None and x.dtype != torch.float64 for x in (student, teacher))

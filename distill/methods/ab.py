@@ -43,12 +43,12 @@ class AB(Method):
         self.taps = Taps.of(student_layers, teacher_layers)
         self.margin = positive("margin", margin)
 
-    def prepare(self, example: Example) -> None:
+    def setup(self, example: Example) -> None:
         """Create the connectors."""
         layers = matched_maps(self, example.student, example.teacher)
         self.connectors = nn.ModuleList(connector(s, t, relu=False) for s, t in layers)
 
-    def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `ab`."""
         layers = zip(self.connectors, matched_maps(self, student, teacher), strict=True)
         return {"ab": boundary_distance([(through(connect, s), t) for connect, (s, t) in layers], self.margin)}

@@ -48,7 +48,7 @@ class AlphaBeta(Method):
         self.temperature = positive("temperature", temperature)
         self.reduction = one_of("reduction", reduction, REDUCTIONS)
 
-    def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `alpha_beta`."""
         divergence = alpha_beta_divergence(
             student.logits,

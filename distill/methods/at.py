@@ -41,7 +41,7 @@ class AT(Method):
         self.taps = Taps.of(student_layers, teacher_layers)
         self.power = positive("power", power)
 
-    def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `at`."""
         layers = matched_maps(self, student, teacher, positions=True)
         maps = [(attention(s, self.power), attention(t, self.power)) for s, t in layers]

@@ -1,5 +1,6 @@
 """What every method is: a small module that turns two networks' outputs into named loss terms."""
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar, get_args
@@ -17,6 +18,8 @@ from distill.types import Batch, Outputs
 
 T = TypeVar("T")
 Reduction = Literal["batchmean", "sum", "mean", "positionmean"]  # of the divergences', those that give a scalar
+FORMER_NAMES = {"imitate": "compute_losses", "prepare": "setup", "accompany": "setup_student"}
+"""What parts of a subclass were called before; taken still, with a warning."""
 REDUCTIONS: tuple[Reduction, ...] = get_args(Reduction)
 
 
@@ -67,23 +70,23 @@ class Example:
 
 
 class Method(nn.Module):
-    """What to imitate. A subclass implements `imitate` and owns whatever it trains (projections, memory banks).
+    """What to imitate. A subclass implements `compute_losses` and owns whatever it trains (projections, memory banks).
 
     Args:
         weight: factor on all imitation terms, zero or more.
         label_weight: of the cross-entropy with the true labels, zero or more; 0 leaves the term out.
 
     Attributes:
-        taps: the layers whose outputs `imitate` finds in `features`, in this order.
+        taps: the layers whose outputs `compute_losses` finds in `features`, in this order.
         schedules: by attribute (`weight`, `temperature`, ...): a factor on its value over the run.
-        accepts_top_k: whether `imitate` asks `teacher.at(self.temperature)` instead of `teacher.logits`, and so can do
-            with the likeliest classes.
-        accepts_pooled: whether `imitate` can do with (N, C) means over positions of what it taps in the teacher.
-        standardize_logits: show `imitate` z-scored logits (2403.01427); the labels' cross-entropy sees them raw.
+        accepts_top_k: whether `compute_losses` asks `teacher.at(self.temperature)` instead of `teacher.logits`, and so
+            can do with the likeliest classes.
+        accepts_pooled: whether (N, C) means over positions of what it taps in the teacher will do for `compute_losses`.
+        standardize_logits: show `compute_losses` z-scored logits (2403.01427); the labels' cross-entropy sees them raw.
         needs_logits: False for a method that looks at the teacher's features alone, so that a teacher of other classes
             than the data's will do.
         needs_teacher: False for a method that works without one; its `forward` may then be given None.
-        needs_labels: whether `prepare` asks for the class of every training sample.
+        needs_labels: whether `setup` asks for the class of every training sample.
         arguments: what it was made with, by name; for those who log it or make it again.
         label_loss: the cross-entropy with the true labels that `label_weight` weighs: smoothed, by class, or plain.
     """
@@ -98,8 +101,12 @@ class Method(nn.Module):
     arguments: Mapping[str, Any]
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Let each method know its arguments, whatever its `__init__` makes of them."""
+        """Let each method know its arguments, whatever its `__init__` makes of them, and take former names."""
         super().__init_subclass__(**options)
+        for old, new in FORMER_NAMES.items():
+            if old in vars(cls):
+                warnings.warn(f"{cls.__name__}.{old} is called {new} now", DeprecationWarning, stacklevel=2)
+                setattr(cls, new, vars(cls)[old])
         if "__init__" in vars(cls):
             cls.__init__ = remembering(cls.__init__)  # type: ignore[method-assign]
 
@@ -118,19 +125,19 @@ class Method(nn.Module):
 
     @property
     def needs_example(self) -> bool:
-        """Whether `prepare` creates something, and so has to be called."""
-        return type(self).prepare is not Method.prepare
+        """Whether `setup` creates something, and so has to be called."""
+        return type(self).setup is not Method.setup
 
-    def prepare(self, example: Example) -> None:
+    def setup(self, example: Example) -> None:
         """Create what depends on shapes or on the data. Called once, before training; most methods need nothing."""
 
-    def accompany(self, student: nn.Module) -> None:
+    def setup_student(self, student: nn.Module) -> None:
         """Create what is made after the student itself. Called once, before training, with or without a teacher.
 
         student: maps (N, C, H, W) images to `Outputs`.
         """
 
-    def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """Named scalar terms, before their weights (see `weight_of`).
 
         Called outside autocast, with features in at least float32 and logits in the dtype that came (the divergences
@@ -141,10 +148,12 @@ class Method(nn.Module):
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:
         """Named scalar terms, weighted, whose sum is the loss; `unweighted` has them without their weights."""
         with torch.autocast(student.logits.device.type, enabled=False):
-            imitation = self.imitate(self.seen(student), _frozen(self.seen(teacher)), batch)
+            imitation = self.compute_losses(
+                self.prepare_outputs(student), _frozen(self.prepare_outputs(teacher)), batch
+            )
         if not isinstance(imitation, dict):
             raise SettingError(
-                f"{type(self).__name__}.imitate returned a {type(imitation).__name__}; "
+                f"{type(self).__name__}.compute_losses returned a {type(imitation).__name__}; "
                 "must be a dict of scalars by name"
             )
         return LossTerms.weigh(self.label_terms(student, batch) | imitation, self.weight_of)
@@ -195,8 +204,8 @@ class Method(nn.Module):
         weights = ("weight", "label_weight")
         return {name: float(getattr(self, name)) for name in self.schedules if name not in weights}
 
-    def seen(self, outputs: Outputs) -> Outputs:
-        """What `imitate` is shown of a network's outputs: precise features, and logits standardised if so set."""
+    def prepare_outputs(self, outputs: Outputs) -> Outputs:
+        """A network's outputs for `compute_losses`: precise features, and logits standardised if so set."""
         logits = standardize(outputs.logits) if self.standardize_logits else outputs.logits
         return replace(outputs, logits=logits, features={n: precise(f) for n, f in outputs.features.items()})
 
@@ -224,19 +233,19 @@ class Composite(Method):
         for method in self.members:
             method.learn_labels_by(loss)
 
-    def accompany(self, student: nn.Module) -> None:
+    def setup_student(self, student: nn.Module) -> None:
         """Let each method create what goes with the student."""
         for method in self.members:
-            method.accompany(student)
+            method.setup_student(student)
 
-    def prepare(self, example: Example) -> None:
-        """Prepare each method with the features that it asked for."""
+    def setup(self, example: Example) -> None:
+        """Preprocess each method with the features that it asked for."""
         for method in self.members:
             student, teacher = (
                 _select(example.student, method.taps.student),
                 _select(example.teacher, method.taps.teacher),
             )
-            method.prepare(replace(example, student=student, teacher=teacher))
+            method.setup(replace(example, student=student, teacher=teacher))
 
     def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> LossTerms:
         """All members' terms."""

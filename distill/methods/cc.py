@@ -62,14 +62,14 @@ class CC(Method):
         """Only to size the embeddings."""
         return self.form == "adjacent"
 
-    def prepare(self, example: Example) -> None:
+    def setup(self, example: Example) -> None:
         """Create the embeddings, if the form has any."""
         if self.form == "adjacent":
             for s, t in self.pairs(example.student, example.teacher):
                 self.embed_student.append(nn.Linear(s.flatten(1).shape[1], self.dim))
                 self.embed_teacher.append(nn.Linear(t.flatten(1).shape[1], self.dim))
 
-    def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `cc`."""
         pairs = [(s.flatten(1), t.flatten(1)) for s, t in self.pairs(student, teacher)]
         if self.form == "gaussian":

@@ -57,7 +57,7 @@ class CRD(Method):
         self.momentum = momentum
         self.temperature = positive("temperature", temperature)
 
-    def prepare(self, example: Example) -> None:
+    def setup(self, example: Example) -> None:
         """Create embeddings and memory banks."""
         size = len(example.labels)
         self.other_classes = OtherClasses(example.labels)
@@ -66,7 +66,7 @@ class CRD(Method):
             for s, t in self.pairs(example.student, example.teacher)
         )
 
-    def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `crd`."""
         if batch.indices is None:
             raise ValueError(

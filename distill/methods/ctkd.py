@@ -53,6 +53,6 @@ class CTKD(Method):
         reversed_theta = (1 + self.reversal) * self.theta.detach() - self.reversal * self.theta
         return self.minimum + self.span * reversed_theta.sigmoid()
 
-    def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `ctkd`."""
         return {"ctkd": kl_divergence(student.logits, teacher.logits, temperature=self.temperature)}

@@ -41,12 +41,12 @@ class CWD(Method):
         self.taps = Taps.of(student_layers, teacher_layers)
         self.temperature = positive("temperature", temperature)
 
-    def prepare(self, example: Example) -> None:
+    def setup(self, example: Example) -> None:
         """Create the projections where channels differ."""
         layers = matched_maps(self, example.student, example.teacher, positions=True)
         self.projectors = nn.ModuleList(projector(s, t) for s, t in layers)
 
-    def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `cwd`."""
         layers = zip(self.projectors, matched_maps(self, student, teacher, positions=True), strict=True)
         channels = [(_channels(through(project, s)), _channels(t)) for project, (s, t) in layers]

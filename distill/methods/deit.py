@@ -43,7 +43,7 @@ class DeiT(Method):
         by_labels = Outputs(student.features[self.taps.student[0]], student.features)
         return super().forward(by_labels, teacher, batch)
 
-    def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `deit`."""
         by_teacher = student.features[self.taps.student[1]]
         return {"deit": F.cross_entropy(by_teacher, teacher.logits.argmax(1))}

@@ -40,7 +40,7 @@ class DIST(Method):
         self.beta = not_negative("beta", beta)
         self.gamma = not_negative("gamma", gamma)
 
-    def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The terms `dist_rows` and `dist_columns`."""
         q = (as_rows(student.logits) / self.temperature).softmax(1)
         p = (as_rows(teacher.logits) / self.temperature).softmax(1)

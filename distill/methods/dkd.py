@@ -47,7 +47,7 @@ class DKD(Method):
         if share("warmup", warmup) > 0:
             self.schedules["weight"] = Ramp(until=warmup)
 
-    def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The terms `tckd` and `nckd`."""
         classes = classes_of(batch)
         mine, others = split_classes(as_rows(student.logits), classes)

@@ -42,7 +42,7 @@ class DML(Method):
         self.number = peers
         self.temperature = positive("temperature", temperature)
 
-    def accompany(self, student: nn.Module) -> None:
+    def setup_student(self, student: nn.Module) -> None:
         """Create the peers."""
         self.peers = nn.ModuleList(_redrawn(student) for _ in range(self.number))
 
@@ -50,7 +50,7 @@ class DML(Method):
         """The terms `ce` and `dml` of the student, `peers_ce` and `peers_dml` summed over the peers."""
         answers = [student, *(peer(batch.images) for peer in self.peers)]
         with torch.autocast(student.logits.device.type, enabled=False):
-            mutual = self._mutual([self.seen(answer).logits for answer in answers])
+            mutual = self._mutual([self.prepare_outputs(answer).logits for answer in answers])
             labels = [self.label_terms(answer, batch) for answer in answers]
         terms = labels[0] | {"dml": mutual[0], "peers_dml": torch.stack(mutual[1:]).sum()}
         if labels[0]:

@@ -40,12 +40,12 @@ class FitNet(Method):
         super().__init__(weight=weight, label_weight=label_weight)
         self.taps = Taps.of(student_layers, teacher_layers)
 
-    def prepare(self, example: Example) -> None:
+    def setup(self, example: Example) -> None:
         """Create the regressors."""
         layers = matched_maps(self, example.student, example.teacher)
         self.regressors = nn.ModuleList(connector(s, t, relu=not_negative_anywhere(t)) for s, t in layers)
 
-    def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `fitnet`."""
         layers = zip(self.regressors, matched_maps(self, student, teacher), strict=True)
         hints = [F.mse_loss(through(regressor, s), t) for regressor, (s, t) in layers]

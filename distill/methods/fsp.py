@@ -40,14 +40,14 @@ class FSP(Method):
         super().__init__(weight=weight, label_weight=label_weight)
         self.taps = Taps.of(student_layers, teacher_layers)
 
-    def prepare(self, example: Example) -> None:
+    def setup(self, example: Example) -> None:
         """Create the projections where channels differ."""
         layers = matched_maps(self, example.student, example.teacher)
         if len(layers) < 2:
             raise ValueError(f"FSP: student_layers={list(self.taps.student)}: name two layers or more")
         self.projectors = nn.ModuleList(projector(s, t) for s, t in layers)
 
-    def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `fsp`."""
         layers = matched_maps(self, student, teacher)
         flows = _flows([through(project, s) for project, (s, _) in zip(self.projectors, layers, strict=True)])

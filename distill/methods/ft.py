@@ -49,7 +49,7 @@ class FT(Method):
         self.ratio = positive("ratio", ratio)
         self.p1, self.p2 = positive("p1", p1), positive("p2", p2)
 
-    def prepare(self, example: Example) -> None:
+    def setup(self, example: Example) -> None:
         """Create translators and paraphrasers."""
         layers = matched_maps(self, example.student, example.teacher, positions=True)
         channels = [(s.shape[1], t.shape[1], max(1, int(self.ratio * t.shape[1]))) for s, t in layers]
@@ -57,7 +57,7 @@ class FT(Method):
         self.paraphrasers = nn.ModuleList(_convolutions(t, t, k, k) for _, t, k in channels)
         self.decoders = nn.ModuleList(_convolutions(k, k, t, t) for _, t, k in channels)
 
-    def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The terms `ft` and `reconstruction`, which trains the paraphraser alone."""
         layers = matched_maps(self, student, teacher, positions=True)
         distances, reconstructions = [], []

@@ -24,6 +24,6 @@ class HardLabel(Method):
     def __init__(self, weight: float = 0.5, label_weight: float = 0.5) -> None:
         super().__init__(weight=weight, label_weight=label_weight)
 
-    def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `hard_label`."""
         return {"hard_label": F.cross_entropy(as_rows(student.logits), as_rows(teacher.logits).argmax(1))}

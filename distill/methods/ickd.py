@@ -40,13 +40,13 @@ class ICKD(Method):
         self.taps = Taps.of(student_layers, teacher_layers)
         self.embed = nn.ModuleList()
 
-    def prepare(self, example: Example) -> None:
+    def setup(self, example: Example) -> None:
         """Create the convolutions."""
         for s, t in self.pairs(example.student, example.teacher):
             channels = t.shape[1]
             self.embed.append(nn.Sequential(nn.Conv1d(s.shape[1], channels, 1, bias=False), nn.BatchNorm1d(channels)))
 
-    def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `ickd`."""
         pairs = zip(self.embed, self.pairs(student, teacher), strict=True)
         return {"ickd": torch.stack([channel_gap(e(_flat(s)), _flat(t)) for e, (s, t) in pairs]).sum()}

@@ -45,7 +45,7 @@ class JSD(Method):
         self.temperature = positive("temperature", temperature)
         self.reduction = one_of("reduction", reduction, REDUCTIONS)
 
-    def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `jsd`."""
         divergence = js_divergence(
             student.logits,

@@ -38,7 +38,7 @@ class KD(Method):
         self.reduction = one_of("reduction", reduction, REDUCTIONS)
         self.log_target = log_target
 
-    def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `kd`."""
         divergence = kl_divergence(
             student.logits,

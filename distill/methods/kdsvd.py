@@ -49,14 +49,14 @@ class KDSVD(Method):
         self.taps = Taps.of(student_layers, teacher_layers)
         self.rank = rank
 
-    def prepare(self, example: Example) -> None:
+    def setup(self, example: Example) -> None:
         """Create the projections where channels differ."""
         layers = matched_maps(self, example.student, example.teacher)
         if len(layers) < 2:
             raise ValueError(f"KDSVD: student_layers={list(self.taps.student)}: name two layers or more")
         self.projectors = nn.ModuleList(projector(s, t) for s, t in layers)
 
-    def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `kdsvd`."""
         ours, theirs = [], []
         for project, (s, t) in zip(self.projectors, matched_maps(self, student, teacher), strict=True):

@@ -51,13 +51,13 @@ class MGD(Method):
         self.masked = masked
         self.mask = mask
 
-    def prepare(self, example: Example) -> None:
+    def setup(self, example: Example) -> None:
         """Create the projections where channels differ, and the generators."""
         layers = matched_maps(self, example.student, example.teacher)
         self.projectors = nn.ModuleList(projector(s, t) for s, t in layers)
         self.generators = nn.ModuleList(_generator(t.shape[1]) for _, t in layers)
 
-    def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `mgd`."""
         layers = zip(self.projectors, self.generators, matched_maps(self, student, teacher), strict=True)
         losses = []

@@ -40,7 +40,7 @@ class MLKD(Method):
             raise ValueError("temperatures=[]: give at least one")
         self.temperatures = tuple(positive("temperatures", temperature) for temperature in temperatures)
 
-    def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The terms `mlkd_instance`, `mlkd_batch` and `mlkd_class`."""
         rows, teacher_rows = as_rows(student.logits), as_rows(teacher.logits)
         softened = [((rows / t).softmax(1), (teacher_rows / t).softmax(1)) for t in self.temperatures]

@@ -33,7 +33,7 @@ class NKD(Method):
         self.temperature = positive("temperature", temperature)
         self.gamma = not_negative("gamma", gamma)
 
-    def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The terms `nkd_true` and `nkd_others`."""
         classes = classes_of(batch)
         rows, teacher_rows = as_rows(student.logits), as_rows(teacher.logits)

@@ -38,7 +38,7 @@ class NST(Method):
         super().__init__(weight=weight, label_weight=label_weight)
         self.taps = Taps.of(student_layers, teacher_layers)
 
-    def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `nst`."""
         layers = matched_maps(self, student, teacher, positions=True)
         return {"nst": torch.stack([_discrepancy(s, t) for s, t in layers]).sum()}

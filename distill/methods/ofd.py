@@ -45,14 +45,14 @@ class OFD(Method):
         self.taps = Taps.of(student_layers, teacher_layers)
         self.margin_momentum = margin_momentum
 
-    def prepare(self, example: Example) -> None:
+    def setup(self, example: Example) -> None:
         """Create the connectors, and measure the first margins."""
         layers = matched_maps(self, example.student, example.teacher)
         self.connectors = nn.ModuleList(connector(s, t, relu=False) for s, t in layers)
         for i, (_, t) in enumerate(layers):
             self.register_buffer(f"margin{i}", _mean_below_zero(precise(t), torch.zeros(t.shape[1], device=t.device)))
 
-    def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `ofd`; in training the margins move towards the batch's."""
         layers = matched_maps(self, student, teacher)
         total = []

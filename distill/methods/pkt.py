@@ -42,7 +42,7 @@ class PKT(Method):
         super().__init__(weight=weight, label_weight=label_weight)
         self.taps = Taps.of(student_layers, teacher_layers)
 
-    def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `pkt`."""
         return {"pkt": torch.stack([neighbour_divergence(s, t) for s, t in self.pairs(student, teacher)]).sum()}
 

@@ -35,7 +35,7 @@ class ReverseKD(Method):
         self.temperature = positive("temperature", temperature)
         self.reduction = one_of("reduction", reduction, REDUCTIONS)
 
-    def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `reverse_kd`."""
         divergence = reverse_kl_divergence(
             student.logits, teacher.at(self.temperature), temperature=self.temperature, reduction=self.reduction

@@ -51,7 +51,7 @@ class ReviewKD(Method):
         self.max_channels = max_channels
         self.schedules["weight"] = Cosine(warmup, final=1.0)
 
-    def prepare(self, example: Example) -> None:
+    def setup(self, example: Example) -> None:
         """Create the fusions, the deepest layer's first."""
         layers = paired_maps(self, example.student, example.teacher)[::-1]
         middle = min(self.max_channels, layers[0][0].shape[1])
@@ -59,7 +59,7 @@ class ReviewKD(Method):
             Fusion(s.shape[1], middle, t.shape[1], fuses=i > 0) for i, (s, t) in enumerate(layers)
         )
 
-    def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `reviewkd`."""
         deeper, losses = None, []
         for fuse, (s, t) in zip(self.fusions, paired_maps(self, student, teacher)[::-1], strict=True):

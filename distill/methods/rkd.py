@@ -47,7 +47,7 @@ class RKD(Method):
         self.distance = not_negative("distance", distance)
         self.angle = not_negative("angle", angle)
 
-    def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The terms `rkd_distance` and `rkd_angle`."""
         relations = [(_relations(s), _relations(t)) for s, t in self.pairs(student, teacher)]
         distances = torch.stack([F.smooth_l1_loss(mine[0], theirs[0]) for mine, theirs in relations]).sum()

@@ -50,7 +50,7 @@ class SemCKD(Method):
         self.group_size = group_size
         self.softness = positive("softness", softness)
 
-    def prepare(self, example: Example) -> None:
+    def setup(self, example: Example) -> None:
         """Create the projections and the attention's networks."""
         ours, theirs = maps(self, example.student, example.teacher)
         self.queries = nn.ModuleList(_embedding(self.group_size) for _ in ours)
@@ -58,7 +58,7 @@ class SemCKD(Method):
         channels = [(s.shape[1], t.shape[1]) for s in ours for t in theirs]
         self.projectors = nn.ModuleList(bottleneck(s, 2 * t, t) for s, t in channels)
 
-    def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `semckd`."""
         ours, theirs = maps(self, student, teacher)
         distances = []

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from distill.methods.base import Example, Method, Taps, positive
 from distill.methods.projection import matched, not_negative_anywhere, single, teacher_classifier
-from distill.methods.reclassified import ProjectedHead, Reclassified
+from distill.methods.replaced_head import ProjectedHead, WithReplacedHead
 from distill.types import Batch, Outputs
 
 
@@ -41,7 +41,7 @@ class SimKD(Method):
         self.taps = Taps.of(student_layers, teacher_layers)
         self.factor = positive("factor", factor)
 
-    def prepare(self, example: Example) -> None:
+    def setup(self, example: Example) -> None:
         """Create the head: projector, average, and the teacher's classifier."""
         s, t = single(self, example.student, example.teacher)
         classifier = teacher_classifier(self, example, t)
@@ -49,7 +49,7 @@ class SimKD(Method):
         height, width = t.shape[2:]
         self.head = ProjectedHead(channels, classifier, relu=not_negative_anywhere(t), height=height, width=width)
 
-    def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `simkd`."""
         s, t = single(self, student, teacher)
         projected, aim = matched(self.head.project(s), t)
@@ -60,4 +60,4 @@ class SimKD(Method):
 
     def deploy(self, backbone: nn.Module) -> nn.Module:
         """The backbone with the projector and the teacher's classifier in place of its own."""
-        return Reclassified(backbone, self.taps.student[0], self.head)
+        return WithReplacedHead(backbone, self.taps.student[0], self.head)

@@ -46,7 +46,7 @@ class Skew(Method):
         self.temperature = positive("temperature", temperature)
         self.reduction = one_of("reduction", reduction, REDUCTIONS)
 
-    def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `skew`."""
         divergence = skew_reverse_kl_divergence if self.reverse else skew_kl_divergence
         term = divergence(

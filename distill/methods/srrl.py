@@ -40,13 +40,13 @@ class SRRL(Method):
         super().__init__(weight=weight, label_weight=label_weight)
         self.taps = Taps.of(student_layers, teacher_layers)
 
-    def prepare(self, example: Example) -> None:
+    def setup(self, example: Example) -> None:
         """Create the connector and take the teacher's classifier."""
         s, e = single(self, example.student, example.teacher)
         self.connector = connector(s, e, relu=not_negative_anywhere(e))
         self.classifier = teacher_classifier(self, example, e)
 
-    def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The terms `srrl_feature` and `srrl_logits`."""
         s, e = single(self, student, teacher)
         regressed = through(self.connector, s).mean((2, 3))

@@ -43,9 +43,11 @@ class TfKD(Method):
 
     def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> LossTerms:
         """The terms `ce` and `tf_kd`."""
-        return super().forward(student, student, batch)  # in the place of the teacher, at which `imitate` doesn't look
+        return super().forward(
+            student, student, batch
+        )  # in the place of the teacher, at which `compute_losses` doesn't look
 
-    def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `tf_kd`."""
         rows = as_rows(student.logits)
         aim = torch.full_like(rows, (1 - self.correct) / max(1, rows.shape[1] - 1))

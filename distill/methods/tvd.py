@@ -37,7 +37,7 @@ class TVD(Method):
         self.temperature = positive("temperature", temperature)
         self.reduction = one_of("reduction", reduction, REDUCTIONS)
 
-    def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `tvd`."""
         divergence = total_variation(
             student.logits, teacher.at(self.temperature), temperature=self.temperature, reduction=self.reduction

@@ -47,14 +47,14 @@ class VID(Method):
         self.taps = Taps.of(student_layers, teacher_layers)
         self.variance = positive("variance", variance)
 
-    def prepare(self, example: Example) -> None:
+    def setup(self, example: Example) -> None:
         """Create the means' networks and the variances."""
         layers = matched_maps(self, example.student, example.teacher)
         scale = math.log(math.expm1(self.variance - LEAST_VARIANCE))
         self.means = nn.ModuleList(_mean(s.shape[1], t.shape[1]) for s, t in layers)
         self.scales = nn.ParameterList(nn.Parameter(torch.full((t.shape[1],), scale)) for _, t in layers)
 
-    def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `vid`."""
         layers = zip(self.means, self.scales, matched_maps(self, student, teacher), strict=True)
         losses = []

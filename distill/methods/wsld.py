@@ -31,7 +31,7 @@ class WSLD(Method):
         super().__init__(weight=weight, label_weight=label_weight)
         self.temperature = positive("temperature", temperature)
 
-    def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The term `wsld`."""
         rows, teacher_rows = as_rows(student.logits), as_rows(teacher.logits)
         with torch.no_grad():

@@ -54,7 +54,7 @@ def freeze(network: Network, images: Tensor, precision: str) -> tuple[Network, s
             folded = _fold(copied, images)
             if dtype is not torch.float32:
                 copied.backbone.to(dtype)
-                copied.prepare.dtype = dtype
+                copied.preprocess.dtype = dtype
             kl, features = _distance(own, copied(images))
         except Exception:  # whatever a foreign network says to being copied, folded or cast
             continue
@@ -68,7 +68,7 @@ def _copy(network: Network) -> FrozenNetwork:
     """The same network with taps of its own."""
     other = FrozenNetwork(copy.deepcopy(network.backbone), name=network.name, trained=network.trained)
     other.lay_out(channels_last=network.channels_last)
-    other.prepare = copy.deepcopy(network.prepare)
+    other.preprocess = copy.deepcopy(network.preprocess)
     other.classes, other.comparable = network.classes, network.comparable
     paths = network.tapped
     if paths:

@@ -5,13 +5,13 @@ import json
 
 from distill.data.source import ImageSource
 from distill.models.checkpoint import ABOUT, load_weights, read_weights
-from distill.models.network import Network, Prepare
+from distill.models.network import Network, Preprocess
 from distill.models.preprocessing import Preprocessing, from_metadata, to_metadata
 
 
 def metadata(network: Network, source: ImageSource | None = None) -> dict[str, str]:
     """What is saved beside a network's weights: how it prepares its images, and of which data its classes are."""
-    own = network.prepare.settings()
+    own = network.preprocess.settings()
     size, channels = own["size"], own["channels"]
     names: tuple[str, ...] | None = None
     if source is not None:
@@ -35,5 +35,7 @@ def with_weights(network: Network, file: str) -> Network:
     load_weights(other.backbone, weights)
     known = from_metadata(weights.about)
     if known is not None and known.mean is not None:
-        other.prepare = Prepare(known.mean, known.std, known.size or other.prepare.size, other.prepare.channels)
+        other.preprocess = Preprocess(
+            known.mean, known.std, known.size or other.preprocess.size, other.preprocess.channels
+        )
     return other

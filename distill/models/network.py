@@ -31,7 +31,7 @@ class Origin:
         return Origin({**outer, "backbone": self.pretrained}, {**outer, "backbone": self.untrained})
 
 
-class Prepare(nn.Module):
+class Preprocess(nn.Module):
     """Brings images in [0, 1] (or uint8) to the size and statistics that a network was made for.
 
     Args:
@@ -128,7 +128,7 @@ class Network(nn.Module):
         self.pretrained = pretrained or trained
         self.frozen: set[nn.Module] = set()
         self.name = name or type(backbone).__name__
-        self.prepare = Prepare(mean, std, size, channels)
+        self.preprocess = Preprocess(mean, std, size, channels)
         self.register_buffer("_classes", None, persistent=False)
         self.classes = classes
         self.comparable = comparable
@@ -176,7 +176,7 @@ class Network(nn.Module):
     def settings(self) -> dict[str, Any]:
         """The arguments that decide what it makes of images and answers, as plain data."""
         outputs = {"classes": None if self.classes is None else list(self.classes), "comparable": self.comparable}
-        return {**self.prepare.settings(), **outputs}
+        return {**self.preprocess.settings(), **outputs}
 
     @property
     def tapped(self) -> tuple[str, ...]:
@@ -215,13 +215,13 @@ class Network(nn.Module):
         recipe = getattr(backbone, "recipe", None)
         origin = self.origin.within(recipe) if self.origin and recipe else None
         other = Network(backbone, name=self.name, origin=origin)
-        other.prepare, other.preparation = self.prepare, self.preparation
+        other.preprocess, other.preparation = self.preprocess, self.preparation
         other.lay_out(channels_last=self.channels_last)
         return other
 
     def forward(self, images: Tensor) -> Outputs:
         """Answer for (N, C, H, W) images, float in [0, 1] or uint8."""
-        output = self.backbone(self.arrange(self.prepare(images)))
+        output = self.backbone(self.arrange(self.preprocess(images)))
         for path, (value, version) in self._watched.items():
             self._overwritten[path, self.training] = value._version != version
         self._watched.clear()

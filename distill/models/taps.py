@@ -31,7 +31,7 @@ def resolve(
     """
     if not {*student_layers, *teacher_layers} & set(WORDS):
         return tuple(student_layers), tuple(teacher_layers)
-    ours, theirs = (list_layers(network.backbone, network.prepare(images)) for network in (student, teacher))
+    ours, theirs = (list_layers(network.backbone, network.preprocess(images)) for network in (student, teacher))
     pairs = [pair for pair in suggest_pairs(ours, theirs) if pair[0].resolution[0] != "vector"]
     return (
         _replace(student_layers, [pair[0].path for pair in pairs], ours, student),
@@ -79,7 +79,7 @@ def classifier_path(layers: Sequence[Layer], network: Network) -> str:
 def classifier(network: Network, images: Tensor) -> nn.Linear | None:
     """A frozen copy of the network's last linear layer, (N, D) to (N, classes); None where it has none."""
     try:
-        path = classifier_path(list_layers(network.backbone, network.prepare(images)), network)
+        path = classifier_path(list_layers(network.backbone, network.preprocess(images)), network)
     except SettingError:
         return None
     layer = network.backbone.get_submodule(path)

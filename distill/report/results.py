@@ -8,7 +8,7 @@ from torch import Tensor
 
 from distill.metrics import PairedTest, Scores, paired_test, score
 from distill.training.profiling import Profile
-from distill.training.stats import Record
+from distill.training.stats import StageStats
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class StageResult:
     flops: int
     latency_ms: float
     logits: Tensor | None
-    record: Record | None
+    record: StageStats | None
 
     def summary(self) -> dict[str, Any]:
         """For summary.json."""

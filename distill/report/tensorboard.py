@@ -10,7 +10,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from distill.report.results import Results
-from distill.training.stats import Record
+from distill.training.stats import StageStats
 
 # Teacher, baseline and student are runs with the same tags; this puts those that compare them first, in one place.
 CHARTS = {
@@ -45,7 +45,7 @@ def log_results(results: Results, config: DictConfig, figures: dict[str, Figure]
     _draw_lines(results, student.record, directory)
 
 
-def _draw_lines(results: Results, student: Record | None, directory: Path) -> None:
+def _draw_lines(results: Results, student: StageStats | None, directory: Path) -> None:
     """A horizontal line over the student's epochs for each network that wasn't trained here, in a run of its own."""
     if student is None or not student.history:
         return

@@ -4,7 +4,7 @@ from distill.teachers.base import Teacher
 from distill.teachers.cached import CachedTeacher
 from distill.teachers.ema import EMATeacher
 from distill.teachers.ensemble import EnsembleTeacher
-from distill.teachers.lesson import Lesson
+from distill.teachers.inputs import TeacherInputs
 from distill.teachers.live import LiveTeacher
 
-__all__ = ["CachedTeacher", "EMATeacher", "EnsembleTeacher", "Lesson", "LiveTeacher", "Teacher"]
+__all__ = ["CachedTeacher", "EMATeacher", "EnsembleTeacher", "LiveTeacher", "Teacher", "TeacherInputs"]

@@ -14,13 +14,13 @@ from distill.types import Batch, Outputs
 class Teacher(nn.Module):
     """Who answers. Without gradients and in evaluation mode always: dropout is off and no statistic of it moves.
 
-    A subclass implements `answer`, and `tap` if it can give features.
+    A subclass implements `predict`, and `tap` if it can give features.
 
     Args:
         network: whose layers can be tapped and whose classifier methods may reuse; None where there is no live network.
 
     Attributes:
-        form: in which form it answers since `hasten`, in words; None for those that know of none.
+        form: in which form it answers since `optimize_for_inference`, in words; None for those that know of none.
     """
 
     form: str | None = None
@@ -32,9 +32,9 @@ class Teacher(nn.Module):
     def forward(self, batch: Batch) -> Outputs:
         """Answers for a batch, without gradients."""
         with torch.no_grad():
-            return self.answer(batch)
+            return self.predict(batch)
 
-    def answer(self, batch: Batch) -> Outputs:
+    def predict(self, batch: Batch) -> Outputs:
         """Answers for a batch; called without gradients."""
         raise NotImplementedError
 
@@ -42,7 +42,7 @@ class Teacher(nn.Module):
         """Capture the outputs of layers from now on; returns the paths that matched."""
         raise NotImplementedError
 
-    def hasten(self, images: Tensor, precision: str) -> None:
+    def optimize_for_inference(self, images: Tensor, precision: str) -> None:
         """Take the fastest form that gives the same answers within a tolerance, after all taps are set; see `form`.
 
         Args:
@@ -56,12 +56,12 @@ class Teacher(nn.Module):
     def step(self, done: int) -> None:
         """Called in training; `done` steps of the optimizer have been made."""
 
-    def memory(self) -> dict[str, Any]:
-        """What of the teacher moves in training, for the checkpoint; `remember` takes it back. Empty for most."""
+    def moving_state_dict(self) -> dict[str, Any]:
+        """What of the teacher moves in training, for the checkpoint; empty for most."""
         return {}
 
-    def remember(self, memory: dict[str, Any]) -> None:
-        """As `memory` gave it."""
+    def load_moving_state_dict(self, state: dict[str, Any]) -> None:
+        """As `moving_state_dict` gave it."""
 
     def check(self, method: Method) -> None:
         """Before anything is trained: SettingError if the method needs answers that are not to be had here."""

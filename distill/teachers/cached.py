@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from distill.data.augment.color import to_float
-from distill.devices import indices_on_processor, tf32_on
+from distill.devices import indices_on_cpu, tf32_on
 from distill.errors import SettingError
 from distill.methods import Method
 from distill.models.frozen import freeze
@@ -21,10 +21,10 @@ from distill.models.network import Network
 from distill.teachers import fingerprint
 from distill.teachers.base import Teacher
 from distill.teachers.comparison import disagreeing
-from distill.teachers.lesson import Lesson, SplitName
+from distill.teachers.inputs import SplitName, TeacherInputs
 from distill.teachers.record import DType, Layout, in_bytes
 from distill.teachers.requirements import Features, check_method
-from distill.teachers.store import Manifest, Numbers, Plane, Store
+from distill.teachers.store import AnswerTable, Manifest, Numbers, Store
 from distill.types import Batch, Outputs
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class CachedTeacher(Teacher):
 
     Args:
         network: the teacher; its parameters stop requiring gradients.
-        lesson: what it is shown.
+        inputs: what it is shown.
         dir: directory of all caches; this one's is named after what was asked of whom.
         top_k: keep so many classes, and the exact mass of the others at `temperatures`; None for all logits.
         temperatures: with `top_k`, those at which methods may soften.
@@ -62,7 +62,7 @@ class CachedTeacher(Teacher):
     def __init__(
         self,
         network: Network,
-        lesson: Lesson,
+        inputs: TeacherInputs,
         dir: str = "teacher_cache",
         top_k: int | None = None,
         temperatures: Sequence[float] = (1, 2, 3, 4, 5, 6, 8, 10),
@@ -72,7 +72,7 @@ class CachedTeacher(Teacher):
         validate: int = 32,
     ) -> None:
         super().__init__(network.requires_grad_(False))
-        classes = lesson.source.num_classes
+        classes = inputs.source.num_classes
         if top_k is not None and not 1 <= top_k <= classes:
             raise ValueError(f"top_k={top_k}: must be from 1 to the number of classes, {classes}")
         if not temperatures or min(temperatures) <= 0:
@@ -84,14 +84,14 @@ class CachedTeacher(Teacher):
         if validate < 0:
             raise ValueError(f"validate={validate}: must be zero or more")
         kept = tuple(map(float, temperatures)) if top_k is not None else ()
-        self.lesson, self.root, self.features = lesson, Path(dir).expanduser(), features
+        self.inputs, self.root, self.features = inputs, Path(dir).expanduser(), features
         self.max_gb, self.validate = max_gb, validate
         layout = Layout(classes, dtype, top_k, kept, pooled=features == "pooled")
         self.layouts: dict[SplitName, Layout] = {"train": layout, "val": Layout(classes)}
         self.store: Store | None = None
         self.passes = 0
         self._taps: tuple[str, ...] = ()
-        self._planes: dict[tuple[SplitName, int], Plane] = {}
+        self._planes: dict[tuple[SplitName, int], AnswerTable] = {}
         self._asked: tuple[SplitName, int] | None = None
         self._keeping = True
         self.eval()
@@ -111,7 +111,7 @@ class CachedTeacher(Teacher):
                 "teacher.classes, or use teaching=live"
             )
         check_method(method, self.layouts["train"], self.features)
-        if getattr(self.lesson.source.train, "skip", False) and self.lesson.augment.mixes:
+        if getattr(self.inputs.source.train, "skip", False) and self.inputs.augment.mixes:
             raise SettingError(
                 "data.on_error=skip: with mixup or cutmix, what takes the place of a broken image has no name of its "
                 "own; use data.on_error=stop, or teaching=live"
@@ -141,7 +141,7 @@ class CachedTeacher(Teacher):
         self._taps = tuple(dict.fromkeys((*self._taps, *found)))
         return found
 
-    def hasten(self, images: torch.Tensor, precision: str) -> None:
+    def optimize_for_inference(self, images: torch.Tensor, precision: str) -> None:
         """Ask a frozen copy from now on; its answers have a key of their own."""
         self.network, self.form = freeze(self.network, images, precision)
 
@@ -156,60 +156,60 @@ class CachedTeacher(Teacher):
         if split is None:
             self._asked = None
             return
-        asked = split, self.lesson.shown(epoch) if split == "train" else 0
+        asked = split, self.inputs.shown(epoch) if split == "train" else 0
         if asked == self._asked:
             return
         self._asked = asked
         if self.store is None:
             self.open()
-        self._plane(*asked).read_ahead()
-        if split == "train" and epoch + 1 < self.lesson.epochs:
-            self._plane(split, self.lesson.shown(epoch + 1)).read_ahead()
+        self._table(*asked).read_ahead()
+        if split == "train" and epoch + 1 < self.inputs.epochs:
+            self._table(split, self.inputs.shown(epoch + 1)).read_ahead()
 
-    def answer(self, batch: Batch) -> Outputs:
+    def predict(self, batch: Batch) -> Outputs:
         """What was kept; from the network, where something is missing or nothing was said of what the batch is."""
         if self._asked is None:
-            return self.layouts["train"].seen(self._ask(batch))
+            return self.layouts["train"].pooled_outputs(self._ask(batch))
         if batch.indices is None:
             raise SettingError("teaching=cached: batches must have indices, by which answers are kept")
-        layout, plane = self.layouts[self._asked[0]], self._plane(*self._asked)
-        rows = indices_on_processor(batch.indices).numpy()
-        kept, there = plane.read(rows)
+        layout, table = self.layouts[self._asked[0]], self._table(*self._asked)
+        rows = indices_on_cpu(batch.indices).numpy()
+        kept, there = table.read(rows)
         if not there.all():
             self.passes += 1
             fresh = layout.encode(self._ask(batch))
             for name, values in fresh.items():
                 kept[name][~there] = values[~there]
-            self._keep(plane, rows[~there], {name: values[~there] for name, values in kept.items()})
+            self._keep(table, rows[~there], {name: values[~there] for name, values in kept.items()})
         answers = layout.decode(kept, batch.images.device)
         features = {name: self.network.arrange(feature) for name, feature in answers.features.items()}
         return dataclasses.replace(answers, features=features)
 
     def share(self, split: SplitName, process: int, processes: int) -> Numbers:
         """Indices of the samples of a split that this run may ask about: one process's part of them."""
-        wanted = self.lesson.samples.numpy() if split == "train" else np.arange(self.lesson.sizes["val"])
+        wanted = self.inputs.samples.numpy() if split == "train" else np.arange(self.inputs.sizes["val"])
         part: Numbers = wanted[process::processes]
         return part
 
     def answered(self, split: SplitName, epoch: int) -> npt.NDArray[np.bool_]:
         """By index, whether there is an answer."""
-        return self._plane(split, epoch).written()
+        return self._table(split, epoch).written()
 
     def missing_answers(self) -> int:
         """How many answers this run may ask for that are not there."""
         assert self.store is not None
         share = {split: self.share(split, 0, 1) for split in self.layouts}
-        return sum(int((~self.store.plane(*place).written()[share[place[0]]]).sum()) for place in self._places())
+        return sum(int((~self.store.table(*place).written()[share[place[0]]]).sum()) for place in self._places())
 
     def _ask(self, batch: Batch) -> Outputs:
         outputs: Outputs = self.network(batch.images)
         return outputs
 
-    def _keep(self, plane: Plane, rows: Numbers, answers: dict[str, npt.NDArray[Any]]) -> None:
+    def _keep(self, table: AnswerTable, rows: Numbers, answers: dict[str, npt.NDArray[Any]]) -> None:
         if not self._keeping:
             return
         try:
-            plane.write(rows, answers)
+            table.write(rows, answers)
         except OSError as error:
             self._keeping = False
             log.warning(
@@ -224,12 +224,12 @@ class CachedTeacher(Teacher):
         """Whether answers are still written: not after the disk was full."""
         return self._keeping
 
-    def _plane(self, split: SplitName, epoch: int) -> Plane:
+    def _table(self, split: SplitName, epoch: int) -> AnswerTable:
         assert self.store is not None
         if (split, epoch) not in self._planes:
             for place in [place for place in self._planes if place[0] == split][:-1]:
                 del self._planes[place]  # an epoch's maps are let go with it; the latest is the epoch that goes on
-            self._planes[split, epoch] = self.store.plane(split, epoch)
+            self._planes[split, epoch] = self.store.table(split, epoch)
         return self._planes[split, epoch]
 
     # ------------------------------------------------------------------------------------------ opening
@@ -242,15 +242,15 @@ class CachedTeacher(Teacher):
             SettingError: it cannot be made, would be too large, or holds answers that the teacher does not give.
         """
         if self._taps:
-            example = self.lesson.source.train.show(torch.arange(1))
+            example = self.inputs.source.train.show(torch.arange(1))
             train = self.layouts["train"]
-            features = train.seen(self.network(to_float(example).to(self._device))).features
+            features = train.pooled_outputs(self.network(to_float(example).to(self._device))).features
             shapes = tuple((name, tuple(features[name].shape[1:])) for name in self._taps)
             self.layouts["train"] = replace(train, features=shapes)
         self._check_size()
-        about = fingerprint.asked(self.network, self.lesson, self.layouts["train"])
+        about = fingerprint.asked(self.network, self.inputs, self.layouts["train"])
         fields = {str(split): layout.fields for split, layout in self.layouts.items()}
-        self.store = Store(self.root, Manifest(fingerprint.key(about), about, fields, self.lesson.sizes))
+        self.store = Store(self.root, Manifest(fingerprint.key(about), about, fields, self.inputs.sizes))
         try:
             self.store.open()
         except OSError as error:
@@ -262,18 +262,18 @@ class CachedTeacher(Teacher):
     @property
     def wanted_bytes(self) -> int:
         """What all answers of this run take."""
-        lesson, (train, val) = self.lesson, (self.layouts[split].row_bytes for split in ("train", "val"))
-        return len(lesson.samples) * lesson.distinct_epochs * train + lesson.sizes["val"] * val
+        inputs, (train, val) = self.inputs, (self.layouts[split].row_bytes for split in ("train", "val"))
+        return len(inputs.samples) * inputs.distinct_epochs * train + inputs.sizes["val"] * val
 
     def describe(self) -> str:
         """Size and contents: '19.3 MB for 50,000 samples x 4 epochs, top-50 of 100 classes'."""
-        layout, lesson = self.layouts["train"], self.lesson
+        layout, inputs = self.layouts["train"], self.inputs
         kept = "all logits" if layout.top_k is None else f"top-{layout.top_k}"
         also = f", and {', '.join(name for name, _ in layout.features)}" if layout.features else ""
         also += " averaged over positions" if also and layout.pooled else ""
-        epochs = f" x {lesson.distinct_epochs} epochs" if lesson.distinct_epochs > 1 else ""
+        epochs = f" x {inputs.distinct_epochs} epochs" if inputs.distinct_epochs > 1 else ""
         return (
-            f"{in_bytes(self.wanted_bytes)} for {len(lesson.samples):,} samples{epochs}, "
+            f"{in_bytes(self.wanted_bytes)} for {len(inputs.samples):,} samples{epochs}, "
             f"{kept} of {layout.classes} classes in {layout.dtype}{also}"
         )
 
@@ -286,8 +286,8 @@ class CachedTeacher(Teacher):
 
     def _announce(self) -> None:
         assert self.store is not None
-        epochs, missing = self.lesson.distinct_epochs, self.missing_answers()
-        total = len(self.lesson.samples) * epochs + self.lesson.sizes["val"]
+        epochs, missing = self.inputs.distinct_epochs, self.missing_answers()
+        total = len(self.inputs.samples) * epochs + self.inputs.sizes["val"]
         told = f"teacher's answers: {self.describe()}, in {self.store.directory}"
         if missing:
             seconds = self._seconds_per_sample() * missing
@@ -298,7 +298,7 @@ class CachedTeacher(Teacher):
         log.info(told)
 
     def _seconds_per_sample(self) -> float:
-        images = to_float(self.lesson.source.train.show(self.lesson.samples[: self.lesson.batch_size])).to(self._device)
+        images = to_float(self.inputs.source.train.show(self.inputs.samples[: self.inputs.batch_size])).to(self._device)
         for _ in range(2):  # the first warms up
             start = time.perf_counter()
             self.network(images).logits.sum().item()
@@ -308,15 +308,15 @@ class CachedTeacher(Teacher):
         """Work a few answers of one split and epoch out again."""
         assert self.store is not None
         chances = np.random.default_rng()
-        places = [place for place in self._places() if self.store.plane(*place).written().any()]
+        places = [place for place in self._places() if self.store.table(*place).written().any()]
         if not (places and self.validate):
             return
         split, epoch = places[chances.integers(len(places))]
-        plane = self._plane(split, epoch)
-        rows = np.sort(chances.permutation(plane.written().nonzero()[0])[: self.validate])
-        images = self.lesson.batches(split, epoch, torch.from_numpy(rows), self._device)
-        precise = self.lesson.precision.startswith("32") and not tf32_on(self._device)
-        wrong = disagreeing(plane, rows, self.network, images, self.layouts[split], precise)
+        table = self._table(split, epoch)
+        rows = np.sort(chances.permutation(table.written().nonzero()[0])[: self.validate])
+        images = self.inputs.batches(split, epoch, torch.from_numpy(rows), self._device)
+        precise = self.inputs.precision.startswith("32") and not tf32_on(self._device)
+        wrong = disagreeing(table, rows, self.network, images, self.layouts[split], precise)
         if wrong:
             key = self.store.directory.name
             raise SettingError(
@@ -326,7 +326,7 @@ class CachedTeacher(Teacher):
 
     def _places(self) -> list[tuple[SplitName, int]]:
         """All splits and epochs that this run may ask about."""
-        return [*(("train", epoch) for epoch in range(self.lesson.distinct_epochs)), ("val", 0)]
+        return [*(("train", epoch) for epoch in range(self.inputs.distinct_epochs)), ("val", 0)]
 
     @property
     def _device(self) -> torch.device:

@@ -7,24 +7,26 @@ from torch import Tensor
 from distill.data.batches import Batches
 from distill.models.network import Network
 from distill.teachers.record import Layout
-from distill.teachers.store import Numbers, Plane
+from distill.teachers.store import AnswerTable, Numbers
 from distill.types import Outputs
 
 # What other batches, other devices and few bits explain, as a share of the largest value.
 EXACT, ROUNDED = 1e-3, 0.05
 
 
-def disagreeing(plane: Plane, rows: Numbers, network: Network, batches: Batches, layout: Layout, precise: bool) -> int:
+def disagreeing(
+    table: AnswerTable, rows: Numbers, network: Network, batches: Batches, layout: Layout, precise: bool
+) -> int:
     """How many of some rows are not what the network says of the same images, beyond rounding.
 
     Args:
-        plane, rows: what is kept.
+        table, rows: what is kept.
         network: the teacher.
         batches: these rows' images, in the same order; images that cannot be read are left out.
         layout: how answers are kept.
         precise: whether the network works in float32.
     """
-    kept, there = plane.read(rows)
+    kept, there = table.read(rows)
     place_of = {row: place for place, row in enumerate(rows.tolist()) if there[place]}
     tolerance = EXACT if precise and layout.dtype == "float32" else ROUNDED
     wrong = 0

@@ -41,7 +41,7 @@ class EMATeacher(Teacher):
         self._done = done
         follow(self.network.state_dict(), self._student[0].state_dict(), min(self.decay, 1 - 1 / (done + 1)))
 
-    def answer(self, batch: Batch) -> Outputs:
+    def predict(self, batch: Batch) -> Outputs:
         """One forward pass of the average."""
         if self.network is None:
             raise RuntimeError("EMATeacher.begin(student) comes first: there is nothing to average yet")
@@ -54,11 +54,11 @@ class EMATeacher(Teacher):
             raise RuntimeError("EMATeacher.begin(student) comes first: there is nothing to tap yet")
         return self.network.tap(patterns)
 
-    def memory(self) -> dict[str, Any]:
+    def moving_state_dict(self) -> dict[str, Any]:
         """The average, and the steps it has followed."""
         return {"done": self._done, "average": self.state_dict()}
 
-    def remember(self, memory: dict[str, Any]) -> None:
-        """As `memory` gave it."""
-        self._done = memory["done"]
-        self.load_state_dict(memory["average"])
+    def load_moving_state_dict(self, state: dict[str, Any]) -> None:
+        """As `moving_state_dict` gave it."""
+        self._done = state["done"]
+        self.load_state_dict(state["average"])

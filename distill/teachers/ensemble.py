@@ -10,7 +10,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill.devices import sent
+from distill.devices import to_device
 from distill.errors import SettingError
 from distill.losses.logits import precise
 from distill.models.checkpoint import CheckpointError
@@ -61,13 +61,13 @@ class EnsembleTeacher(Teacher):
         """(K,) each teacher's share in the mean of probabilities; equal until they are learned."""
         return self._scores.softmax(0)
 
-    def answer(self, batch: Batch) -> Outputs:
+    def predict(self, batch: Batch) -> Outputs:
         """A forward pass of each."""
         outputs: list[Outputs] = [network(batch.images) for network in self.networks]
         with torch.autocast(batch.images.device.type, enabled=False):
             return Outputs(self._joined([each.logits for each in outputs], batch.targets), outputs[0].features)
 
-    def hasten(self, images: Tensor, precision: str) -> None:
+    def optimize_for_inference(self, images: Tensor, precision: str) -> None:
         """Ask frozen copies from now on."""
         found = [freeze(network, images, precision) for network in self.networks if isinstance(network, Network)]
         self.networks = nn.ModuleList(network for network, _ in found)
@@ -86,13 +86,13 @@ class EnsembleTeacher(Teacher):
             log.info("weights of the teachers: %s", ", ".join(f"{weight:.3f}" for weight in self.weights.tolist()))
         self._learning = self.combine == "learned" and split == "train"
 
-    def memory(self) -> dict[str, Any]:
+    def moving_state_dict(self) -> dict[str, Any]:
         """What has been learned."""
         return {"scores": self._scores} if self.combine == "learned" else {}
 
-    def remember(self, memory: dict[str, Any]) -> None:
-        """As `memory` gave it."""
-        self._scores = memory["scores"]
+    def load_moving_state_dict(self, state: dict[str, Any]) -> None:
+        """As `moving_state_dict` gave it."""
+        self._scores = state["scores"]
 
     def _joined(self, answers: Sequence[Tensor], targets: Tensor) -> Tensor:
         logits = precise(torch.stack(list(answers)))
@@ -103,7 +103,7 @@ class EnsembleTeacher(Teacher):
             wrong = torch.stack([F.cross_entropy(each, targets, reduction="none") for each in logits])
             weights = (1 - wrong.softmax(0)) / (len(wrong) - 1)
             return (log_p + weights.log().unsqueeze(2)).logsumexp(0)
-        self._scores = sent(self._scores, log_p.device)
+        self._scores = to_device(self._scores, log_p.device)
         scores = self._scores.to(log_p.dtype)
         if self._learning:
             self._learn(log_p, scores, targets)

@@ -14,7 +14,7 @@ from torch import nn
 from distill.data.source import Split
 from distill.data.stream import Stream, UnreadableError
 from distill.models.network import Network
-from distill.teachers.lesson import Lesson
+from distill.teachers.inputs import TeacherInputs
 from distill.teachers.record import Layout
 
 FORMAT = 1
@@ -23,22 +23,22 @@ AUGMENTING = ("distill.data.augment", "distill.data.random", "distill.data.strea
 DECODING = ["distill.data.pixels", "distill.data.stream"]
 
 
-def asked(network: Network, lesson: Lesson, layout: Layout) -> dict[str, Any]:
+def asked(network: Network, inputs: TeacherInputs, layout: Layout) -> dict[str, Any]:
     """What is asked of whom, as it stands in the manifest; its hash is the key."""
-    train = lesson.source.train
+    train = inputs.source.train
     about: dict[str, Any] = {
         "format": FORMAT,
         "teacher": {"name": network.name, "weights": weights(network), "code": code(network)},
-        "data": {"name": lesson.source.name, "train": split(train), "val": split(lesson.source.val)},
-        "precision": lesson.precision,
+        "data": {"name": inputs.source.name, "train": split(train), "val": split(inputs.source.val)},
+        "precision": inputs.precision,
         "kept": asdict(layout),
         "augmented": None,
     }
-    if lesson.augmented:
+    if inputs.augmented:
         modules = [name for name in sys.modules if name.startswith(AUGMENTING)]
-        about["augmented"] = {**asdict(lesson.augment), "seed": lesson.seed, "code": _sources(modules)}
-        if lesson.augment.mixes or (isinstance(train, Stream) and train.skip):
-            about["augmented"]["partners"] = _hash(lesson.samples.numpy().tobytes())
+        about["augmented"] = {**asdict(inputs.augment), "seed": inputs.seed, "code": _sources(modules)}
+        if inputs.augment.mixes or (isinstance(train, Stream) and train.skip):
+            about["augmented"]["partners"] = _hash(inputs.samples.numpy().tobytes())
     return about
 
 
@@ -60,7 +60,7 @@ def weights(network: Network) -> str:
 
 def code(network: Network) -> str:
     """Of how the network is put together, at which size, and of its layers' source files (torch's left out)."""
-    hasher = hashlib.sha256(f"{network!r} {network.prepare.size}".encode())
+    hasher = hashlib.sha256(f"{network!r} {network.preprocess.size}".encode())
     for module in network.modules():
         text = getattr(module, "code", "") if isinstance(module, torch.fx.GraphModule | torch.jit.ScriptModule) else ""
         hasher.update(f"{_path_of(module)} {text}".encode())

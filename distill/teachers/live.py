@@ -23,12 +23,12 @@ class LiveTeacher(Teacher):
         super().__init__(network.requires_grad_(False))
         self.eval()
 
-    def answer(self, batch: Batch) -> Outputs:
+    def predict(self, batch: Batch) -> Outputs:
         """One forward pass."""
         outputs: Outputs = self.network(batch.images)
         return outputs
 
-    def hasten(self, images: Tensor, precision: str) -> None:
+    def optimize_for_inference(self, images: Tensor, precision: str) -> None:
         """Ask a frozen copy from now on; the network itself stays as it is."""
         self.network, self.form = freeze(self.network, images, precision)
 

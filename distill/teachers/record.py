@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from distill.devices import sent
+from distill.devices import to_device
 from distill.errors import SettingError
 from distill.losses.logits import precise
 from distill.losses.top_k import TopK
@@ -75,7 +75,7 @@ class Layout:
         """Bytes that a sample takes, its checksum included."""
         return sum(field.row_bytes for field in self.fields) + 4
 
-    def seen(self, outputs: Outputs) -> Outputs:
+    def pooled_outputs(self, outputs: Outputs) -> Outputs:
         """What a method is shown of a network's answers: features averaged where they are pooled, all else as it is."""
         if not self.pooled:
             return outputs
@@ -96,7 +96,7 @@ class Layout:
                 "indices": top.indices.cpu().numpy(),
                 "log_tails": top.log_tails.float().cpu().numpy(),
             }
-        features = self.seen(outputs).features
+        features = self.pooled_outputs(outputs).features
         return rows | {f"feature.{name}": self._to_array(features[name]) for name, _ in self.features}
 
     def decode(self, rows: Rows, device: torch.device) -> Outputs:
@@ -104,7 +104,7 @@ class Layout:
         features = {name: self._to_tensor(rows[f"feature.{name}"], device) for name, _ in self.features}
         if self.top_k is None:
             return Outputs(self._to_tensor(rows["logits"], device), features)
-        indices, tails = (sent(torch.from_numpy(rows[name]), device) for name in ("indices", "log_tails"))
+        indices, tails = (to_device(torch.from_numpy(rows[name]), device) for name in ("indices", "log_tails"))
         top = TopK(self._to_tensor(rows["values"], device), indices, tails, self.temperatures)
         return Outputs(torch.empty(len(indices), 0, device=device), features, top)
 
@@ -121,8 +121,8 @@ class Layout:
 
     def _to_tensor(self, array: npt.NDArray[Any], device: torch.device) -> Tensor:
         if self.dtype == "bfloat16":
-            return sent(torch.from_numpy(array.view(np.int16)).view(torch.bfloat16), device).float()
-        return sent(torch.from_numpy(array), device).float()
+            return to_device(torch.from_numpy(array.view(np.int16)).view(torch.bfloat16), device).float()
+        return to_device(torch.from_numpy(array), device).float()
 
 
 def averaged(feature: Tensor) -> Tensor:

@@ -126,7 +126,7 @@ class ArrayFile:
         self.array()
 
 
-class Plane:
+class AnswerTable:
     """The answers to one split in one epoch.
 
     Args:
@@ -279,15 +279,15 @@ class Store:
         else:
             write_text(file, json.dumps(asdict(self.manifest), indent=1) + "\n")
 
-    def plane(self, split: str, epoch: int) -> Plane:
+    def table(self, split: str, epoch: int) -> AnswerTable:
         """The answers to one split in one epoch."""
         directory = self.directory / split / f"epoch{epoch:04d}"
-        return Plane(directory, self.manifest.fields[split], self.manifest.rows[split])
+        return AnswerTable(directory, self.manifest.fields[split], self.manifest.rows[split])
 
-    def planes(self) -> list[Plane]:
+    def tables(self) -> list[AnswerTable]:
         """Those on disk."""
         found = [(place.parent.name, int(place.name[5:])) for place in sorted(self.directory.glob("*/epoch????"))]
-        return [self.plane(split, epoch) for split, epoch in found if split in self.manifest.fields]
+        return [self.table(split, epoch) for split, epoch in found if split in self.manifest.fields]
 
     @property
     def bytes_on_disk(self) -> int:

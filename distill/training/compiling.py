@@ -59,7 +59,7 @@ def choice_for(role: str, setting: Compile) -> Choice:
 def compile_network(network: Network, role: str, work: Work, choice: Choice) -> bool:
     """Compile a network in place, if asked to or if that is faster by a clear margin; says whether.
 
-    On a processor, compiled training is 5 to 20 % faster for some networks and several times slower for others. So
+    On a CPU, compiled training is 5 to 20 % faster for some networks and several times slower for others. So
     'auto' tries it on a copy, and only where training takes half an hour or more.
 
     Args:

@@ -38,7 +38,7 @@ def connect(method: Method, student: Network, teacher: Teacher, example: Tensor 
     with torch.no_grad(), evaluating(student):
         answers = student(batch.images)
     classifier = None if teacher.network is None else taps.classifier(teacher.network, example)
-    method.prepare(Example(answers, teacher(batch), labels, classifier))
+    method.setup(Example(answers, teacher(batch), labels, classifier))
 
 
 def _check_given(method: Method, example: Tensor | None, labels: Tensor | None) -> None:

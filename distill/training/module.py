@@ -29,7 +29,7 @@ from distill.training.idle import idle_parameters
 from distill.training.measures import measure, measure_unseen
 from distill.training.parameters import Grouping
 from distill.training.running import RunningMeans, TrainingRecord
-from distill.training.streams import Aside
+from distill.training.streams import SideStream
 from distill.types import Batch, Outputs
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter] | Iterable[dict[str, Any]]], Optimizer]
@@ -114,11 +114,11 @@ class DistillModule(pl.LightningModule):
         self._idle: list[nn.Parameter] | None = None
         self._record = TrainingRecord()
         self._steps_done = 0
-        self._aside = Aside()
+        self._side_stream = SideStream()
         self._validated = RunningMeans()
         self._validated_epoch = -1
         self._scheduler: LambdaLR | None = None
-        self.method.accompany(self.student)
+        self.method.setup_student(self.student)
         if self.teacher is not None:
             self.teacher.begin(self.student)
             connect(self.method, self.student, self.teacher, example, None if labels is None else _as_labels(labels))
@@ -143,12 +143,12 @@ class DistillModule(pl.LightningModule):
         """The total loss of one batch; its terms and measurements go to the running means."""
         batch = self._batch(loaded)
         device = batch.images.device
-        with self.span("teacher"), nullcontext() if self.teacher is None else self._aside.work(device):
+        with self.span("teacher"), nullcontext() if self.teacher is None else self._side_stream.work(device):
             answers = self._ask("train", self.current_epoch, batch)
         with self.span("student"):
             outputs: Outputs = self.student(batch.images)
         with self.span("teacher"):
-            self._aside.join()
+            self._side_stream.join()
         with self.span("method"):
             terms = LossTerms.of(self.method(outputs, answers, batch))
             loss = terms.total()
@@ -249,14 +249,14 @@ class DistillModule(pl.LightningModule):
         weights elsewhere; and a teacher that moves."""
         checkpoint["history"] = self.history
         checkpoint |= metadata(self.deployed)
-        if self.teacher is not None and (memory := self.teacher.memory()):
+        if self.teacher is not None and (memory := self.teacher.moving_state_dict()):
             checkpoint["teacher"] = memory
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """As `on_save_checkpoint` left it."""
         self.history = checkpoint.get("history", [])
         if self.teacher is not None and "teacher" in checkpoint:
-            self.teacher.remember(checkpoint["teacher"])
+            self.teacher.load_moving_state_dict(checkpoint["teacher"])
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation split's means, over all processes."""

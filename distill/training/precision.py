@@ -20,13 +20,13 @@ def choose_precision(device: torch.device) -> tuple[str, str]:
     if device.type == "cpu":
         feature = native_bfloat16()
         if feature is not None:
-            return "bf16-mixed", f"this processor computes bfloat16 natively ({feature})"
-        return "32-true", "this processor has no bfloat16 arithmetic of its own"
+            return "bf16-mixed", f"this CPU computes bfloat16 natively ({feature})"
+        return "32-true", "this CPU has no bfloat16 arithmetic of its own"
     return "32-true", f"mixed precision is not used on {device.type}"
 
 
 def native_bfloat16() -> str | None:
-    """The processor's feature that multiplies bfloat16, or None. Emulated arithmetic doesn't count."""
+    """The CPU's feature that multiplies bfloat16, or None. Emulated arithmetic doesn't count."""
     if getattr(torch.cpu, "_is_amx_tile_supported", bool)():
         return "AMX"
     if getattr(torch.cpu, "_is_avx512_bf16_supported", bool)():

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class StageStats:
     """What is remembered of a stage beside its weights.
 
     seconds: spent training, in all attempts, without what an attempt did after its last checkpoint.

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 
 
-class Aside:
+class SideStream:
     """A CUDA stream beside the one that training runs on; on other devices, things are done in turn.
 
     What is done in `work` may run while the GPU does what is asked of it next, until `join`. It begins when all is done

@@ -21,7 +21,7 @@ from distill.data.augment import Augment
 from distill.files import CONFIGS
 from distill.methods import KD, Supervised
 from distill.models.network import Network
-from distill.teachers import CachedTeacher, Lesson, LiveTeacher, Teacher
+from distill.teachers import CachedTeacher, LiveTeacher, Teacher, TeacherInputs
 from distill.training.callbacks import Throughput
 from distill.training.module import DistillModule
 
@@ -143,7 +143,7 @@ class Bench:
 
     def _teacher_pass(self) -> float:
         """Seconds of the teacher's answers to every image."""
-        loader = Lesson(self.source, torch.arange(self.options.images), AUGMENT).batches(
+        loader = TeacherInputs(self.source, torch.arange(self.options.images), AUGMENT).batches(
             "train", 0, torch.arange(self.options.images), self.device
         )
         start = time.perf_counter()
@@ -154,8 +154,8 @@ class Bench:
 
     def _cached(self, name: str) -> CachedTeacher:
         samples = torch.arange(self.options.images)
-        lesson = Lesson(self.source, samples, AUGMENT, epochs=1, batch_size=self.options.batch_size)
-        return CachedTeacher(self.network, lesson, dir=str(self.directory / name))
+        inputs = TeacherInputs(self.source, samples, AUGMENT, epochs=1, batch_size=self.options.batch_size)
+        return CachedTeacher(self.network, inputs, dir=str(self.directory / name))
 
     def _network(self, name: str, seed: int) -> Network:
         torch.manual_seed(seed)

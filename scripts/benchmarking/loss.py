@@ -23,7 +23,7 @@ from benchmarking.measure import (
 )
 from benchmarking.report import Cell, Report
 from distill.losses import kl_divergence, linear_divergence
-from distill.losses.engine import CACHED
+from distill.losses.engine import CPU_CHUNK
 
 T = 4.0
 SIZES = "128x100,1024x1000,2048x32000,4096x128256,2048x576x32000"
@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> None:
         f"Forward and backward of T^2 KL at T = {T:g}, {str(dtype)[6:]} logits, gradient for the student.",
         f"Ratios are medians over rounds in which all ways take turns of 20 ms or one call; 1 is {REFERENCE}.",
         "Bytes a logit: the most memory in use at once beyond the inputs, gradient included, over rows x classes.",
-        f"On a CPU distill keeps {3 * 4 * CACHED >> 20} MB a thread from call to call besides, whatever the size.",
+        f"On a CPU distill keeps {3 * 4 * CPU_CHUNK >> 20} MB a thread from call to call besides, whatever the size.",
     ]
     for size in options.sizes.split(","):
         n, *width, v = (int(x) for x in size.split("x"))

@@ -21,7 +21,7 @@ from distill.experiment.pipeline import prepare
 from distill.experiment.preflight import check_networks
 from distill.methods import KD, Composite, FitNet, Method
 from distill.models.network import Network
-from distill.teachers import Lesson, LiveTeacher
+from distill.teachers import LiveTeacher, TeacherInputs
 
 STATISTICS = ([0.3], [0.4])
 
@@ -124,7 +124,7 @@ def test_callbacks_and_logger(tmp_path: Path) -> None:
 
 def test_the_live_teacher(digits: ImageSource) -> None:
     network = build.network(composed().teacher, "teacher", digits, STATISTICS)
-    teacher = build.teacher(composed().teaching, network, Lesson(digits, torch.arange(len(digits.train))))
+    teacher = build.teacher(composed().teaching, network, TeacherInputs(digits, torch.arange(len(digits.train))))
     assert isinstance(teacher, LiveTeacher)
     assert teacher.network is network
 
@@ -137,13 +137,13 @@ def test_a_network_takes_the_datas_shape_and_statistics(digits: ImageSource) -> 
     assert isinstance(network, Network)
     assert network.name == "cnn4"
     assert network(torch.rand(2, 1, 8, 8)).logits.shape == (2, 10)
-    assert network.prepare.mean is not None
-    assert network.prepare.mean.flatten().tolist() == pytest.approx(STATISTICS[0])
+    assert network.preprocess.mean is not None
+    assert network.preprocess.mean.flatten().tolist() == pytest.approx(STATISTICS[0])
 
 
 def test_a_networks_own_statistics_win(digits: ImageSource) -> None:
     config = composed("student.mean=[0.5]", "student.std=[0.25]", "student.size=16").student
-    prepare = build.network(config, "student", digits, STATISTICS).prepare
+    prepare = build.network(config, "student", digits, STATISTICS).preprocess
     assert prepare.mean is not None
     assert prepare.std is not None
     assert (prepare.mean.item(), prepare.std.item(), prepare.size) == (0.5, 0.25, 16)

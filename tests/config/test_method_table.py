@@ -4,7 +4,7 @@ from pathlib import Path
 
 from distill.config.method_table import methods_table
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_table_is_current() -> None:

@@ -57,7 +57,7 @@ def small(num_classes: int, in_channels: int, own_head: bool = False) -> nn.Modu
 
 
 def prepared(network: Network) -> tuple[list[float], list[float], int | None]:
-    kept = network.prepare.settings()
+    kept = network.preprocess.settings()
     return pytest.approx(kept["mean"]), pytest.approx(kept["std"]), kept["size"]  # type: ignore[return-value]
 
 
@@ -157,13 +157,13 @@ def test_an_attribute_that_cannot_be_meant_is_one_line() -> None:
 
 def test_grey_images_are_shown_as_rgb_and_rgb_as_grey() -> None:
     grey = assembled(small, data(["a", "b"], channels=1), channels=3)
-    shown = grey.prepare(torch.full((1, 1, 2, 2), 0.5))
+    shown = grey.preprocess(torch.full((1, 1, 2, 2), 0.5))
     torch.testing.assert_close(shown, torch.full((1, 3, 2, 2), (0.5 - 0.3) / 0.2))
     rgb = assembled(small, data(["a", "b"]), channels=1)
     image = torch.rand(2, 3, 4, 4)
     luma = sum(weight * image[:, place] for place, weight in enumerate(LUMA))
     mean, std = (sum(w * v for w, v in zip(LUMA, values, strict=True)) for values in STATISTICS[3])
-    torch.testing.assert_close(rgb.prepare(image), (luma[:, None] - mean) / std)
+    torch.testing.assert_close(rgb.preprocess(image), (luma[:, None] - mean) / std)
     assert "RGB images as grey" in rgb.preparation
 
 
@@ -173,7 +173,7 @@ def test_weights_of_a_run_know_their_channels(tmp_path: Path) -> None:
     save_weights(trained.backbone, tmp_path / "rgb.safetensors", metadata(trained, source))
     network = assembled(small, data(["a", "b"], channels=1), checkpoint=str(tmp_path / "rgb.safetensors"))
     assert network(torch.rand(2, 1, 8, 8)).logits.shape == (2, 2)
-    assert network.prepare.channels == 3
+    assert network.preprocess.channels == 3
 
 
 def test_a_file_for_other_channels_names_the_setting(tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_a_file_for_other_channels_names_the_setting(tmp_path: Path) -> None:
     grey = data(["a", "b"], channels=1)
     with pytest.raises(SettingError, match=r"teacher\.checkpoint: .*3 channels.* 1; teacher\.channels=3"):
         assembled(small, grey, checkpoint=str(tmp_path / "net.pt"))
-    assert assembled(small, grey, checkpoint=str(tmp_path / "net.pt"), channels=3).prepare.channels == 3
+    assert assembled(small, grey, checkpoint=str(tmp_path / "net.pt"), channels=3).preprocess.channels == 3
 
 
 def test_a_network_for_rgb_alone_names_the_setting() -> None:
@@ -207,7 +207,7 @@ def test_outputs_are_found_by_names_and_wordnet_ids(tmp_path: Path, wanted: list
     network = assembled(resnet, data(wanted), checkpoint=str(tmp_path / "net.pt"), size=32).eval()
     assert network.classes == (1, 0)
     image = torch.rand(2, 3, 32, 32)
-    expected = whole(network.prepare(image))[:, [1, 0]]
+    expected = whole(network.preprocess(image))[:, [1, 0]]
     torch.testing.assert_close(network(image).logits, expected)
     head = classifier(network, image)
     assert head is not None

@@ -28,7 +28,7 @@ QUICK = (
 
 
 class WrongInHalf(nn.Module):
-    """Answers as it should in float32; in half precision, with NaN, too much or not at all, in one mode or in both."""
+    """Answers as it should in float32; in half precision, with NaN, too much or not at all, in one mode or both."""
 
     def __init__(self, num_classes: int, fault: str, mode: str = "both") -> None:
         super().__init__()
@@ -88,7 +88,7 @@ def test_what_is_wrong_in_half_precision_is_computed_in_float32(
     config = settle(tmp_path, *wrong, f"+{role}.arguments={{fault: {fault}, mode: {mode}}}".replace("+", ""))
     assert config.trainer.precision == "32-true"
     out = capsys.readouterr().out
-    assert "precision 32-true: this processor computes bfloat16 natively (AMX); but " in out
+    assert "precision 32-true: this CPU computes bfloat16 natively (AMX); but " in out
     assert said in out
 
 
@@ -111,7 +111,7 @@ def test_a_short_run_is_not_measured(
     trainer = settle(tmp_path).trainer
     assert (trainer.precision, trainer.channels_last) == ("bf16-mixed", True)
     assert capsys.readouterr().out == (
-        "precision bf16-mixed: this processor computes bfloat16 natively (AMX); not measured, for the run is short\n"
+        "precision bf16-mixed: this CPU computes bfloat16 natively (AMX); not measured, for the run is short\n"
     )
 
 

@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 
 from distill.cli import CONFIGS
 from distill.errors import SettingError
-from distill.experiment.claim import Directories, check_shared, held, new_directory
+from distill.experiment.lock import Directories, check_shared, held, new_directory
 
 
 def test_each_that_asks_for_a_directory_gets_another(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_processes_started_from_outside_must_be_given_their_directory(
 
 
 def test_a_directory_is_held_until_its_process_ends(tmp_path: Path) -> None:
-    code = f"import pathlib, time\nfrom distill.experiment.claim import held\n" \
+    code = f"import pathlib, time\nfrom distill.experiment.lock import held\n" \
         f"with held(pathlib.Path({str(tmp_path)!r}), 'x'):\n" \
         "    print('held', flush=True)\n    time.sleep(60)\n"  # fmt: skip
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)

@@ -15,7 +15,7 @@ from distill.experiment.directory import save_config
 from distill.experiment.evaluate import evaluate_run
 from distill.experiment.file_to_input import in_words, way_of
 from distill.experiment.finished import check_kept, keep_networks, load_run
-from distill.methods.reclassified import ProjectedHead, Reclassified
+from distill.methods.replaced_head import ProjectedHead, WithReplacedHead
 from distill.metrics import Scores
 from distill.models.checkpoint import save_weights
 from distill.models.cnn import cnn
@@ -61,7 +61,7 @@ def test_what_a_method_deploys_is_built_again(tmp_path: Path) -> None:
     run = prepared(tmp_path)
     network = run.network("student").eval()
     head = ProjectedHead((8, 3, 5), nn.Linear(5, 10, bias=False), relu=True, height=2, width=2)
-    deployed = network.around(Reclassified(network.backbone, layer_of_8(network), head)).eval()
+    deployed = network.around(WithReplacedHead(network.backbone, layer_of_8(network), head)).eval()
     images = torch.rand(2, 1, 8, 8)
     again = kept(run, deployed).eval()
     assert torch.equal(again(images).logits, deployed(images).logits)

@@ -27,7 +27,7 @@ from distill.methods import KD
 from distill.metrics import Standing
 from distill.models.checkpoint import save_weights
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 QUICK = (
     "trainer=cpu", "logger=none", "baseline=false", "trainer.max_epochs=1", "teacher.max_epochs=1",
     "data.batch_size=8", "model@teacher=cnn4", "model@student=cnn4",

@@ -1,4 +1,4 @@
-"""Two processes on the processor."""
+"""Two processes on the CPU."""
 
 import json
 from pathlib import Path

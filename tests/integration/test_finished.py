@@ -173,7 +173,7 @@ def test_safetensors(finished: Any, tmp_path: Path) -> None:
     assert all(torch.equal(exported[name], own[name]) for name in own)
     with safe_open(target, "pt") as file:
         about = {name: json.loads(value) for name, value in file.metadata().items() if name != "name"}
-    prepare = load_run(finished.directory).network("student").prepare
+    prepare = load_run(finished.directory).network("student").preprocess
     assert about["mean"] == pytest.approx(prepare.mean.flatten().tolist(), abs=1e-6)
     assert about["std"] == pytest.approx(prepare.std.flatten().tolist(), abs=1e-6)
     assert (about["channels"], about["size"], about["classes"]) == (1, 8, [*"0123456789"])

@@ -24,14 +24,14 @@ def test_value_and_both_gradients(name, data):
     dtype = data.draw(st.sampled_from(list(TOLERANCE)))
     temperature = data.draw(st.sampled_from([0.5, 1.0, 3.0]))
     spread = data.draw(st.sampled_from([1.0, 4.0]))
-    size = data.draw(st.sampled_from([engine.CACHED, 8]))
-    unasked = data.draw(st.sampled_from([None, torch.float64]))  # as on a GPU where logits are few
+    size = data.draw(st.sampled_from([engine.CPU_CHUNK, 8]))
+    forced_dtype = data.draw(st.sampled_from([None, torch.float64]))  # as on a GPU where logits are few
     torch.manual_seed(data.draw(st.integers(0, 99)))
     s, t = (torch.randn(rows, classes).mul(spread).to(dtype) for _ in range(2))
     loss, keywords = ALL[name]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "CACHED", size)
-        patch.setattr(engine, "unasked", lambda x: unasked)
+        patch.setattr(engine, "CPU_CHUNK", size)
+        patch.setattr(engine, "forced_dtype", lambda x: forced_dtype)
         found = with_gradients(lambda a, b: 0.7 * loss(a, b, temperature=temperature, **keywords), s, t)
     expected = with_gradients(lambda a, b: 0.7 * oracle(name, a, b, temperature).sum() / rows, s.double(), t.double())
     assert found[0].dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
@@ -53,7 +53,7 @@ def test_a_gpu_finds_what_is_infinite_as_a_processor_does(name, dtype, monkeypat
     for a, b in ((s.masked_fill(masked, -torch.inf), t), (s, t.masked_fill(masked, -torch.inf))):
         expected = with_gradients(lambda a, b: loss(a, b, **keywords), a, b)[0]
         with monkeypatch.context() as patch:
-            patch.setattr(engine, "unasked", lambda x: torch.float64)
+            patch.setattr(engine, "forced_dtype", lambda x: torch.float64)
             found = with_gradients(lambda a, b: loss(a, b, **keywords), a, b)[0]
         torch.testing.assert_close(found, expected)
 
@@ -110,7 +110,7 @@ def test_position_mean_follows_mask_and_weights():
 @pytest.mark.parametrize("memory", ["contiguous", "sliced", "permuted", "expanded", "channels_last"])
 @pytest.mark.parametrize("class_dim", [0, 1, 2, 3, -1])
 def test_classes_anywhere_in_any_layout(class_dim, memory, monkeypatch):
-    monkeypatch.setattr(engine, "CACHED", 12)
+    monkeypatch.setattr(engine, "CPU_CHUNK", 12)
     torch.manual_seed(0)
     s, t = torch.randn(2, 2, 3, 4, 5)
     s = {

@@ -44,7 +44,7 @@ def test_autocast_and_half_precision_do_not_round_the_arithmetic(name, dtype, de
 
 @pytest.mark.parametrize("chunk", [100, 1 << 19])  # gradients wait for backward; are kept in float32 until then
 def test_loss_scale_arrives_before_half_precision_rounds(chunk, monkeypatch):
-    monkeypatch.setattr(engine, "CACHED", chunk)
+    monkeypatch.setattr(engine, "CPU_CHUNK", chunk)
     torch.manual_seed(0)
     s, t = (torch.randn(64, 1000).half() for _ in range(2))
     scale = 2.0**16
@@ -258,7 +258,7 @@ def test_many_chunks_equal_one(name, monkeypatch):
     s, t = torch.randn(2, 40, 33)
     loss, keywords = ALL[name]
     whole = with_gradients(lambda a, b: loss(a, b, weights=torch.arange(40.0), **keywords), s, t)
-    monkeypatch.setattr(engine, "CACHED", 100)
+    monkeypatch.setattr(engine, "CPU_CHUNK", 100)
     for a, b in zip(
         with_gradients(lambda a, b: loss(a, b, weights=torch.arange(40.0), **keywords), s, t), whole, strict=True
     ):

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from distill.losses import kl_divergence
-from distill.losses.engine import CACHED, SCRATCH
+from distill.losses.engine import CPU_CHUNK, SCRATCH
 
 
 def reference(student: Tensor, teacher: Tensor) -> Tensor:
@@ -33,7 +33,7 @@ def test_sizes_that_change_from_call_to_call() -> None:
 
 
 def test_a_row_longer_than_what_is_kept() -> None:
-    loss, grad, expected, expected_grad = loss_and_gradient(2, CACHED + 3, 0)
+    loss, grad, expected, expected_grad = loss_and_gradient(2, CPU_CHUNK + 3, 0)
     torch.testing.assert_close(loss, expected, check_dtype=False)
     torch.testing.assert_close(grad, expected_grad, check_dtype=False, rtol=1e-4, atol=1e-9)
 

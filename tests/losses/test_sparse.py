@@ -52,7 +52,7 @@ def test_first_and_second_derivatives(k, monkeypatch):
     torch.manual_seed(0)
     s, t = (torch.randn(4, 7, dtype=torch.float64, requires_grad=x) for x in (True, False))
     sparse = SparseTeacher.from_logits(t, k, temperature=3.0, dtype=torch.float64)
-    monkeypatch.setattr(engine, "CACHED", 15)
+    monkeypatch.setattr(engine, "CPU_CHUNK", 15)
     for loss in (losses.kl_divergence, losses.js_divergence):
         assert torch.autograd.gradcheck(lambda a, f=loss: f(a, sparse, temperature=3.0), s)
         assert torch.autograd.gradgradcheck(lambda a, f=loss: f(a, sparse, temperature=3.0), s)

@@ -22,13 +22,13 @@ def run(method: Method, student: Outputs, teacher: Outputs, classifier: nn.Modul
     """The method's unweighted terms, in float64, BatchNorm in evaluation mode so that each sample stands for itself."""
     torch.manual_seed(0)
     method.taps = Taps(tuple(student.features), tuple(teacher.features))
-    method.prepare(Example(student, teacher, torch.zeros(N, dtype=torch.long), classifier))
+    method.setup(Example(student, teacher, torch.zeros(N, dtype=torch.long), classifier))
     method.double().eval()
     for module in method.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.uniform_(-1, 1)
             module.running_var.uniform_(0.5, 2)
-    return method.imitate(student, teacher, Batch(torch.zeros(N, 1, 1, 1), torch.zeros(N, dtype=torch.long)))
+    return method.compute_losses(student, teacher, Batch(torch.zeros(N, 1, 1, 1), torch.zeros(N, dtype=torch.long)))
 
 
 def draw(*shape: int, seed: int) -> Tensor:

@@ -50,7 +50,7 @@ def example(kind: str) -> Example:
 def prepared(name: str, given: Example, **settings: object) -> Method:
     torch.manual_seed(0)
     method = resolve(getattr(methods, name)(**settings))
-    method.prepare(given)
+    method.setup(given)
     return method
 
 

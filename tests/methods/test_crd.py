@@ -19,7 +19,7 @@ LABELS = torch.tensor([2, 0, 1, 2, 2, 0, 2, 1, 2, 2])
 def prepared(**settings: float) -> CRD:
     torch.manual_seed(0)
     method = CRD(dim=3, label_weight=0, **settings)
-    method.prepare(Example(outputs(5), outputs(7), LABELS))
+    method.setup(Example(outputs(5), outputs(7), LABELS))
     return method.double()
 
 
@@ -134,7 +134,7 @@ def test_negatives_are_all_the_others_of_other_classes_alike() -> None:
 
 def test_what_it_needs_is_named() -> None:
     with pytest.raises(ValueError, match="one class"):
-        CRD().prepare(Example(outputs(5), outputs(7), torch.zeros(10, dtype=torch.long)))
+        CRD().setup(Example(outputs(5), outputs(7), torch.zeros(10, dtype=torch.long)))
     with pytest.raises(ValueError, match="indices"):
         prepared()(outputs(5), outputs(7), batch_of(1, 4, 7, 9)._replace(indices=None))
 

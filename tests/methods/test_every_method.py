@@ -48,7 +48,7 @@ def build(file: Path) -> Method:
     switches = {name: node.pop(name) for name in SWITCHES if name in node}
     method = hydra.utils.instantiate(node, _convert_="all")
     assert isinstance(method, Method)
-    method.accompany(Network(cnn(num_classes=CLASSES, width=2)))
+    method.setup_student(Network(cnn(num_classes=CLASSES, width=2)))
     method.standardize_logits = switches.get("standardize_logits", False)
     for name, schedule in switches.get("schedules", {}).items():
         method.schedules[name] = hydra.utils.instantiate(schedule)
@@ -102,7 +102,7 @@ def evaluate(method: Method, student: Outputs, teacher: Outputs, batch: Batch, a
 def test_gradients_reach_what_is_trained_and_nothing_else(file: Path, dtype: torch.dtype, networks: str) -> None:
     method = build(file)
     student, teacher, batch, example = case(networks, dtype)
-    method.prepare(example)
+    method.setup(example)
     terms = evaluate(method, student, teacher, batch, autocast=dtype == torch.bfloat16)
     for name, term in terms.items():
         assert term.shape == (), name
@@ -128,7 +128,7 @@ def test_gradients_reach_what_is_trained_and_nothing_else(file: Path, dtype: tor
 def test_arithmetic_is_float32_whatever_comes_in(file: Path) -> None:
     method = build(file)
     student, teacher, batch, example = case("resnets", torch.bfloat16)
-    method.prepare(example)
+    method.setup(example)
     precise = [
         Outputs(o.logits.float(), {name: feature.float() for name, feature in o.features.items()})
         for o in (student, teacher)
@@ -144,7 +144,7 @@ def test_arithmetic_is_float32_whatever_comes_in(file: Path) -> None:
 def test_terms_without_weights_do_not_depend_on_them(file: Path) -> None:
     method = build(file)
     student, teacher, batch, example = case("resnets", torch.float32)
-    method.prepare(example)
+    method.setup(example)
     method.label_weight = 1.0
     other = copy.deepcopy(method)
     other.weight, other.label_weight = 3 * method.weight, 0.5
@@ -162,11 +162,11 @@ def test_terms_without_weights_do_not_depend_on_them(file: Path) -> None:
 def test_state_survives_saving_and_loading(file: Path, tmp_path: Path) -> None:
     student, teacher, batch, example = case("resnets", torch.float32)
     method, other = build(file), build(file)
-    method.prepare(example)
+    method.setup(example)
     for _ in range(2):  # whatever it remembers has moved
         evaluate(method, student, teacher, batch, autocast=False)
     torch.save(method.state_dict(), tmp_path / "method.pt")
-    other.prepare(example)
+    other.setup(example)
     other.load_state_dict(torch.load(tmp_path / "method.pt"))
     values = [evaluate(each, student, teacher, batch, autocast=False) for each in (method, other)]
     assert {k: v.item() for k, v in values[0].items()} == {k: v.item() for k, v in values[1].items()}
@@ -176,7 +176,7 @@ def test_all_methods_compose() -> None:
     student, teacher, batch, example = case("resnets", torch.float32)
     methods = {file.stem: build(file) for file in FILES}
     composite = Composite(methods)
-    composite.prepare(example)
+    composite.setup(example)
     terms = evaluate(composite, student, teacher, batch, autocast=False)
     assert all(term.isfinite() for term in terms.values())
     alone = [method(student, teacher, batch) for method in methods.values()]

@@ -85,11 +85,11 @@ def test_ofd_margins_follow_the_teacher_in_training_alone() -> None:
     method = OFD(margin_momentum=0.25)
     run(method, outputs(s), outputs(t))
     before = method.margin0.clone()
-    method.imitate(outputs(s), outputs(3 * t), Batch(s, s))
+    method.compute_losses(outputs(s), outputs(3 * t), Batch(s, s))
     assert torch.equal(method.margin0, before)
-    method.train().imitate(outputs(s), outputs(3 * t), Batch(s, s))
+    method.train().compute_losses(outputs(s), outputs(3 * t), Batch(s, s))
     torch.testing.assert_close(method.margin0, before * (0.75 + 0.25 * 3))
-    method.imitate(outputs(s), outputs(t.relu()), Batch(s, s))
+    method.compute_losses(outputs(s), outputs(t.relu()), Batch(s, s))
     torch.testing.assert_close(method.margin0, before * 1.5)
 
 
@@ -130,7 +130,7 @@ def test_mgd_masks_what_it_says(mask: str) -> None:
     method.generators[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     torch.manual_seed(1)
     for _ in range(2):
-        method.imitate(outputs(s), outputs(s), Batch(s, s))
+        method.compute_losses(outputs(s), outputs(s), Batch(s, s))
     kept = seen[0] != 0
     assert torch.equal(seen[0], s * kept)
     groups = kept.double().mean((2, 3) if mask == "channels" else 1)

@@ -138,7 +138,7 @@ def test_semckd_takes_similarities_within_groups() -> None:
     maps = [torch.randn(10, 3, 4, 4, dtype=torch.float64) for _ in range(2)]
     method = SemCKD(group_size=4)
     method.taps = Taps(("0",), ("0",))
-    method.prepare(Example(outputs(maps[0]), outputs(maps[1]), torch.zeros(10)))
+    method.setup(Example(outputs(maps[0]), outputs(maps[1]), torch.zeros(10)))
     method.double()
     whole = method.attention([maps[0]], [maps[1]])
     parts = [method.attention([maps[0][a:b]], [maps[1][a:b]]) for a, b in ((0, 4), (4, 8), (8, 10))]

@@ -124,7 +124,7 @@ def test_methods_compose_and_the_classifier_reaches_them() -> None:
     given = example("maps")
     members = {name.lower(): resolve(getattr(methods, name)()) for name in ("AT", "SRRL", "ReviewKD")}
     composite = Composite(members)
-    composite.prepare(given)
+    composite.setup(given)
     terms = composite(given.student, given.teacher, batch_of(given))
     assert set(terms) == {"ce", "at", "srrl_feature", "srrl_logits", "reviewkd"}
     backbone = nn.Identity()

@@ -13,7 +13,7 @@ def test_unequal_numbers_of_layers_are_named(name: str) -> None:
     with pytest.raises(
         ValueError, match=r"student_layers=\['layer1', 'layer3'\].*teacher_layers=\['layer3'\].*as many"
     ):
-        prepared(name, example("maps"), student_layers=["layer1", "layer3"], teacher_layers=["layer3"]).imitate(
+        prepared(name, example("maps"), student_layers=["layer1", "layer3"], teacher_layers=["layer3"]).compute_losses(
             example("maps").student, example("maps").teacher, batch_of(example("maps"))
         )
 
@@ -28,7 +28,7 @@ def test_one_layer_or_an_error(name: str) -> None:
 def test_an_embedding_has_no_positions_to_compare(name: str) -> None:
     given = example("maps")
     with pytest.raises(ValueError, match=rf"{name}: student_layers=\['pool'\].*positions"):
-        prepared(name, given, student_layers=["embedding"], teacher_layers=["embedding"]).imitate(
+        prepared(name, given, student_layers=["embedding"], teacher_layers=["embedding"]).compute_losses(
             given.student, given.teacher, batch_of(given)
         )
 

@@ -25,7 +25,7 @@ class Spy(Method):
         self.taps = Taps(("map",), ("map",))
         self.project = nn.Linear(3, 3)
 
-    def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         self.seen = student, teacher
         product = self.project(student.features["map"]) @ teacher.features["map"].T
         self.product = product.dtype
@@ -148,8 +148,24 @@ def test_one_layer_may_go_without_brackets() -> None:
 
 def test_a_method_that_returns_no_names_is_told(student: Outputs, teacher: Outputs, batch: Batch) -> None:
     class Nameless(Method):
-        def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> Any:
+        def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> Any:
             return student.logits.mean()
 
-    with pytest.raises(SettingError, match=r"Nameless\.imitate returned a Tensor; must be a dict of scalars by name"):
+    with pytest.raises(
+        SettingError, match=r"Nameless\.compute_losses returned a Tensor; must be a dict of scalars by name"
+    ):
         Nameless(weight=1.0, label_weight=0.0)(student, teacher, batch)
+
+
+def test_names_of_before_are_taken_with_a_warning() -> None:
+    with pytest.warns(DeprecationWarning, match=r"Old\.imitate is called compute_losses now"):
+
+        class Old(Method):
+            def imitate(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+                return {"mse": (student.logits - teacher.logits).square().mean()}
+
+    answers = Outputs(torch.ones(2, 3))
+    terms = Old(weight=2.0, label_weight=0.0)(
+        Outputs(torch.zeros(2, 3)), answers, Batch(torch.zeros(2, 1), torch.zeros(2))
+    )
+    assert terms.total() == 2

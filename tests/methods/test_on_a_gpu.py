@@ -19,7 +19,7 @@ def test_the_pretended_gpu_tells_what_waits(monkeypatch: pytest.MonkeyPatch) -> 
         x = send(torch.rand(3))
         assert (x + 1).device == GPU
         assert x.sum().mul(2).shape == ()
-        assert torch.rand(3).sum().item() > 0  # the processor's own affairs
+        assert torch.rand(3).sum().item() > 0  # the CPU's own affairs
         assert torch.zeros(3).to(GPU, non_blocking=True).device == GPU
         for waiting in (
             lambda: x.sum().item(),
@@ -50,10 +50,10 @@ def test_no_method_waits(
     monkeypatch.setattr(autograd, "kernels", lambda: None)  # which run on a real GPU only
     method = build(file)
     *answers, batch, example = case(networks, dtype)
-    method.prepare(example)
+    method.setup(example)
     if not has_float64:  # as on Apple's GPUs
         for module in (engine, formulas):
-            monkeypatch.setattr(module, "finest", lambda x: torch.float32)
+            monkeypatch.setattr(module, "widest_dtype", lambda x: torch.float32)
     with pretended_gpu(monkeypatch, has_float64=has_float64) as send:
         send(method)
         student, teacher = (

@@ -50,7 +50,7 @@ def test_cc_without_embeddings_is_the_published_value(golden, student, teacher, 
     value = adjacent_correlation(student.features["embedding"], teacher.features["embedding"])
     assert value.item() == pytest.approx(float(golden["out/cc embedding"]))
     method = CC(dim=24, weight=1)
-    method.prepare(Example(student, teacher, batch.targets))
+    method.setup(Example(student, teacher, batch.targets))
     for embed in (*method.embed_student, *method.embed_teacher):
         nn.init.eye_(embed.weight)
         nn.init.zeros_(embed.bias)
@@ -82,7 +82,7 @@ def test_gaussian_cc_expands_the_gaussian_kernel() -> None:
 def test_ickd_is_its_formula(golden, batch) -> None:
     student, teacher = golden["in/student_map1"], golden["in/teacher_map2"]  # 6 channels on 8x8, 12 on 4x4
     method = ICKD(weight=1, label_weight=0)
-    method.prepare(
+    method.setup(
         Example(
             Outputs(batch.targets, {"last_stage": student}),
             Outputs(batch.targets, {"last_stage": teacher}),

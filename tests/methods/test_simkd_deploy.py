@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from distill.methods import KD, Composite, Example, SimKD, Taps
-from distill.methods.reclassified import Reclassified
+from distill.methods.replaced_head import WithReplacedHead
 from distill.types import Batch, Outputs
 
 IMAGES = torch.randn(6, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -36,7 +36,7 @@ def connected(student: nn.Sequential, teacher: nn.Sequential) -> SimKD:
     method = SimKD()
     method.taps = Taps(("layer1",), ("layer1",))
     with torch.no_grad():
-        method.prepare(
+        method.setup(
             Example(answer(student, IMAGES), answer(teacher, IMAGES), torch.zeros(6), copy.deepcopy(teacher.head))
         )
     return method
@@ -56,7 +56,7 @@ def test_a_perfect_imitation_answers_as_the_teacher_does() -> None:
     student, teacher = network(4, 2), network(4, 2)
     method = connected(student, teacher)
     method.head.projector = nn.Identity()  # the student's features are the teacher's already
-    term = method.imitate(answer(student, IMAGES), answer(teacher, IMAGES), Batch(IMAGES, torch.zeros(6)))
+    term = method.compute_losses(answer(student, IMAGES), answer(teacher, IMAGES), Batch(IMAGES, torch.zeros(6)))
     assert term["simkd"] == 0
     torch.testing.assert_close(method.deploy(student)(IMAGES), teacher(IMAGES))
 
@@ -96,10 +96,10 @@ def test_in_company_it_deploys_the_same() -> None:
     student, teacher = network(2, 1), network(4, 2)
     method = connected(student, teacher)
     deployed = Composite({"kd": KD(), "simkd": method}).deploy(student)
-    assert isinstance(deployed, Reclassified)
+    assert isinstance(deployed, WithReplacedHead)
     assert deployed.head is method.head
 
 
 def test_a_layer_that_is_no_submodule_is_refused() -> None:
     with pytest.raises(AttributeError, match="nowhere"):
-        Reclassified(network(2, 1), "nowhere", nn.Identity())
+        WithReplacedHead(network(2, 1), "nowhere", nn.Identity())

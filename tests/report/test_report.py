@@ -21,7 +21,7 @@ from distill.metrics import score
 from distill.report import Results, SplitResult, StageResult, write_report
 from distill.report.figures import curves, disagreements, draw_figures
 from distill.report.table import COLUMNS, ONLY_ON_THE_PAGE, columns, rows, short
-from distill.training.stats import Record
+from distill.training.stats import StageStats
 
 COUNT, CLASSES = 40, 3
 CONFIG = OmegaConf.create({"seed": 3, "method": {"kd": {"temperature": 4.0}}, "note": "<script>alert(1)</script>"})
@@ -37,7 +37,7 @@ def made_up(*, baseline: bool = True, trained: bool = True, channels: int = 1) -
         logits = teacher + confusion * torch.randn(COUNT, CLASSES, generator=generator)
         scores = score(logits, targets, None if stage == "teacher" else teacher)
         history = [{"epoch": n, "train/loss": 1.0 / n, "val/accuracy": 0.5 + n / 10} for n in (1, 2, 3)]
-        record = Record(2.5, 40, 1234.5, history) if trained or stage != "teacher" else None
+        record = StageStats(2.5, 40, 1234.5, history) if trained or stage != "teacher" else None
         stages[stage] = StageResult(f"net-{stage}", scores, 58594, 1356672, 0.16, logits, record)
     if not baseline:
         del stages["baseline"]

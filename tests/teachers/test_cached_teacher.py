@@ -21,8 +21,8 @@ from distill.experiment.cache_commands import main
 from distill.methods import AT, DKD, KD, Composite, Method
 from distill.models.cnn import cnn
 from distill.schedules import Ramp
-from distill.teachers import CachedTeacher, Lesson, LiveTeacher, Teacher, fingerprint
-from distill.teachers.store import ArrayFile, Plane, stores
+from distill.teachers import CachedTeacher, LiveTeacher, Teacher, TeacherInputs, fingerprint
+from distill.teachers.store import AnswerTable, ArrayFile, stores
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
@@ -52,13 +52,13 @@ def network(width: int = 8, seed: int = 1) -> Network:
     return Network(cnn(num_classes=10, in_channels=1, width=width), name=f"cnn{width}", mean=[0.5], std=[0.3])
 
 
-def lesson(augment: Augment = PLAIN, **settings: Any) -> Lesson:
+def inputs(augment: Augment = PLAIN, **settings: Any) -> TeacherInputs:
     given: dict[str, Any] = {"epochs": EPOCHS, "batch_size": BATCH, **settings}
-    return Lesson(SOURCE, torch.arange(80), augment, **given)
+    return TeacherInputs(SOURCE, torch.arange(80), augment, **given)
 
 
 def cached(directory: Path, augment: Augment = PLAIN, *, replay: int | None = None, **settings: Any) -> CachedTeacher:
-    return CachedTeacher(network(), lesson(augment, replay=replay), dir=str(directory), **settings)
+    return CachedTeacher(network(), inputs(augment, replay=replay), dir=str(directory), **settings)
 
 
 def train(
@@ -137,7 +137,7 @@ def test_top_k_of_all_classes_teaches_as_all_logits_do(tmp_path: Path) -> None:
 def test_autocast_answers_are_kept_as_they_were(tmp_path: Path) -> None:
     settings = {"precision": "bf16-mixed", "epochs": 1}
     live = train(LiveTeacher(network()), **settings)
-    teachers = [CachedTeacher(network(), lesson(precision="bf16-mixed"), dir=str(tmp_path)) for _ in range(2)]
+    teachers = [CachedTeacher(network(), inputs(precision="bf16-mixed"), dir=str(tmp_path)) for _ in range(2)]
     assert same(live, train(teachers[0], **settings))
     assert same(live, train(teachers[1], **settings))
     assert teachers[1].passes == 0
@@ -159,11 +159,11 @@ def test_features_are_kept_on_request(tmp_path: Path) -> None:
 def test_an_interrupted_run_is_completed(tmp_path: Path) -> None:
     train(cached(tmp_path, MIXED), MIXED, limit_train_batches=2, epochs=1)
     (store,) = stores(tmp_path)
-    assert store.plane("train", 0).written().sum() == 2 * BATCH
+    assert store.table("train", 0).written().sum() == 2 * BATCH
     teacher = cached(tmp_path, MIXED, validate=80)
     assert same(train(LiveTeacher(network()), MIXED), train(teacher, MIXED))
     assert teacher.passes == EPOCHS * 5 - 2
-    assert [plane.written().sum() for plane in store.planes()] == [80, 80, 80, 20]
+    assert [table.written().sum() for table in store.tables()] == [80, 80, 80, 20]
 
 
 def test_a_damaged_answer_is_asked_for_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -182,7 +182,7 @@ def test_a_damaged_answer_is_asked_for_again(tmp_path: Path, capsys: pytest.Capt
         opened.write(b"\xff\xff\x7f\x7f")
     assert main(["verify", "--dir", str(tmp_path)]) == 1
     assert "1 damaged" in capsys.readouterr().out
-    assert store.plane("train", 0).written().sum() == 79
+    assert store.table("train", 0).written().sum() == 79
 
 
 def test_training_goes_on_when_the_disk_is_full(
@@ -209,7 +209,9 @@ def test_training_goes_on_when_the_disk_is_full(
 
 def test_the_next_epoch_is_read_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(Plane, "read_ahead", lambda self: asked.append(str(self.directory.relative_to(tmp_path))[17:]))
+    monkeypatch.setattr(
+        AnswerTable, "read_ahead", lambda self: asked.append(str(self.directory.relative_to(tmp_path))[17:])
+    )
     teacher = cached(tmp_path, MIXED, replay=2)
     for split, epoch in (("train", 0), ("val", 0), ("train", 0), ("train", 1), ("val", 0), ("train", 2)):
         teacher.attend(split, epoch)  # type: ignore[arg-type]
@@ -253,24 +255,24 @@ def _resized() -> Network:
     return Network(cnn(num_classes=10, in_channels=1, width=8), name="cnn8", mean=[0.5], std=[0.3], size=16)
 
 
-def _another_image() -> Lesson:
-    other = lesson()
+def _another_image() -> TeacherInputs:
+    other = inputs()
     other.source = source()
     other.source.train.images[3, 0, 0, 0] ^= 1
     return other
 
 
 OTHERS: dict[str, Callable[[Path], CachedTeacher]] = {
-    "weights": lambda d: CachedTeacher(_moved(), lesson(), dir=str(d)),
-    "statistics": lambda d: CachedTeacher(_normalised(), lesson(), dir=str(d)),
-    "size": lambda d: CachedTeacher(_resized(), lesson(), dir=str(d)),
+    "weights": lambda d: CachedTeacher(_moved(), inputs(), dir=str(d)),
+    "statistics": lambda d: CachedTeacher(_normalised(), inputs(), dir=str(d)),
+    "size": lambda d: CachedTeacher(_resized(), inputs(), dir=str(d)),
     "data": lambda d: CachedTeacher(network(), _another_image(), dir=str(d)),
     "augmentation": lambda d: cached(d, Augment(flip=True)),
-    "its seed": lambda d: CachedTeacher(network(), lesson(Augment(flip=True), seed=1), dir=str(d)),
+    "its seed": lambda d: CachedTeacher(network(), inputs(Augment(flip=True), seed=1), dir=str(d)),
     "dtype": lambda d: cached(d, dtype="float16"),
     "top_k": lambda d: cached(d, top_k=3),
     "temperatures": lambda d: cached(d, top_k=3, temperatures=[1, 7]),
-    "precision": lambda d: CachedTeacher(network(), lesson(precision="bf16-mixed"), dir=str(d)),
+    "precision": lambda d: CachedTeacher(network(), inputs(precision="bf16-mixed"), dir=str(d)),
 }
 
 
@@ -281,11 +283,11 @@ def test_whatever_changes_an_answer_makes_another_cache(tmp_path: Path) -> None:
 
 def test_what_does_not_change_an_answer_shares_the_cache(tmp_path: Path) -> None:
     longer = CachedTeacher(
-        network(), Lesson(SOURCE, torch.arange(50), seed=5, epochs=9, batch_size=7), dir=str(tmp_path)
+        network(), TeacherInputs(SOURCE, torch.arange(50), seed=5, epochs=9, batch_size=7), dir=str(tmp_path)
     )
     renamed = network()
     renamed.name = "another"
-    assert len({_key(cached(tmp_path)), _key(longer), _key(CachedTeacher(renamed, lesson(), dir=str(tmp_path)))}) == 1
+    assert len({_key(cached(tmp_path)), _key(longer), _key(CachedTeacher(renamed, inputs(), dir=str(tmp_path)))}) == 1
 
 
 def test_answers_that_the_teacher_does_not_give_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,7 @@ BATCH = Batch(torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 
 
 def from_config(config: object) -> Teacher:
-    return build.teacher(config, network(0), lesson=None)  # type: ignore[arg-type]  # an ensemble takes none
+    return build.teacher(config, network(0), inputs=None)  # type: ignore[arg-type]  # an ensemble takes none
 
 
 def softmax(row: list[float]) -> list[float]:

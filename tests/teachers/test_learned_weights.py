@@ -102,7 +102,7 @@ def test_starts_as_the_mean_of_probabilities() -> None:
     assert torch.equal(answer(learned, batch()), expected)  # a batch is answered before it is learned from
     assert not torch.allclose(answer(learned, batch()), expected)
     assert torch.equal(answer(fixed, batch()), expected)
-    assert fixed.memory() == {}
+    assert fixed.moving_state_dict() == {}
 
 
 def test_who_is_good_comes_to_count() -> None:
@@ -177,9 +177,9 @@ def test_remembers_bit_for_bit() -> None:
     for step in range(3):
         answer(first, batch(step))
     file = io.BytesIO()
-    torch.save(first.memory(), file)
+    torch.save(first.moving_state_dict(), file)
     file.seek(0)
-    second.remember(torch.load(file, weights_only=True))
+    second.load_moving_state_dict(torch.load(file, weights_only=True))
     assert all(torch.equal(answer(second, batch(step)), expected[step]) for step in range(3, 6))
     assert torch.equal(second.weights, whole.weights)
 
@@ -191,7 +191,7 @@ def _half(rank: int, directory: str) -> None:
     for step in range(3):
         images, targets, _ = batch(step)
         answer(ensemble, Batch(images[3 * rank :][:3], targets[3 * rank :][:3]))
-    torch.save(ensemble.memory(), f"{directory}/{rank}.pt")
+    torch.save(ensemble.moving_state_dict(), f"{directory}/{rank}.pt")
     dist.destroy_process_group()
 
 
@@ -202,7 +202,7 @@ def test_two_processes_learn_what_one_would(tmp_path: Path) -> None:
         answer(alone, batch(step))
     first, second = (torch.load(tmp_path / f"{rank}.pt")["scores"] for rank in range(2))
     assert torch.equal(first, second)
-    torch.testing.assert_close(first, alone.memory()["scores"])
+    torch.testing.assert_close(first, alone.moving_state_dict()["scores"])
 
 
 # -------------------------------------------------------------------------------------------------- with Lightning
@@ -217,7 +217,7 @@ def module(directory: Path) -> DistillModule:
     config = OmegaConf.load(CONFIG)
     config.combine, config.checkpoints = "learned", [str(directory / "other.safetensors")]
     save_weights(network(1).backbone, config.checkpoints[0])
-    ensemble = build.teacher(config, network(0), lesson=None)  # type: ignore[arg-type]  # an ensemble takes none
+    ensemble = build.teacher(config, network(0), inputs=None)  # type: ignore[arg-type]  # an ensemble takes none
     return DistillModule(network(2), ensemble, KD())
 
 
@@ -277,5 +277,5 @@ def test_bad_settings_are_named(tmp_path: Path) -> None:
     for name, value in (("learning_rate", 0), ("learning_rate", "fast"), ("combine", "learnt")):
         wrong = OmegaConf.merge(config, {name: value})
         with pytest.raises(SettingError, match=rf"teaching\.{name}='?{value}'?: must be") as error:
-            build.teacher(wrong, network(0), lesson=None)  # type: ignore[arg-type]
+            build.teacher(wrong, network(0), inputs=None)  # type: ignore[arg-type]
         assert "\n" not in str(error.value)

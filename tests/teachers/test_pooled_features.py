@@ -14,7 +14,7 @@ from distill.data import ImageSource, Split
 from distill.errors import SettingError
 from distill.methods import AT, KD, SP, Composite, Method
 from distill.models.cnn import cnn
-from distill.teachers import CachedTeacher, Lesson, LiveTeacher, Teacher
+from distill.teachers import CachedTeacher, LiveTeacher, Teacher, TeacherInputs
 from distill.teachers.record import averaged
 from distill.types import Batch, Outputs
 
@@ -35,8 +35,8 @@ def network(width: int = 8) -> Network:
 
 
 def cached(directory: Path, features: bool | str = "pooled") -> CachedTeacher:
-    lesson = Lesson(SOURCE, torch.arange(COUNT), batch_size=8)
-    return CachedTeacher(network(), lesson, dir=str(directory), features=features)  # type: ignore[arg-type]
+    inputs = TeacherInputs(SOURCE, torch.arange(COUNT), batch_size=8)
+    return CachedTeacher(network(), inputs, dir=str(directory), features=features)  # type: ignore[arg-type]
 
 
 def terms(teacher: Teacher, method: Method) -> dict[str, torch.Tensor]:
@@ -52,8 +52,8 @@ def terms(teacher: Teacher, method: Method) -> dict[str, torch.Tensor]:
 class Averaging(LiveTeacher):
     """A network whose maps are averaged by hand."""
 
-    def answer(self, batch: Batch) -> Outputs:
-        outputs = super().answer(batch)
+    def predict(self, batch: Batch) -> Outputs:
+        outputs = super().predict(batch)
         return Outputs(outputs.logits, {name: map.mean((2, 3)) for name, map in outputs.features.items()})
 
 

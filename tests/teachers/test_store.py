@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from distill.errors import SettingError
 from distill.teachers import store as store_module
 from distill.teachers.record import DType, Layout, checksums, in_bytes
-from distill.teachers.store import ArrayFile, Manifest, Plane, Store, stores
+from distill.teachers.store import AnswerTable, ArrayFile, Manifest, Store, stores
 from distill.types import Outputs
 
 LAYOUT = Layout(classes=10)
@@ -31,16 +31,16 @@ def answers(rows: np.ndarray) -> dict[str, np.ndarray]:
     return {"logits": (rows[:, None] + np.arange(10) / 16).astype(np.float32)}
 
 
-def plane(directory: Path) -> Plane:
-    return Plane(directory, LAYOUT.fields, ROWS)
+def table(directory: Path) -> AnswerTable:
+    return AnswerTable(directory, LAYOUT.fields, ROWS)
 
 
 @pytest.mark.parametrize("shard_bytes", [1 << 28, 400])
 def test_gives_back_what_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shard_bytes: int) -> None:
     monkeypatch.setattr(store_module, "SHARD_BYTES", shard_bytes)
     rows = np.random.default_rng(0).permutation(ROWS)[:60]
-    plane(tmp_path).write(rows, answers(rows))
-    again = plane(tmp_path)
+    table(tmp_path).write(rows, answers(rows))
+    again = table(tmp_path)
     assert len(again.files) == (1 if shard_bytes > 400 else 10)
     found, there = again.read(np.arange(ROWS))
     assert set(there.nonzero()[0]) == set(rows) == set(again.written().nonzero()[0])
@@ -48,7 +48,7 @@ def test_gives_back_what_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_any_tool_reads_the_shards(tmp_path: Path) -> None:
-    plane(tmp_path).write(np.arange(ROWS), answers(np.arange(ROWS)))
+    table(tmp_path).write(np.arange(ROWS), answers(np.arange(ROWS)))
     mapped = np.load(tmp_path / "000.logits.npy", mmap_mode="r", allow_pickle=False)
     assert np.array_equal(mapped, answers(np.arange(ROWS))["logits"])
     assert np.array_equal(np.load(tmp_path / "000.checksums.npy"), checksums(answers(np.arange(ROWS))))
@@ -56,39 +56,39 @@ def test_any_tool_reads_the_shards(tmp_path: Path) -> None:
 
 def test_a_row_counts_only_with_its_checksum(tmp_path: Path) -> None:
     """As after a kill between the two writes."""
-    mine = plane(tmp_path)
+    mine = table(tmp_path)
     mine.files[0]["logits"].write(np.array([3]), answers(np.array([3]))["logits"])
-    assert not plane(tmp_path).read(np.array([3]))[1].any()
+    assert not table(tmp_path).read(np.array([3]))[1].any()
 
 
 @pytest.mark.parametrize("damage", ["bit", "checksum"])
 def test_a_damaged_row_is_missing_and_is_mended(tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
-    plane(tmp_path).write(np.arange(ROWS), answers(np.arange(ROWS)))
+    table(tmp_path).write(np.arange(ROWS), answers(np.arange(ROWS)))
     name = "logits" if damage == "bit" else "checksums"
     array = np.lib.format.open_memmap(tmp_path / f"000.{name}.npy", mode="r+")
     raw = array.reshape(ROWS, -1).view(np.uint32)
     raw[7, 0] ^= 1
     array.flush()
-    mine = plane(tmp_path)
+    mine = table(tmp_path)
     assert mine.damaged().tolist() == [7]
-    mine = plane(tmp_path)
+    mine = table(tmp_path)
     with caplog.at_level(logging.WARNING, logger="distill"):
         logging.getLogger("distill").propagate = True
         assert (~mine.read(np.arange(ROWS))[1]).nonzero()[0].tolist() == [7]
     assert "damaged" in caplog.text
     mine.write(np.array([7]), answers(np.array([7])))
     assert mine.read(np.arange(ROWS))[1].all()
-    assert not len(plane(tmp_path).damaged())
+    assert not len(table(tmp_path).damaged())
 
 
 @pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"x" * 5000])
 def test_a_file_of_another_kind_is_made_anew(tmp_path: Path, content: bytes) -> None:
-    plane(tmp_path).write(np.arange(ROWS), answers(np.arange(ROWS)))
+    table(tmp_path).write(np.arange(ROWS), answers(np.arange(ROWS)))
     (tmp_path / "000.logits.npy").write_bytes(content)
-    mine = plane(tmp_path)
+    mine = table(tmp_path)
     assert not mine.read(np.arange(ROWS))[1].any()
     mine.write(np.arange(5), answers(np.arange(5)))
-    assert plane(tmp_path).read(np.arange(ROWS))[1].nonzero()[0].tolist() == [0, 1, 2, 3, 4]
+    assert table(tmp_path).read(np.arange(ROWS))[1].nonzero()[0].tolist() == [0, 1, 2, 3, 4]
 
 
 def test_all_of_every_file_is_read_ahead_in_slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,8 +102,8 @@ def test_all_of_every_file_is_read_ahead_in_slices(tmp_path: Path, monkeypatch: 
         advised.setdefault(name, set()).update(range(start, start + length))
 
     monkeypatch.setattr(os, "posix_fadvise", advise)
-    plane(tmp_path).write(np.arange(50), answers(np.arange(50)))  # one shard of two; the other has no files
-    mine = plane(tmp_path)
+    table(tmp_path).write(np.arange(50), answers(np.arange(50)))  # one shard of two; the other has no files
+    mine = table(tmp_path)
     mine.read_ahead()
     reader = mine._reader
     mine.read_ahead()
@@ -116,7 +116,7 @@ def test_all_of_every_file_is_read_ahead_in_slices(tmp_path: Path, monkeypatch: 
 
 
 def _write_forever(directory: Path, seed: int) -> None:
-    mine, chances = plane(directory), np.random.default_rng(seed)
+    mine, chances = table(directory), np.random.default_rng(seed)
     while True:
         rows = chances.permutation(ROWS)[:8]
         mine.write(rows, answers(rows))
@@ -128,19 +128,19 @@ def test_two_writers_that_are_killed_leave_nothing_wrong(tmp_path: Path) -> None
     for writer in writers:
         writer.start()
     deadline = time.monotonic() + 30
-    while plane(tmp_path).written().sum() < ROWS // 4 and time.monotonic() < deadline:
-        found, there = plane(tmp_path).read(np.arange(ROWS))
+    while table(tmp_path).written().sum() < ROWS // 4 and time.monotonic() < deadline:
+        found, there = table(tmp_path).read(np.arange(ROWS))
         assert np.array_equal(found["logits"][there], answers(np.arange(ROWS))["logits"][there])
     for writer in writers:
         assert writer.pid is not None
         os.kill(writer.pid, signal.SIGKILL)
         writer.join()
-    mine = plane(tmp_path)
+    mine = table(tmp_path)
     found, there = mine.read(np.arange(ROWS))
     assert there.sum() >= ROWS // 4
     assert np.array_equal(found["logits"][there], answers(np.arange(ROWS))["logits"][there])
     mine.write((~there).nonzero()[0], answers((~there).nonzero()[0]))
-    assert plane(tmp_path).read(np.arange(ROWS))[1].all()
+    assert table(tmp_path).read(np.arange(ROWS))[1].all()
 
 
 def test_a_short_write_is_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,14 +193,14 @@ def test_a_value_beyond_the_dtype_is_told() -> None:
 def test_manifests_are_read_back(tmp_path: Path) -> None:
     made = Store(tmp_path, Manifest("abc", {"teacher": {"name": "t"}}, {"train": LAYOUT.fields}, {"train": ROWS}))
     made.open()
-    made.plane("train", 3).write(np.arange(5), answers(np.arange(5)))
+    made.table("train", 3).write(np.arange(5), answers(np.arange(5)))
     content = json.loads((tmp_path / "abc" / "manifest.json").read_text())
     assert content["fields"]["train"][0] == {"name": "logits", "dtype": "<f4", "shape": [10]}
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "manifest.json").write_text("{")
     (found,) = stores(tmp_path)
     assert found.manifest == made.manifest
-    (only,) = found.planes()
+    (only,) = found.tables()
     assert only.written().sum() == 5
     assert found.bytes_on_disk > 0
     found.remove()
@@ -219,11 +219,11 @@ def test_a_full_disk_is_an_error_and_what_was_written_is_read(tmp_path: Path) ->
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", tmp_path], capture_output=True).returncode:
         pytest.skip("may not mount a file system")
     try:
-        large = Plane(tmp_path / "cache", LAYOUT.fields, 1000)
+        large = AnswerTable(tmp_path / "cache", LAYOUT.fields, 1000)
         large.write(np.arange(250), answers(np.arange(250)))
         with pytest.raises(OSError, match="No space left"):
             large.write(np.arange(250, 1000), answers(np.arange(250, 1000)))
-        found, there = Plane(tmp_path / "cache", LAYOUT.fields, 1000).read(np.arange(1000))
+        found, there = AnswerTable(tmp_path / "cache", LAYOUT.fields, 1000).read(np.arange(1000))
         assert there.nonzero()[0].tolist() == list(range(250))
         assert np.array_equal(found["logits"][there], answers(np.arange(1000))["logits"][there])
     finally:

@@ -19,7 +19,7 @@ from distill import Batch, DistillModule, LiveTeacher, Network, Outputs
 from distill.methods import KD, FitNet, Method, Supervised
 from distill.schedules import MultiStep, Ramp
 
-README = Path(__file__).parents[1] / "README.md"
+README = Path(__file__).parents[2] / "README.md"
 SGD = partial(torch.optim.SGD, lr=0.1, momentum=0.9)
 Pair = tuple[Tensor, Tensor]
 

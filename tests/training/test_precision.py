@@ -6,6 +6,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
+from distill import devices
 from distill.config import build
 from distill.errors import SettingError
 from distill.files import CONFIGS
@@ -15,7 +16,7 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 
 
 @pytest.mark.parametrize(("feature", "name"), [("AVX512_BF16", "bf16-mixed"), (None, "32-true")])
-def test_of_a_processor(monkeypatch: pytest.MonkeyPatch, feature: str | None, name: str) -> None:
+def test_of_a_cpu(monkeypatch: pytest.MonkeyPatch, feature: str | None, name: str) -> None:
     monkeypatch.setattr(precision, "native_bfloat16", lambda: feature)
     chosen, reason = precision.choose_precision(CPU)
     assert chosen == name
@@ -52,7 +53,7 @@ def test_the_trainer_gets_what_was_chosen_and_a_given_precision_stays(monkeypatc
         auto, given = (compose("train", overrides=["trainer=cpu", *more]).trainer
                        for more in ([], ["trainer.precision=32-true"]))  # fmt: skip
     assert build.trainer(auto, logger=False).precision == "bf16-mixed"
-    assert build.precision(auto) == ("bf16-mixed", "this processor computes bfloat16 natively (AMX)")
+    assert build.precision(auto) == ("bf16-mixed", "this CPU computes bfloat16 natively (AMX)")
     assert build.trainer(given, logger=False).precision == build.precision(given)[0] == "32-true"
 
 
@@ -84,12 +85,12 @@ def test_what_lightning_would_pass_over_is_an_error(setting: str, said: str) -> 
 @pytest.mark.parametrize("allowed", [True, False])
 def test_tf32_is_for_gpus_and_can_be_switched_off(allowed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-    precision.allow_tf32(allowed)
+    devices.allow_tf32(allowed)
     if not torch.cuda.is_available():
         assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == before
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     try:
-        precision.allow_tf32(allowed)
+        devices.allow_tf32(allowed)
         assert torch.get_float32_matmul_precision() == ("high" if allowed else "highest")
         assert torch.backends.cudnn.allow_tf32 is allowed
     finally:

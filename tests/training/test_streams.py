@@ -7,13 +7,13 @@ from pretended_gpu import GPU, pretended_streams
 from distill import DistillModule
 from distill.methods import KD
 from distill.models.cnn import cnn
-from distill.training.streams import Aside
+from distill.training.streams import SideStream
 from distill.types import Batch
 
 
 def test_work_begins_after_what_was_asked_before_and_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     said = pretended_streams(monkeypatch)
-    aside = Aside()
+    aside = SideStream()
     for _ in range(2):
         with aside.work(GPU):
             said.append("work")
@@ -31,7 +31,7 @@ def test_work_begins_after_what_was_asked_before_and_is_waited_for(monkeypatch: 
 
 def test_on_the_processor_things_are_done_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     said = pretended_streams(monkeypatch)
-    aside = Aside()
+    aside = SideStream()
     with aside.work(torch.device("cpu")):
         pass
     aside.join()
@@ -45,7 +45,7 @@ def test_on_a_gpu_the_steps_are_those_of_one_stream(monkeypatch: pytest.MonkeyPa
     for aside in (True, False):
         with monkeypatch.context() as patch:
             if not aside:
-                patch.setattr(Aside, "work", lambda self, device: torch.no_grad())
+                patch.setattr(SideStream, "work", lambda self, device: torch.no_grad())
             torch.manual_seed(0)
             student, teacher = (cnn(num_classes=10, in_channels=3, width=width) for width in (8, 64))
             module = DistillModule(student, teacher, KD()).to("cuda").train()

@@ -8,7 +8,7 @@ from torch import Tensor
 from distill.data.augment import color, geometry, mixing
 from distill.data.augment.trivial import trivial_augment
 from distill.data.random import Uniform, uniform
-from distill.devices import sent
+from distill.devices import to_device
 from distill.seeding import derive_seed
 
 
@@ -93,7 +93,7 @@ class Augment:
         """
 
         def draws(operation: str, count: int, device: torch.device = images.device) -> Tensor:
-            return sent(uniform(derive_seed(seed, operation), epoch, indices, count), device)
+            return to_device(uniform(derive_seed(seed, operation), epoch, indices, count), device)
 
         if self.resized_crop and not cropped:
             images = geometry.resized_crop(images, self.resized_crop, draws("resized_crop", 4))
@@ -143,6 +143,6 @@ class Augment:
         Returns:
             (N, C, H, W) images and (N, classes) targets.
         """
-        draws = sent(uniform(derive_seed(seed, "mix"), epoch, indices, 4), images.device)
+        draws = to_device(uniform(derive_seed(seed, "mix"), epoch, indices, 4), images.device)
         kept, share = mixing.kept(self.mixup, self.cutmix, draws, *images.shape[-2:])
         return torch.lerp(others, images, kept), torch.lerp(other_targets, targets, share)

@@ -7,7 +7,7 @@ from scipy.special import betaincinv
 from torch import Tensor
 
 from distill.data.augment.geometry import box
-from distill.devices import sent
+from distill.devices import to_device
 
 _STEPS = 4096
 
@@ -49,4 +49,4 @@ def beta(alpha: float, draws: Tensor) -> Tensor:
 def _quantiles(alpha: float, device: torch.device) -> Tensor:
     """(_STEPS + 1,) the inverse of Beta(alpha, alpha)'s distribution function at equal steps from 0 to 1."""
     table = torch.from_numpy(betaincinv(alpha, alpha, torch.linspace(0, 1, _STEPS + 1).double().numpy()))
-    return sent(table.float(), device)
+    return to_device(table.float(), device)

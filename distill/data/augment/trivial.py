@@ -9,7 +9,7 @@ from torchvision.transforms.v2 import functional as vision
 
 from distill.data.augment import color
 from distill.data.augment.geometry import affine
-from distill.devices import sent
+from distill.devices import to_device
 
 _BINS = 31
 
@@ -34,11 +34,11 @@ def trivial_augment(images: Tensor, draws: Tensor) -> Tensor:
     """
     result = color.to_float(images).clone()
     chosen = (draws[:, 0] * len(WIDE)).long()
-    draws = sent(draws, images.device)
+    draws = to_device(draws, images.device)
     level = (draws[:, 1] * _BINS).floor().double() / (_BINS - 1)
     sign = torch.where(draws[:, 2] < 0.5, -1.0, 1.0)
     for number, (apply, largest, signed) in enumerate(WIDE):
-        rows = sent((chosen == number).nonzero().flatten(), images.device)
+        rows = to_device((chosen == number).nonzero().flatten(), images.device)
         if len(rows):
             strength = largest * level[rows] * (sign[rows] if signed else 1)
             result[rows] = apply(result[rows], strength)

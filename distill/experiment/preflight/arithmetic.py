@@ -209,7 +209,9 @@ def _work(run: Run, name: str, network: Network, asked: Network | None, method: 
     image = loader.__getitems__(Draw(epoch, indices[:1])).images
     flops = 3 * cost.flops(network, image) + (0 if asked is None else cost.flops(asked, image))
     batch = loader.__getitems__(Draw(epoch, indices[: max(2, AFFORDABLE // max(1, flops))]))
-    module = stage.module(network, None if asked is None else run.teacher(asked), method, hasten=False).to(device)
+    module = stage.module(
+        network, None if asked is None else run.teacher(asked), method, optimize_for_inference=False
+    ).to(device)
     return Work(module, Batch(*move_data_to_device(batch, device)), stage.max_epochs * len(stage.samples), flops)
 
 

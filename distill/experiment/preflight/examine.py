@@ -39,7 +39,7 @@ from distill.models.network import Network
 from distill.report.table import short
 from distill.seeding import seed_torch
 from distill.teachers import Teacher
-from distill.training.culprit import setting_at_work
+from distill.training.failing_setting import setting_at_work
 from distill.training.module import DistillModule
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 QUICK = 2.0  # seconds: a whole batch that takes less is trained on; of others, the first samples
 PROBE = 32  # samples of the one batch; a real one's memory is reckoned from it
 MOST_MASS = 0.9  # of the teacher's, that the classes kept should hold (measured: benchmarks/top_k.md)
-LOPSIDED = 100.0  # a term that pulls so many times as hard as another leaves it no say
+UNBALANCED = 100.0  # a term that pulls so many times as hard as another leaves it no say
 
 
 @dataclass(slots=True)
@@ -293,7 +293,7 @@ def _terms(run: Run, step: Step, method: Method, *, telling: bool, apart: bool, 
     shares = [f"{term} {pull / total:.1%}" for term, pull in pulls.items()]
     findings.say("gradients", f"at the student: {', '.join(shares) or 'none'}")
     strong, weak = max(pulls, key=pulls.__getitem__, default=""), min(pulls, key=pulls.__getitem__, default="")
-    if pulls and pulls[strong] > LOPSIDED * pulls[weak]:
+    if pulls and pulls[strong] > UNBALANCED * pulls[weak]:
         findings.warnings.append(
             f"{strong} pulls {pulls[strong] / pulls[weak]:,.0f} times as hard at the student as {weak}: "
             f"lower {settings[strong]}, or raise {settings[weak]}"

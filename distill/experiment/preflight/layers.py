@@ -25,7 +25,7 @@ def show_layers(run: Run, show: Literal["layers", "all_layers"]) -> None:
     images = to_float(run.source.train.show(torch.arange(min(2, len(run.source.train)))))
     networks = check_networks(run)
     student, teacher = networks["student"], networks["teacher"]
-    ours, theirs = (list_layers(network.backbone, network.prepare(images)) for network in (student, teacher))
+    ours, theirs = (list_layers(network.backbone, network.preprocess(images)) for network in (student, teacher))
     table = layers_table(ours, theirs, depth=DEPTH if show == "layers" else None)
     table.title = f"student {student.name}, teacher {teacher.name}"
     console = Console() if Console().is_terminal else Console(width=WIDTH)

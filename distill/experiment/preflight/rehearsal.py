@@ -107,9 +107,9 @@ class _Forgetful(Teacher):
         super().__init__(teacher.network)
         self.teacher = teacher
 
-    def answer(self, batch: Batch) -> Outputs:
+    def predict(self, batch: Batch) -> Outputs:
         """The teacher's."""
-        return self.teacher.answer(batch)
+        return self.teacher.predict(batch)
 
     def step(self, done: int) -> None:
         """The teacher's."""

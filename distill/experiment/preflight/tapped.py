@@ -36,7 +36,7 @@ def _shapes(network: Network | None, images: Tensor) -> dict[str, str]:
     if network is None:
         return {}
     weight = next(network.parameters(), images)  # the rehearsal may have left the network in half precision, elsewhere
-    prepared = network.prepare.to(weight.device)(images.to(weight.device, weight.dtype))
+    prepared = network.preprocess.to(weight.device)(images.to(weight.device, weight.dtype))
     layers = list_layers(network.backbone, network.arrange(prepared.to(weight.dtype)))
     return {layer.path: " x ".join(map(str, layer.shape)) for layer in layers}
 

@@ -15,8 +15,8 @@ from distill.types import Outputs
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
-    """Of one network, on the processor, in the split's order.
+class Predictions:
+    """Of one network, on the CPU, in the split's order.
 
     logits: (N, C) float32. targets, indices: (N,) int64; images that could not be read are left out.
     """
@@ -32,9 +32,9 @@ def test_split(source: ImageSource) -> ImageSource | None:
 
 
 @torch.no_grad()
-def answer(
+def predict_split(
     network: Network, source: ImageSource, batch_size: int, device: torch.device, precision: Precision | None = None
-) -> Answers:
+) -> Predictions:
     """Ask a network for the validation split, in evaluation mode, on a device; with a bar on a terminal.
 
     precision: Lightning's plugin of what to compute in; None for the network's own.
@@ -49,4 +49,4 @@ def answer(
             outputs: Outputs = network(precision.convert_input(batch.images.to(device)))
         assert batch.indices is not None
         parts.append((outputs.logits.float().cpu(), batch.targets.cpu(), batch.indices.cpu()))
-    return Answers(*(torch.cat(column) for column in zip(*parts, strict=True)))
+    return Predictions(*(torch.cat(column) for column in zip(*parts, strict=True)))

@@ -14,7 +14,7 @@ from distill.data.stream import Stream
 SplitName = Literal["train", "val"]
 
 
-class Lesson:
+class TeacherInputs:
     """Images by (split, epoch, index). No dataclass: Hydra would take one for a configuration.
 
     Args:

@@ -39,7 +39,7 @@ class ProjectedHead(nn.Module):
         return through(self.classifier, self.project(as_map(feature, "the student's layer")).mean((2, 3)))
 
 
-class Reclassified(nn.Module):
+class WithReplacedHead(nn.Module):
     """A backbone whose answer is that of a head on one of its layers.
 
     Args:
@@ -56,7 +56,7 @@ class Reclassified(nn.Module):
     @property
     def recipe(self) -> dict[str, Any]:
         """What builds the same layers around the same backbone; see `distill.models.network.Network.around`."""
-        target = f"{reclassified.__module__}.{reclassified.__qualname__}"
+        target = f"{with_replaced_head.__module__}.{with_replaced_head.__qualname__}"
         return {"_target_": target, "layer": self.layer, **self.head.settings}
 
     def forward(self, images: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ class Reclassified(nn.Module):
         return logits
 
 
-def reclassified(
+def with_replaced_head(
     backbone: nn.Module,
     layer: str,
     channels: list[int],
@@ -80,9 +80,9 @@ def reclassified(
     relu: bool,
     height: int,
     width: int,
-) -> Reclassified:
-    """A `Reclassified` of these sizes with random weights; the settings are those of a `ProjectedHead`."""
+) -> WithReplacedHead:
+    """A `WithReplacedHead` of these sizes with random weights; the settings are those of a `ProjectedHead`."""
     inputs, middle, outputs = channels
     classifier = nn.Linear(outputs, classes, bias=bias)
     head = ProjectedHead((inputs, middle, outputs), classifier, relu=relu, height=height, width=width)
-    return Reclassified(backbone, layer, head)
+    return WithReplacedHead(backbone, layer, head)
