@@ -36,6 +36,7 @@ from distill.errors import SettingError, suggestion
 from distill.files import CONFIGS
 from distill.methods import Composite, Method
 from distill.methods.labels import LabelLoss, class_weights
+from distill.models.custom import custom
 from distill.models.network import Network
 from distill.schedules import Schedule
 from distill.teachers import Teacher, TeacherInputs
@@ -115,7 +116,8 @@ def network(
             raise SettingError(f"{where}.{name}={getattr(own, name)}: is for a teacher that is trained first")
     node = without(config, NetworkSettings)
 
-    parameters = parameters_of(_locate(node, where))
+    builder = _locate(node, where)
+    parameters = parameters_of(builder)
 
     def make(num_classes: int, channels: int, own_head: bool) -> tuple[nn.Module, dict[str, Any]]:
         given = {
@@ -129,7 +131,8 @@ def network(
         built |= {name: value for name, value in given.items() if name in parameters}
         return instantiate(node, where, nn.Module, **given), built
 
-    maker = Maker(make, "own_head" in parameters)
+    tells = builder is not custom and str(builder.__module__).startswith("distill.models.")
+    maker = Maker(make, "own_head" in parameters, tells)
     built = assemble(maker, own, where, data, statistics, needs_logits=needs_logits)
     try:
         freeze(built, own.freeze)

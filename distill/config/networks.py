@@ -26,6 +26,7 @@ from distill.models.lazy import initialise, is_lazy
 from distill.models.modes import evaluating
 from distill.models.network import LUMA, Network, Origin, Preprocess
 from distill.models.preprocessing import Preprocessing, from_metadata, preprocessing_of
+from distill.models.provenance import UNKNOWN, Provenance, provenance
 from distill.types import Outputs
 
 log = logging.getLogger(__name__)
@@ -41,10 +42,12 @@ class Maker:
     build: called with the number of classes and channels, and whether pretrained weights keep their own last layer.
         Gives the backbone, and what it was built of, as plain data.
     keeps_heads: whether it heeds the last.
+    tells: whether the backbone says itself if its weights are trained; the project's own builders do.
     """
 
     build: Callable[[int, int, bool], tuple[nn.Module, dict[str, Any]]]
     keeps_heads: bool = False
+    tells: bool = True
 
 
 def assemble(
@@ -116,6 +119,12 @@ class _Assembly:
             return self._for_the_datas_classes()
         raise SettingError(other_classes(self.where, network.name, count, self.source))
 
+    def _is_unknown(self, backbone: nn.Module) -> bool:
+        """Whether it matters if a teacher's weights are trained, and nobody says so."""
+        own, told = self.own, self.own.train is False or self.own.max_epochs == 0
+        asked = self.where == "teacher" and own.head is None and not told
+        return asked and not self.maker.tells and self.weights is None and not preprocessing_of(backbone).trained
+
     def _for_the_datas_classes(self) -> Network:
         if self.own.head == "new":
             return self._with_a_new_head()
@@ -129,7 +138,11 @@ class _Assembly:
 
     def _filled(self, outputs: int, *, keep_head: bool) -> Network:
         """A network with its weights."""
-        network = self._wrapped(*self.maker.build(outputs, self.channels, keep_head))
+        backbone, built = self.maker.build(outputs, self.channels, keep_head)
+        weights = UNKNOWN
+        if self._is_unknown(backbone):
+            weights = provenance(backbone, lambda: self.maker.build(outputs, self.channels, keep_head)[0])
+        network = self._wrapped(backbone, built, weights)
         if self.weights is not None:
             self._load(network, self.weights)
         return network
@@ -151,7 +164,8 @@ class _Assembly:
         network.trained = self._is_trained(False)
         network.pretrained = True  # a last layer is renewed to keep what lies before it
         network.class_names = None
-        log.info(f"{self.where}: its last layer {path} is new, for {self.source.num_classes} classes")
+        network.provenance = f"its last layer {path} is new, for {self.source.num_classes} classes"
+        log.info(f"{self.where}: {network.provenance}")
         return network
 
     def _load(self, network: Network, weights: Weights, anew: Sequence[str] = ()) -> None:
@@ -160,8 +174,8 @@ class _Assembly:
         if choice := report.choice():
             log.warning(f"{self.where}.checkpoint: {choice}")
 
-    def _wrapped(self, backbone: nn.Module, built: dict[str, Any]) -> Network:
-        """The network that prepares images for a backbone."""
+    def _wrapped(self, backbone: nn.Module, built: dict[str, Any], weights: Provenance = UNKNOWN) -> Network:
+        """The network that prepares images for a backbone; weights: what was found of those that it came with."""
         said = preprocessing_of(backbone)
         usual = said.of_weights or said if self._published else said
         channels = self.own.channels or usual.channels or (len(usual.mean) if usual.mean else self.channels)
@@ -183,16 +197,17 @@ class _Assembly:
         origin = Origin(built, {**built, **said.untrained})
         if is_lazy(backbone):
             origin = self._initialise(backbone, preprocess, origin)
-        known = said.trained or self.weights is not None
+        known = said.trained or self.weights is not None or (weights.pretrained and not weights.anew)
         network = Network(
             backbone,
             name=self.own.name,
             trained=self._is_trained(known),
-            pretrained=known or said.mean is not None,
+            pretrained=known or weights.pretrained or said.mean is not None,
             origin=origin,
             **preprocess.settings(),
         )
         network.preparation = _described(values, of_values, size, of_size, shown)
+        network.provenance = weights.in_words()
         network.class_names = self.header.classes or usual.classes
         log.info(f"{self.where}: {network.preparation}")
         return network
@@ -243,7 +258,7 @@ class _Assembly:
             except SettingError as error:
                 raise SettingError(f"{self.where}.{error}") from error
         else:
-            found = classes.match(wanted, known) if known else None
+            found = classes.match(wanted, known, count)
         return None if found == tuple(range(count)) else found
 
 

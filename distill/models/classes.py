@@ -28,8 +28,7 @@ def choose(chosen: Choice, wanted: Sequence[str], known: Sequence[str] | None, c
             f"classes: names {len(entries)} outputs, and the data has {len(wanted)} classes: give one for each, in the "
             f"data's order ({_some(wanted)})"
         )
-    if known is None and count == imagenet.COUNT:
-        known = imagenet.names()
+    known = known or _imagenets(count)
     places = _places(known or ())
     outputs = tuple(_output(entry, places, known, count) for entry in entries)
     twice = next((entries[place] for place, output in enumerate(outputs) if output in outputs[:place]), None)
@@ -41,14 +40,26 @@ def choose(chosen: Choice, wanted: Sequence[str], known: Sequence[str] | None, c
     return outputs
 
 
-def match(wanted: Sequence[str], known: Sequence[str]) -> tuple[int, ...] | None:
-    """Return the outputs that are called as the data's classes are, or by their WordNet ids; None unless all are."""
-    if list(wanted) == [str(place) for place in range(len(wanted))]:  # numbers in place of names say nothing
+def match(wanted: Sequence[str], known: Sequence[str] | None, count: int) -> tuple[int, ...] | None:
+    """Return the outputs that are called as the data's classes are, or by their WordNet ids; None unless all are.
+
+    Args:
+        wanted: names of the data's classes.
+        known: names of the network's outputs; None where they are not known. 1000 are then taken for ImageNet's.
+        count: of the network's outputs.
+    """
+    known, numbers = known or _imagenets(count), [str(place) for place in range(len(wanted))]
+    if known is None or list(wanted) == numbers:  # numbers in place of names say nothing
         return None
     places = _places(known)
     found = [_find(name, places) for name in wanted]
     outputs = tuple(place for place in found if place is not None)
     return outputs if len(set(outputs)) == len(wanted) else None
+
+
+def _imagenets(count: int) -> tuple[str, ...] | None:
+    """What the outputs of a network that says nothing of them are called, if there are as many as ImageNet's."""
+    return imagenet.names() if count == imagenet.COUNT else None
 
 
 def _listed(chosen: Choice) -> list[int | str]:

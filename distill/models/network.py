@@ -100,9 +100,11 @@ class Network(nn.Module):
         frozen: parts of the backbone that stay in evaluation mode, whatever mode the network is in.
         class_names: of the backbone's outputs, where they are known.
         preparation: what is done to images before the backbone sees them and where that is from, in words.
+        provenance: what was found of weights that the backbone came with, in words; empty for random ones.
     """
 
     preparation: str = ""
+    provenance: str = ""
     class_names: tuple[str, ...] | None = None
     _classes: Tensor | None
 

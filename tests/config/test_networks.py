@@ -41,10 +41,15 @@ def settings(**given: Any) -> NetworkSettings:
 
 
 def assembled(
-    build: Any, source: ImageSource, where: str = "teacher", needs_logits: bool = True, **given: Any
+    build: Any,
+    source: ImageSource,
+    where: str = "teacher",
+    needs_logits: bool = True,
+    tells: bool = True,
+    **given: Any,
 ) -> Network:
     """A network of a builder that takes (num_classes, in_channels, own_head)."""
-    maker = Maker(lambda *asked: (build(*asked), {"_target_": "made.up"}), keeps_heads=True)
+    maker = Maker(lambda *asked: (build(*asked), {"_target_": "made.up"}), keeps_heads=tells, tells=tells)
     return assemble(maker, settings(**given), where, source, STATISTICS[source.channels], needs_logits=needs_logits)
 
 
@@ -326,6 +331,55 @@ def test_a_choice_between_networks_of_a_file_is_said(tmp_path: Path, caplog: pyt
 
 
 # ---------------------------------------------------------------------------------------------------- what can't work
+
+
+# ----------------------------------------------------------------------- weights that nobody says are trained already
+
+
+def knowing(weights: dict[str, Tensor]) -> Any:
+    """A builder that gives these weights, but for a last layer of another number of classes."""
+
+    def build(num_classes: int, in_channels: int, own_head: bool = False) -> nn.Module:
+        network = cnn(num_classes=num_classes, in_channels=in_channels, width=4)
+        own = network.state_dict()
+        network.load_state_dict(own | {n: w for n, w in weights.items() if w.shape == own[n].shape})
+        return network
+
+    return build
+
+
+def test_a_teacher_that_comes_trained_is_used_as_it_is_unless_told() -> None:
+    source, build = data(["cat", "dog"]), knowing(small(2, 3).state_dict())
+    network = assembled(build, source, tells=False)
+    assert (network.trained, network.pretrained) == (True, True)
+    assert "same each time" in network.provenance
+    told = assembled(build, source, tells=False, train=True)
+    assert (told.trained, told.pretrained) == (False, True)
+    student = assembled(build, source, "student", tells=False)
+    assert (student.trained, student.provenance) == (False, "")
+    assert not assembled(build, source, tells=True).pretrained
+    assert not assembled(small, source, tells=False).pretrained
+
+
+def test_a_teacher_that_comes_trained_but_for_its_last_layer_is_fine_tuned() -> None:
+    network = assembled(knowing(small(5, 3).state_dict()), data(["cat", "dog"]), tells=False)
+    assert (network.trained, network.pretrained) == (False, True)
+    assert "but for head" in network.provenance
+
+
+def test_a_teacher_that_comes_trained_for_other_classes_is_refused_with_what_would_work() -> None:
+    weights, source = knowing(small(5, 3).state_dict()), data(["cat", "dog"])
+    with pytest.raises(SettingError, match=r"5 outputs.*2 classes.*teacher\.classes=.*teacher\.head=new"):
+        assembled(lambda *_: weights(5, 3), source, tells=False)
+    assert assembled(lambda *_: weights(5, 3), source, tells=False, classes=[4, 0]).classes == (4, 0)
+
+
+@pytest.mark.parametrize("wanted", [["n02123045", "n01440764"], ["tabby", "tench"]])
+def test_a_thousand_outputs_of_unknown_names_are_imagenets(wanted: list[str]) -> None:
+    weights = knowing(small(1000, 3).state_dict())
+    assert assembled(lambda *_: weights(1000, 3), data(wanted), tells=False).classes == (281, 0)
+    with pytest.raises(SettingError, match="1000 outputs"):
+        assembled(lambda *_: weights(1000, 3), data([*wanted, "a thing of mine"]), tells=False)
 
 
 class Lazy(nn.Module):

@@ -157,7 +157,8 @@ def _teacher(run: Run, network: Network, device: torch.device, findings: Finding
     findings.say("teacher", f"{_name(network)}: scores {found}")
     if not found.convincing:
         settings = "teacher.mean, teacher.std and teacher.size, the order of the classes, and teacher.checkpoint"
-        findings.warnings.append(f"teacher scores {found}: check {settings}")
+        untrained = "; teacher.train=true trains it first" if network.provenance else ""
+        findings.warnings.append(f"teacher scores {found}: check {settings}{untrained}")
     return logits
 
 

@@ -9,10 +9,15 @@ SHOWN = 4  # classes
 
 
 def preparation_lines(networks: dict[str, Network], class_names: list[str]) -> list[tuple[str, str]]:
-    """Lines of the account: how each network's images are prepared, and which of its outputs are the data's classes."""
+    """Lines of the account: how each network's images are prepared, and which of its outputs are the data's classes.
+
+    Also where the weights of a network are from, if nobody but its builder says so.
+    """
     lines = []
     for role, network in networks.items():
         lines.append(("images", f"{role}: {network.preparation}"))
+        if network.provenance:
+            lines.append(("weights", f"{role}: {network.provenance}"))
         if network.classes is not None:
             pairs = [f"{name} {output}" for name, output in zip(class_names, network.classes, strict=True)]
             more = ", ..." if len(pairs) > SHOWN else ""
