@@ -207,7 +207,9 @@ class _Assembly:
             **preprocess.settings(),
         )
         network.preparation = _described(values, of_values, size, of_size, shown)
-        network.provenance = weights.in_words()
+        if weights.pretrained:
+            network.provenance = weights.in_words()
+            log.info(f"{self.where}: {network.provenance}")
         network.class_names = self.header.classes or usual.classes
         log.info(f"{self.where}: {network.preparation}")
         return network
