@@ -77,9 +77,10 @@ def account_of(directory: Path) -> list[str]:
     return file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
 
 
-def forget_warnings(directory: Path) -> None:
-    """A new run begins in `directory`: what one before it warned of there is not its own."""
-    (directory / WARNINGS).unlink(missing_ok=True)
+def forget_what_was_said(directory: Path) -> None:
+    """A new run begins in `directory`: warnings and account of one before it there are not its own."""
+    for name in (WARNINGS, ACCOUNT):
+        (directory / name).unlink(missing_ok=True)
 
 
 class OneLine(logging.Formatter):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from distill.log import forget_warnings, log_to, warnings_of
+from distill.log import account_of, forget_what_was_said, keep_account, log_to, warnings_of
 
 
 def test_a_warning_reaches_the_terminal_once_and_the_file_each_time(
@@ -41,5 +41,6 @@ def test_a_runs_own_warnings_are_kept_for_its_end_each_once_on_a_line(tmp_path: 
     logging.getLogger("distill.here").warning("two\nlines")
     logging.getLogger("distill.here").info("all is well")
     assert warnings_of(tmp_path) == ["two lines", "1 more"]
-    forget_warnings(tmp_path)
-    assert warnings_of(tmp_path) == []
+    keep_account(tmp_path, ["layers    at: stem <-> stem"])
+    forget_what_was_said(tmp_path)
+    assert warnings_of(tmp_path) == account_of(tmp_path) == []

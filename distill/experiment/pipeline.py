@@ -28,7 +28,7 @@ from distill.experiment.resume import resumed
 from distill.experiment.run import Run
 from distill.experiment.scoring import doubt, evaluate
 from distill.experiment.sweep import sweep_directory
-from distill.log import forget_warnings, log_to, only_warnings
+from distill.log import forget_what_was_said, log_to, only_warnings
 from distill.methods import Supervised
 from distill.models.network import Network
 from distill.report import write_report
@@ -66,7 +66,7 @@ def run(config: DictConfig, directory: Path) -> float | None:
         return None
     with held(directory, "resume" if goes_on else "hydra.run.dir"):
         if not goes_on:
-            forget_warnings(directory)
+            forget_what_was_said(directory)
         log_to(directory / "train.log")
         if left_out:
             log.warning(f"resume={directory}: goes on with its own settings; not taken up: {', '.join(left_out)}")
@@ -87,6 +87,8 @@ def _examine_and_train(prepared: Run, networks: dict[str, Network], started: flo
     prepared.teacher(copy.deepcopy(networks["teacher"])).check(build.method(config.method))
     if preflight_wanted:
         preflight.examine(prepared, networks, trainer)
+    else:
+        preflight.tell_layers(prepared, networks)
     if preflight_wanted == "only":
         return None
     networks.clear()  # or they would take up memory throughout

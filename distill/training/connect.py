@@ -25,12 +25,7 @@ def connect(method: Method, student: Network, teacher: Teacher, example: Tensor 
     """
     for member in method.members if isinstance(method, Composite) else [method]:
         _check_given(member, example, labels)
-        wanted = member.taps
-        if not (wanted.student or wanted.teacher):
-            continue
-        if example is not None and teacher.network is not None:
-            wanted = Taps(*taps.resolve(wanted.student, wanted.teacher, student, teacher.network, example))
-        member.taps = Taps(student.tap(wanted.student), teacher.tap(wanted.teacher))
+        tap(member, student, teacher, example)
     if example is None:
         return
     labels = torch.zeros(len(example), dtype=torch.long) if labels is None else labels
@@ -39,6 +34,16 @@ def connect(method: Method, student: Network, teacher: Teacher, example: Tensor 
         answers = student(batch.images)
     classifier = None if teacher.network is None else taps.classifier(teacher.network, example)
     method.setup(Example(answers, teacher(batch), labels, classifier))
+
+
+def tap(method: Method, student: Network, teacher: Teacher, example: Tensor | None) -> None:
+    """Tap both networks for one method, whose taps become the names of layers; arguments as for `connect`."""
+    wanted = method.taps
+    if not (wanted.student or wanted.teacher):
+        return
+    if example is not None and teacher.network is not None:
+        wanted = Taps(*taps.resolve(wanted.student, wanted.teacher, student, teacher.network, example))
+    method.taps = Taps(student.tap(wanted.student), teacher.tap(wanted.teacher))
 
 
 def _check_given(method: Method, example: Tensor | None, labels: Tensor | None) -> None:

@@ -1,5 +1,6 @@
 """Teachers that were made for something else: whole runs, from preflight to evaluate."""
 
+import html
 import json
 from pathlib import Path
 
@@ -94,3 +95,14 @@ def test_a_run_says_which_layers_it_taps_and_how_they_are_paired(images: Path, t
     directory = trained(images, tmp_path / "run", "preflight=only", "teacher.size=16", "method=[kd,at]")
     said = (directory / "train.log").read_text()
     assert "layers    at: layer1 4 x 8 x 8 <-> layer1 4 x 16 x 16, layer2 8 x 4 x 4 <-> layer2 8 x 8 x 8, " in said
+
+
+def test_it_says_so_without_a_preflight_too_in_the_log_and_the_report(images: Path, tmp_path: Path) -> None:
+    settings = ("model@teacher=cnn4", "teacher.size=16", "method=[kd,at]", "baseline=false")
+    paired = "at: layer1 4 x 8 x 8 <-> layer1 4 x 16 x 16, layer2 8 x 4 x 4 <-> layer2 8 x 8 x 8"
+    directory = trained(images, tmp_path / "run", *settings, "preflight=false")
+    assert paired in (directory / "train.log").read_text()
+    assert paired in html.unescape((directory / "report.html").read_text())
+    with pytest.raises(SettingError, match=r"^method\.at\.student_layers=\[layr2\]: no layer matches 'layr2'"):
+        trained(images, tmp_path / "other", *settings, "preflight=false", "method.at.student_layers=[layr2]")
+    assert not (tmp_path / "other/checkpoints").exists()

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from distill.config import build
 from distill.config.checking import located
-from distill.data.augment.color import to_float
 from distill.data.order import Draw
 from distill.data.source import Split
 from distill.errors import SettingError, first_line
@@ -27,18 +26,19 @@ from distill.experiment.preflight.monitors import check_monitors
 from distill.experiment.preflight.rehearsal import rehearse
 from distill.experiment.preflight.resident import most_resident, resident
 from distill.experiment.preflight.step import Memory, Step, measure
-from distill.experiment.preflight.tapped import tapped_lines
+from distill.experiment.preflight.tapped import check_taps, few_images, members_of, tapped_lines
 from distill.experiment.preflight.teacher import mass_kept, score_sample
 from distill.experiment.run import Run
 from distill.experiment.stage import GENTLE, Stage
-from distill.log import keep_account
-from distill.methods import Composite, Method, Supervised
-from distill.models import cost, taps
+from distill.log import account_of, keep_account
+from distill.methods import Method, Supervised
+from distill.models import cost
 from distill.models.checkpoint import load_weights
 from distill.models.network import Network
 from distill.report.table import short
 from distill.seeding import seed_torch
 from distill.teachers import Teacher
+from distill.training.connect import tap
 from distill.training.failing_setting import setting_at_work
 from distill.training.module import DistillModule
 
@@ -107,12 +107,10 @@ def examine(run: Run, networks: dict[str, Network], trainer: pl.Trainer) -> Find
         seed_torch(run.config.seed, "method", "weights")
         method = build.method(run.config.method)
         teacher = run.teacher(last) if method.needs_teacher else None
-        if teacher is not None:
-            teacher.begin(networks["student"])
         apart = teacher is None or teacher.network is last  # or else it comes out of the student, and is still the same
         if teacher is not None:
             teacher.begin(networks["student"])  # before the student is tapped: a copy of it must not share its taps
-        _check_taps(run, networks["student"], teacher, method)
+        check_taps(run, networks["student"], teacher, method)
         steps["student"] = _step(run, "student", networks["student"], teacher, method, trainer, findings)
         if teacher is not None and teacher.form and knows and not run.assistants:
             findings.say("answers", teacher.form)
@@ -123,8 +121,8 @@ def examine(run: Run, networks: dict[str, Network], trainer: pl.Trainer) -> Find
         if run.config.baseline:
             _step(run, "baseline", networks["student"], None, Supervised(), trainer, findings)
         _memory(run, {name: step.memory for name, step in steps.items()}, device, before, findings)
-        answering = None if teacher is None else last
-        for text in tapped_lines(_members(run, method), networks["student"], answering, _few(run)):
+        answering = None if teacher is None else (last if apart else networks["student"])
+        for text in tapped_lines(members_of(run, method), networks["student"], answering, few_images(run)):
             findings.say("layers", text)
         for about, text in preparation_lines(networks, list(map(str, run.source.class_names))):
             findings.say(about, text)
@@ -137,9 +135,30 @@ def examine(run: Run, networks: dict[str, Network], trainer: pl.Trainer) -> Find
     return findings
 
 
-def _few(run: Run) -> Tensor:
-    """(2, C, H, W) images of the data, in [0, 1]."""
-    return to_float(run.source.train.show(torch.arange(min(2, len(run.source.train)))))
+def tell_layers(run: Run, networks: dict[str, Network]) -> None:
+    """Without a rehearsal: say which layers the student's method taps, unless an attempt before this one said more.
+
+    networks: as for `examine`; they are tapped by this, and not trained.
+
+    Raises:
+        SettingError: a layer to tap doesn't exist.
+    """
+    findings, student = Findings(), networks["student"]
+    method = build.method(run.config.method)
+    members = members_of(run, method)
+    if account_of(run.directory) or not (method.needs_teacher and any(m.taps.student for m in members.values())):
+        return
+    teacher, images = run.teacher(networks[["teacher", *run.assistants][-1]]), few_images(run)
+    teacher.begin(student)  # before the student is tapped: a copy of it must not share its taps
+    check_taps(run, student, teacher, method)
+    for name, member in members.items():
+        try:
+            tap(member, student, teacher, images)
+        except SettingError as error:
+            raise SettingError(located(f"method.{name}", error)) from error
+    for text in tapped_lines(members, student, teacher.network, images):
+        findings.say("layers", text)
+    findings.show(run.directory)
 
 
 def _teacher(run: Run, network: Network, device: torch.device, findings: Findings) -> Tensor | None:
@@ -185,7 +204,7 @@ def _to_train(stage: Stage, network: Network, device: torch.device, findings: Fi
 def _top_k(run: Run, method: Method, logits: Tensor, findings: Findings) -> None:
     """Where the likeliest classes are kept alone: how much of what the teacher says they hold."""
     k = run.config.teaching.get("top_k")
-    for name, member in _members(run, method).items() if k is not None else ():
+    for name, member in members_of(run, method).items() if k is not None else ():
         temperature = float(getattr(member, "temperature", 1.0))
         mass = mass_kept(logits, k, temperature)
         held = f"hold {mass:.0%} of the teacher's mass at temperature {temperature:g}"
@@ -195,24 +214,6 @@ def _top_k(run: Run, method: Method, logits: Tensor, findings: Findings) -> None
                 f"teaching.top_k={k}: the classes kept {held}, and a student misses what the teacher says of the "
                 f"others: lower method.{name}.temperature, keep more classes, or keep all with teaching.dtype=float16"
             )
-
-
-def _check_taps(run: Run, student: Network, teacher: Teacher | None, method: Method) -> None:
-    """Find the layers that each method names, so that a wrong name is answered with its setting."""
-    for name, member in _members(run, method).items():
-        for setting, patterns, tapped in (
-            ("student_layers", member.taps.student, student),
-            ("teacher_layers", member.taps.teacher, teacher),
-        ):
-            if tapped is None:
-                continue
-            paths = [pattern for pattern in patterns if pattern not in taps.WORDS]
-            try:
-                tapped.tap(paths)
-            except SettingError as error:
-                raise SettingError(
-                    f"method.{name}.{setting}=[{','.join(patterns)}]: {error} (show=layers lists them)"
-                ) from error
 
 
 def _step(
@@ -268,7 +269,7 @@ def _step(
 
 def _place(run: Run, stage: str, method: Method, error: BaseException) -> str:
     """The part of the configuration that an error came from: the method that was at work, else the network."""
-    names = {id(member): f"method.{name}" for name, member in _members(run, method).items()}
+    names = {id(member): f"method.{name}" for name, member in members_of(run, method).items()}
     at_work = (id(frame.f_locals.get("self")) for frame, _ in traceback.walk_tb(error.__traceback__))
     return next((names[part] for part in at_work if part in names), stage)
 
@@ -324,18 +325,10 @@ def _memory(
         )
 
 
-def _members(run: Run, method: Method) -> dict[str, Method]:
-    """The methods by their names in the configuration; none of a stage that has no teacher."""
-    if isinstance(method, Supervised):
-        return {}
-    members = method.members if isinstance(method, Composite) else [method]
-    return dict(zip(map(str, run.config.method), members, strict=True))
-
-
 def _setting(run: Run, method: Method, term: str) -> str:
     """The setting that a term's size depends on."""
     key = "label_weight" if term == "ce" else "weight"
-    names = [name for name in _members(run, method) if key in run.config.method[name]]
+    names = [name for name in members_of(run, method) if key in run.config.method[name]]
     named = [name for name in names if name == term] or names
     return " or ".join(f"method.{name}.{key}" for name in named) or "the weights in method"
 

@@ -2,11 +2,35 @@
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
-from distill.methods import Method
+from distill.data.augment.color import to_float
+from distill.errors import SettingError
+from distill.experiment.run import Run
+from distill.methods import Composite, Method, Supervised
+from distill.models import taps
 from distill.models.layers import list_layers
 from distill.models.network import INPUT, Network
+from distill.teachers import Teacher
+
+
+def check_taps(run: Run, student: Network, teacher: Teacher | None, method: Method) -> None:
+    """Find the layers that each method names, so that a wrong name is answered with its setting."""
+    for name, member in members_of(run, method).items():
+        for setting, patterns, tapped in (
+            ("student_layers", member.taps.student, student),
+            ("teacher_layers", member.taps.teacher, teacher),
+        ):
+            if tapped is None:
+                continue
+            paths = [pattern for pattern in patterns if pattern not in taps.WORDS]
+            try:
+                tapped.tap(paths)
+            except SettingError as error:
+                raise SettingError(
+                    f"method.{name}.{setting}=[{','.join(patterns)}]: {error} (show=layers lists them)"
+                ) from error
 
 
 def tapped_lines(methods: Mapping[str, Method], student: Network, teacher: Network | None, images: Tensor) -> list[str]:
@@ -45,3 +69,16 @@ def _described(path: str, shapes: Mapping[str, str]) -> str:
     if path.endswith(INPUT):
         return f"what goes into {path.removesuffix(INPUT)}"
     return f"{path} {shapes[path]}" if path in shapes else path
+
+
+def members_of(run: Run, method: Method) -> dict[str, Method]:
+    """The methods by their names in the configuration; none of a stage that has no teacher."""
+    if isinstance(method, Supervised):
+        return {}
+    members = method.members if isinstance(method, Composite) else [method]
+    return dict(zip(map(str, run.config.method), members, strict=True))
+
+
+def few_images(run: Run) -> Tensor:
+    """(2, C, H, W) images of the data, in [0, 1]."""
+    return to_float(run.source.train.show(torch.arange(min(2, len(run.source.train)))))
