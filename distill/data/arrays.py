@@ -15,6 +15,7 @@ from torch import Tensor
 
 from distill.data.labels import class_numbers
 from distill.data.loading import InMemory, keep_in_memory
+from distill.data.mapped import Pickled
 from distill.data.pixels import PixelError, to_bytes
 from distill.data.source import ImageSource, Only, Part, Split, wanted
 from distill.data.stream import Stream
@@ -78,6 +79,10 @@ class Rows:
     def name(self, index: int) -> str:
         """The row."""
         return f"{self.label}[{index}]"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Images on disk go to another process as the name of their file."""
+        return Rows, (Pickled(self.images), self.targets, self.label)
 
     @property
     def version(self) -> str:
