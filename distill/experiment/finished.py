@@ -83,7 +83,7 @@ def keep_networks(
         node = network.origin.untrained if trained_here or checkpoint else network.origin.pretrained
         record = NetworkRecord(
             name=network.name,
-            network={key: _from_anywhere(key, value) for key, value in node.items()},
+            network=_from_anywhere("", node),
             weights=f"{name}.safetensors" if trained_here else checkpoint and str(Path(checkpoint).absolute()),
             preprocessing=network.settings(),
             data=source.name,
@@ -95,8 +95,18 @@ def keep_networks(
 
 
 def _from_anywhere(key: str, value: Any) -> Any:
-    """A setting; where it is a path, the same one from another working directory."""
-    return str(Path(value).absolute()) if is_path(key) and isinstance(value, str) else value
+    """A setting; where it is a path, or names a file among the arguments of a builder, found from any directory."""
+    if isinstance(value, dict):
+        return {name: _from_anywhere(name, inner) for name, inner in value.items()}
+    if isinstance(value, str) and (is_path(key) or _names_a_file(value)):
+        return str(Path(value).absolute())
+    return value
+
+
+def _names_a_file(text: str) -> bool:
+    """Whether it is the path of a file, or of a folder below another, rather than a name."""
+    path = Path(text)
+    return (path.is_file() and path.suffix != "") or (path.is_dir() and len(path.parts) > 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,3 +119,30 @@ def test_a_teacher_that_is_a_program_is_found_from_another_folder(
     monkeypatch.chdir("/")
     again = load_run(tmp_path / "run").network("teacher")
     assert torch.equal(again(images).logits, networks["teacher"](images).logits)
+
+
+def built_from(weights: str, num_classes: int) -> nn.Module:
+    network = cnn(num_classes=num_classes, in_channels=1, width=3)
+    network.load_state_dict(torch.load(weights, weights_only=True))
+    return network
+
+
+def test_a_teacher_whose_builder_reads_a_file_is_found_from_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    (home / "run").mkdir(parents=True)
+    torch.save(cnn(num_classes=10, in_channels=1, width=3).state_dict(), home / "mine.pt")
+    monkeypatch.chdir(home)
+    run = prepared(
+        home / "run", "model@teacher=custom", "teacher.target=test_kept_networks.built_from",
+        "teacher.arguments={weights: mine.pt}",
+    )  # fmt: skip
+    teacher = run.network("teacher").eval()
+    assert teacher.trained
+    networks = {"teacher": teacher, "student": run.network("student")}
+    save_weights(networks["student"].backbone, home / "run" / "student.safetensors")
+    keep_networks(run.directory, networks, run.source, dict.fromkeys(networks, SCORES), run.config)
+    monkeypatch.chdir(tmp_path)
+    images = torch.rand(2, 1, 8, 8)
+    assert torch.equal(load_run(run.directory).network("teacher").eval()(images).logits, teacher(images).logits)

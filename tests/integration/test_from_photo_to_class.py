@@ -108,10 +108,14 @@ def test_predict_py_names_the_classes_that_the_run_names(
     onnx: Path, logits: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
     (tmp_path / "torch.py").write_text("raise ImportError('predict.py needs no torch')")
-    done = subprocess.run(
-        [sys.executable, onnx.with_name("predict.py"), *logits], cwd=tmp_path, capture_output=True, text=True,
-        timeout=300, env={**os.environ, "PYTHONPATH": str(tmp_path)}, check=False,
+    nothing, done = (
+        subprocess.run(
+            [sys.executable, onnx.with_name("predict.py"), *files], cwd=tmp_path, capture_output=True, text=True,
+            timeout=300, env={**os.environ, "PYTHONPATH": str(tmp_path)}, check=False,
+        )
+        for files in ([], logits)
     )  # fmt: skip
+    assert "`python predict.py FILE ...` names classes" in nothing.stderr
     assert (done.returncode, done.stderr) == (0, "")
     said = [line.split("\t") for line in done.stdout.splitlines()]
     assert [file for file, *_ in said] == list(logits)

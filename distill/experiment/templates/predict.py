@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 session = onnxruntime.InferenceSession(str(Path(__file__).with_name("student.onnx")))
 way = {key: json.loads(text) for key, text in session.get_modelmeta().custom_metadata_map.items()}
-for file in sys.argv[1:]:
+for file in sys.argv[1:] or sys.exit(__doc__):
     image = ImageOps.exif_transpose(Image.open(file))
     if image.mode[0] in "IF":  # 16 bits, or numbers in [0, 1]
         values = np.asarray(image) * (255.0 if image.mode == "F" else 1 / 257)
