@@ -19,8 +19,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from distill import Batch, DistillModule
-from distill.methods import CC, CRD, DML, FT, KD, PKT, FitNet, Method, SimKD, Supervised, TfKD
-from distill.methods.base import Composite
+from distill.methods import CC, CRD, DML, FT, KD, PKT, Composite, FitNet, Method, SimKD, Supervised, TfKD
 
 SGD = partial(torch.optim.SGD, lr=0.1, momentum=0.9)
 CLASSES = 3

@@ -13,20 +13,14 @@ from distill.data.augment.color import to_float
 from distill.data.source import ImageSource
 from distill.errors import SettingError, first_line
 from distill.models import classes
-from distill.models.checkpoint import (
-    CheckpointError,
-    OtherChannelsError,
-    OtherClassesError,
-    Weights,
-    load_weights,
-    read_weights,
-)
+from distill.models.checkpoint import OtherChannelsError, OtherClassesError, load_weights
 from distill.models.heads import renew_head, with_head
 from distill.models.lazy import initialise, is_lazy
 from distill.models.modes import evaluating
 from distill.models.network import LUMA, Network, Origin, Preprocess
 from distill.models.preprocessing import Preprocessing, from_metadata, preprocessing_of
 from distill.models.provenance import UNKNOWN, Provenance, provenance
+from distill.models.weights_file import CheckpointError, Weights, read_weights
 from distill.types import Outputs
 
 log = logging.getLogger(__name__)

@@ -19,9 +19,9 @@ from distill.experiment.file_to_input import WRITTEN_BY, in_words, way_of
 from distill.experiment.finished import load_run
 from distill.files import write_atomically, write_text
 from distill.log import only_warnings
-from distill.models.checkpoint import ABOUT, read_metadata, save_weights
 from distill.models.network import Network
 from distill.models.preprocessing import from_metadata, to_metadata
+from distill.models.weights_file import ABOUT, read_metadata, save_weights
 
 log = logging.getLogger(__name__)
 

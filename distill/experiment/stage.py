@@ -22,9 +22,10 @@ from distill.experiment.finished import check_kept
 from distill.files import write_text
 from distill.methods import Method
 from distill.metrics import ACCURACY
-from distill.models.checkpoint import load_weights, save_weights
+from distill.models.checkpoint import load_weights
 from distill.models.metadata import metadata
 from distill.models.network import Network
+from distill.models.weights_file import save_weights
 from distill.seeding import seed_torch
 from distill.teachers import LiveTeacher, Teacher
 from distill.training.averaging import Averaging

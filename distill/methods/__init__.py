@@ -3,8 +3,9 @@
 from distill.methods.ab import AB
 from distill.methods.alpha_beta import AlphaBeta
 from distill.methods.at import AT
-from distill.methods.base import Composite, Example, Method, Taps
+from distill.methods.base import Example, Method, Taps
 from distill.methods.cc import CC
+from distill.methods.composite import Composite
 from distill.methods.crd import CRD
 from distill.methods.ctkd import CTKD
 from distill.methods.cwd import CWD

@@ -4,9 +4,10 @@ import copy
 import json
 
 from distill.data.source import ImageSource
-from distill.models.checkpoint import ABOUT, load_weights, read_weights
+from distill.models.checkpoint import load_weights
 from distill.models.network import Network, Preprocess
 from distill.models.preprocessing import Preprocessing, from_metadata, to_metadata
+from distill.models.weights_file import ABOUT, read_weights
 
 
 def metadata(network: Network, source: ImageSource | None = None) -> dict[str, str]:

@@ -19,12 +19,13 @@ from distill.methods import Method
 from distill.models.frozen import freeze
 from distill.models.network import Network
 from distill.teachers import fingerprint
+from distill.teachers.array_file import Numbers
 from distill.teachers.base import Teacher
 from distill.teachers.comparison import disagreeing
 from distill.teachers.inputs import SplitName, TeacherInputs
 from distill.teachers.record import DType, Layout, in_bytes
 from distill.teachers.requirements import Features, check_method
-from distill.teachers.store import AnswerTable, Manifest, Numbers, Store
+from distill.teachers.store import AnswerTable, Manifest, Store
 from distill.types import Batch, Outputs
 
 log = logging.getLogger(__name__)

@@ -6,8 +6,9 @@ from torch import Tensor
 
 from distill.data.batches import Batches
 from distill.models.network import Network
+from distill.teachers.array_file import Numbers
 from distill.teachers.record import Layout
-from distill.teachers.store import AnswerTable, Numbers
+from distill.teachers.store import AnswerTable
 from distill.types import Outputs
 
 # What other batches, other devices and few bits explain, as a share of the largest value.

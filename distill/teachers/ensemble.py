@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from distill.devices import to_device
 from distill.errors import SettingError
 from distill.losses.logits import precise
-from distill.models.checkpoint import CheckpointError
 from distill.models.frozen import freeze
 from distill.models.metadata import with_weights
 from distill.models.network import Network
+from distill.models.weights_file import CheckpointError
 from distill.teachers.base import Teacher
 from distill.types import Batch, Outputs
 

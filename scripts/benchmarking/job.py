@@ -17,7 +17,8 @@ from distill.config import build
 from distill.data import Split
 from distill.data.arrays import arrays
 from distill.files import CONFIGS
-from distill.models.checkpoint import load_weights, save_weights
+from distill.models.checkpoint import load_weights
+from distill.models.weights_file import save_weights
 from distill.training.callbacks import WARMUP_STEPS
 
 Steps = Generator[None]

@@ -17,7 +17,6 @@ from distill.data.source import ImageSource, Split
 from distill.errors import SettingError
 from distill.experiment.preflight import check_network
 from distill.models import imagenet
-from distill.models.checkpoint import read_metadata, save_weights
 from distill.models.cnn import cnn
 from distill.models.metadata import metadata, with_weights
 from distill.models.network import LUMA, Network
@@ -25,6 +24,7 @@ from distill.models.preprocessing import Preprocessing
 from distill.models.taps import classifier
 from distill.models.timm_models import timm_model
 from distill.models.torchvision_models import torchvision_model
+from distill.models.weights_file import read_metadata, save_weights
 
 IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 STATISTICS = {1: ([0.3], [0.2]), 3: ([0.3, 0.4, 0.5], [0.1, 0.2, 0.3])}

@@ -17,9 +17,9 @@ from distill.experiment.file_to_input import in_words, way_of
 from distill.experiment.finished import check_kept, keep_networks, load_run
 from distill.methods.replaced_head import ProjectedHead, WithReplacedHead
 from distill.metrics import Scores
-from distill.models.checkpoint import save_weights
 from distill.models.cnn import cnn
 from distill.models.network import Network
+from distill.models.weights_file import save_weights
 
 SCORES = Scores(accuracy=0.5, ece=0.1)
 STUDENTS = {

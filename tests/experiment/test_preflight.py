@@ -25,7 +25,7 @@ from distill.experiment.preflight.step import measure
 from distill.experiment.run import Run
 from distill.methods import KD
 from distill.metrics import Standing
-from distill.models.checkpoint import save_weights
+from distill.models.weights_file import save_weights
 
 ROOT = Path(__file__).parents[2]
 QUICK = (

@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 
 from distill.errors import SettingError
 from distill.experiment.pipeline import run
-from distill.models.checkpoint import save_weights
 from distill.models.cnn import cnn
+from distill.models.weights_file import save_weights
 from distill.teachers.store import stores
 
 ROOT = Path(__file__).parents[2]

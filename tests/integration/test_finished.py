@@ -24,8 +24,8 @@ from distill.experiment.evaluate import evaluate_run
 from distill.experiment.export import export_run
 from distill.experiment.finished import load_run
 from distill.metrics import score
-from distill.models.checkpoint import read_metadata
 from distill.models.preprocessing import from_metadata
+from distill.models.weights_file import read_metadata
 
 
 def composed(command: str, *overrides: str) -> DictConfig:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from distill.cli import CONFIGS
 from distill.experiment.pipeline import run
-from distill.models.checkpoint import read_metadata
+from distill.models.weights_file import read_metadata
 
 QUICK = ("trainer=cpu", "logger=none", "baseline=false", "trainer.max_epochs=1", "teacher.max_epochs=1")
 OWN = ("teacher.mean=[0.498039,0.498039,0.498039]", "teacher.std=[0.501961,0.501961,0.501961]")

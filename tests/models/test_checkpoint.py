@@ -12,7 +12,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from distill.models.checkpoint import CheckpointError, load_weights, read_metadata, save_weights
+from distill.models.checkpoint import load_weights
+from distill.models.weights_file import CheckpointError, read_metadata, save_weights
 
 
 def net(classes: int = 3, channels: int = 2, blocks: int = 2, *, width: int = 4, seed: int = 0) -> nn.Module:

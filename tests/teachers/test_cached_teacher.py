@@ -22,7 +22,8 @@ from distill.methods import AT, DKD, KD, Composite, Method
 from distill.models.cnn import cnn
 from distill.schedules import Ramp
 from distill.teachers import CachedTeacher, LiveTeacher, Teacher, TeacherInputs, fingerprint
-from distill.teachers.store import AnswerTable, ArrayFile, stores
+from distill.teachers.array_file import ArrayFile
+from distill.teachers.store import AnswerTable, stores
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),

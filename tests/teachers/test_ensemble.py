@@ -12,8 +12,8 @@ from distill import DistillModule, Network
 from distill.config import build
 from distill.errors import SettingError
 from distill.methods import AT
-from distill.models.checkpoint import save_weights
 from distill.models.cnn import cnn
+from distill.models.weights_file import save_weights
 from distill.teachers import EnsembleTeacher, Teacher
 from distill.types import Batch
 

@@ -21,8 +21,8 @@ from distill import DistillModule, Network
 from distill.config import build
 from distill.errors import SettingError
 from distill.methods import KD
-from distill.models.checkpoint import save_weights
 from distill.models.cnn import cnn
+from distill.models.weights_file import save_weights
 from distill.teachers import EnsembleTeacher
 from distill.types import Batch
 

@@ -17,9 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distill.errors import SettingError
+from distill.teachers import array_file
 from distill.teachers import store as store_module
+from distill.teachers.array_file import ArrayFile
 from distill.teachers.record import DType, Layout, checksums, in_bytes
-from distill.teachers.store import AnswerTable, ArrayFile, Manifest, Store, stores
+from distill.teachers.store import AnswerTable, Manifest, Store, stores
 from distill.types import Outputs
 
 LAYOUT = Layout(classes=10)
@@ -93,7 +95,7 @@ def test_a_file_of_another_kind_is_made_anew(tmp_path: Path, content: bytes) -> 
 
 def test_all_of_every_file_is_read_ahead_in_slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_module, "SHARD_BYTES", 2000)
-    monkeypatch.setattr(store_module, "WINDOW", 300)
+    monkeypatch.setattr(array_file, "WINDOW", 300)
     advised: dict[str, set[int]] = {}
 
     def advise(file: int, start: int, length: int, advice: int) -> None:
