@@ -49,8 +49,9 @@ class Scores:
     kl: float | None = None
 
     def known(self) -> dict[str, float | None]:
-        """By name, None for what is unknown."""
-        return {name: None if value is None or math.isnan(value) else value for name, value in asdict(self).items()}
+        """By name, None for what is unknown or infinite (the KL of a network that rules out what its teacher names)."""
+        values = asdict(self).items()
+        return {name: value if value is not None and math.isfinite(value) else None for name, value in values}
 
 
 UNKNOWN = Scores(math.nan, math.nan)  # of a network that answers for other classes than the data's

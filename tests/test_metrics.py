@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from distill.metrics import CALIBRATION_BINS, paired_test, reliability, score
+from distill.training.measures import measure
+from distill.types import Outputs
 
 sizes = st.tuples(st.integers(1, 60), st.integers(2, 12), st.integers(0, 10_000), st.floats(0.1, 8))
 
@@ -125,3 +127,19 @@ def test_reliability_bins_by_hand() -> None:
     assert accuracy[9] == 1
     assert float(confidence[5]) == pytest.approx(0.55)
     assert float(confidence[9]) == pytest.approx(0.95)
+
+
+def test_classes_that_the_teacher_rules_out_leave_scores_finite() -> None:
+    logits, teacher, targets = draw(20, 4, 0)
+    ruled_out = torch.arange(4) == (targets[:, None] + 1) % 4
+    masked = teacher.masked_fill(ruled_out, -math.inf)
+    scores = score(logits, targets, masked)
+    p = masked.double().softmax(1)
+    expected = (torch.special.xlogy(p, p) - p * logits.double().log_softmax(1)).sum(1).mean()
+    assert scores.kl == pytest.approx(float(expected))
+    assert math.isfinite(score(masked, targets, masked).ece)
+    assert score(masked, targets, masked).kl == 0
+    assert score(masked, targets, teacher).known()["kl"] is None  # infinite, which JSON cannot say
+    assert measure(logits, Outputs(masked), targets)["teacher_entropy"] == pytest.approx(
+        float(torch.special.entr(p).sum(1).mean()), rel=1e-5
+    )

@@ -19,6 +19,7 @@ from distill.experiment.file_to_input import WRITTEN_BY, in_words, way_of
 from distill.experiment.finished import load_run
 from distill.files import write_atomically, write_text
 from distill.log import only_warnings
+from distill.losses.logits import gap
 from distill.models.network import Network
 from distill.models.preprocessing import from_metadata, to_metadata
 from distill.models.weights_file import ABOUT, read_metadata, save_weights
@@ -88,7 +89,7 @@ def _convert(student: Logits, way: dict[str, Any], kind: str, target: Path) -> N
     write_atomically(target, lambda path: write(student, way, images, path))
     with torch.no_grad():
         expected = student(images)
-    difference = float((ask(target, images) - expected).abs().max() / expected.abs().max())
+    difference = float(gap(ask(target, images)[None], expected[None]))
     if not difference <= TOLERANCE:
         target.unlink()
         raise SettingError(f"format={kind}: the export's logits differ by {difference:.2g} of their size")

@@ -1,4 +1,9 @@
-"""Logits made ready for a loss: as rows, standardised, or without the true class."""
+"""Logits made ready for a loss: as rows, standardised, or without the true class.
+
+A logit of -inf is a class that is ruled out, of probability 0: divergences take it.
+"""
+
+import math
 
 import torch
 from torch import Tensor
@@ -7,6 +12,32 @@ from torch import Tensor
 def precise(x: Tensor) -> Tensor:
     """The same values in at least float32; a gradient goes back in the dtype that came."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def logits_fault(logits: Tensor) -> str | None:
+    """What of (N, C) logits makes no distribution: NaN, +inf, or a row that rules out every class; None: nothing."""
+    if bool(logits.isnan().any()):
+        return "NaN"
+    if bool((logits == math.inf).any()):
+        return "+inf"
+    return "-inf for every class" if bool((logits == -math.inf).all(1).any()) else None
+
+
+def ruled_out(logits: Tensor) -> Tensor:
+    """Which logits are -inf, bool."""
+    return logits == -math.inf
+
+
+def gap(values: Tensor, others: Tensor, least: float = 1e-30) -> Tensor:
+    """How far (N, ...) values are from others as a share of the size of these, (N,), each the largest of its sample.
+
+    -inf on both sides is the same; on one side alone it is infinitely far. NaN is NaN.
+
+    least: what the size counts as, where it is less.
+    """
+    far = (values - others).abs().masked_fill(ruled_out(values) & ruled_out(others), 0)
+    size = others.abs().masked_fill(ruled_out(others), 0)
+    return far.flatten(1).amax(1) / size.flatten(1).amax(1).clamp_min(least)
 
 
 def as_rows(logits: Tensor) -> Tensor:

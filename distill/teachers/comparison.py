@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from distill.data.batches import Batches
+from distill.losses.logits import gap
 from distill.models.network import Network
 from distill.teachers.array_file import Numbers
 from distill.teachers.record import Layout
@@ -46,7 +47,7 @@ def disagreeing(
 def _differ(then: Outputs, now: Outputs, tolerance: float) -> Tensor:
     """(n,) bool."""
     pairs = [(_logits(then), _logits(now)), *((then.features[name], now.features[name]) for name in now.features)]
-    differ = [(a - b).flatten(1).abs().amax(1) > tolerance * b.flatten(1).abs().amax(1).clamp_min(1) for a, b in pairs]
+    differ = [~(gap(a, b, least=1) <= tolerance) for a, b in pairs]
     return torch.stack(differ).any(0)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from distill.devices import to_device
 from distill.errors import SettingError
+from distill.losses.formulas import MASKED
 from distill.losses.logits import precise
 from distill.models.frozen import freeze
 from distill.models.metadata import with_weights
@@ -101,6 +102,7 @@ class EnsembleTeacher(Teacher):
         log_p = logits.log_softmax(2)
         if self.combine == "confidence":
             wrong = torch.stack([F.cross_entropy(each, targets, reduction="none") for each in logits])
+            wrong = wrong.clamp_max(-MASKED)  # of a teacher that rules out the true class
             weights = (1 - wrong.softmax(0)) / (len(wrong) - 1)
             return (log_p + weights.log().unsqueeze(2)).logsumexp(0)
         self._scores = to_device(self._scores, log_p.device)
@@ -113,7 +115,7 @@ class EnsembleTeacher(Teacher):
         """One step from these scores, the same in all processes."""
         with torch.enable_grad():
             scores = scores.detach().requires_grad_()
-            loss = F.cross_entropy(_mixture(log_p, scores), targets)
+            loss = F.cross_entropy(_mixture(log_p.clamp_min(MASKED), scores), targets)
             (gradient,) = torch.autograd.grad(loss, scores)
         if dist.is_available() and dist.is_initialized():
             dist.all_reduce(gradient)

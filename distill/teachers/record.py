@@ -110,9 +110,10 @@ class Layout:
 
     def _to_array(self, values: Tensor) -> npt.NDArray[Any]:
         kept = values.detach().to(_KEPT[self.dtype][1])
-        if not kept.isfinite().all() and values.isfinite().all():
+        too_large = values[kept.isinf() & values.isfinite()]
+        if len(too_large):
             raise SettingError(
-                f"teaching.dtype={self.dtype}: cannot hold {values.abs().max():g}, which the teacher answered; "
+                f"teaching.dtype={self.dtype}: cannot hold {too_large.abs().max():g}, which the teacher answered; "
                 "use bfloat16 or float32"
             )
         plain = kept.view(torch.int16) if kept.dtype == torch.bfloat16 else kept

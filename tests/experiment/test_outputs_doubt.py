@@ -24,3 +24,13 @@ def test_values_between_zero_and_one_are_those_of_a_sigmoid_once_it_is_trained()
 @pytest.mark.parametrize("fine", [LOGITS, LOGITS.log_softmax(1), LOGITS.relu() * 3, LOGITS.softmax(1) * 5])
 def test_logits_and_their_like_are_not_doubted(fine: torch.Tensor) -> None:
     assert outputs_doubt("teacher", fine, trained=True) is None
+
+
+def test_classes_that_are_ruled_out_say_nothing_of_the_others() -> None:
+    ruled_out = torch.arange(5) == 3
+    assert outputs_doubt("teacher", LOGITS.masked_fill(ruled_out, -torch.inf), trained=True) is None
+    shares = LOGITS[:, :3].softmax(1)
+    masked = torch.cat([shares, torch.full((16, 2), -torch.inf)], 1)
+    assert "(softmax)" in str(outputs_doubt("teacher", masked, trained=True))
+    sigmoid = torch.cat([LOGITS[:, :3].sigmoid(), torch.full((16, 2), -torch.inf)], 1)
+    assert "(sigmoid)" in str(outputs_doubt("teacher", sigmoid, trained=True))

@@ -23,6 +23,8 @@ from distill.types import Batch, Outputs
 
 FILES = sorted((Path(__file__).parents[2] / "configs" / "method").glob("*.yaml"))
 SWITCHES = ("standardize_logits", "schedules")  # settings of every method, which aren't arguments of any
+# Differences of logits, and divergences that are infinite where the student's probability is above 0.
+NO_CLASS_RULED_OUT = ("kd_standardized", "logit_mse", "srrl", "reverse_kd", "symmetric")
 N, CLASSES, TRAINING_SAMPLES = 6, 5, 40
 # Channels and sides of three stages: a student and a teacher of one family, and of two.
 NETWORKS = {
@@ -138,6 +140,21 @@ def test_arithmetic_is_float32_whatever_comes_in(file: Path) -> None:
     assert {k: v.item() for k, v in terms.items()} == pytest.approx(
         {k: v.item() for k, v in expected.items()}, rel=1e-4
     )
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file.stem not in NO_CLASS_RULED_OUT], ids=lambda f: f.stem)
+def test_a_teacher_may_rule_out_classes(file: Path) -> None:
+    method = build(file)
+    student, teacher, batch, example = case("resnets", torch.float32)
+    distance = (torch.arange(CLASSES) - batch.targets[:, None]) % CLASSES  # the true class has 0
+    masked = teacher.logits.detach().masked_fill((distance == 1) | (distance == 3), -torch.inf)
+    method.setup(example)
+    terms = evaluate(method, student, dataclasses.replace(teacher, logits=masked), batch, autocast=False)
+    torch.stack(list(terms.values())).sum().backward()
+    for name, term in terms.items():
+        assert term.isfinite(), name
+    leaves = [student.logits, *student.features.values(), *method.parameters()]
+    assert all(leaf.grad.isfinite().all() for leaf in leaves if leaf.grad is not None)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)

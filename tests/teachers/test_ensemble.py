@@ -107,3 +107,34 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
         EnsembleTeacher([network(0), network(1)], "best")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="two or more"):
         EnsembleTeacher([network(0)])
+
+
+class RulesOut(torch.nn.Module):
+    """Another network, with -inf for a class."""
+
+    def __init__(self, backbone: torch.nn.Module, ruled_out: int) -> None:
+        super().__init__()
+        self.backbone, self.ruled_out = backbone, ruled_out
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.backbone(images)
+        return logits.masked_fill(torch.arange(4) == self.ruled_out, -torch.inf)
+
+
+@pytest.mark.parametrize("combine", ["logits", "probabilities", "confidence", "learned"])
+@pytest.mark.parametrize("ruled_out", [(1, 1), (1, 2)])
+def test_a_class_that_one_rules_out_or_all(combine: str, ruled_out: tuple[int, int]) -> None:
+    """Some of these are the true ones."""
+    networks = [Network(RulesOut(network(seed).backbone, out)) for seed, out in enumerate(ruled_out)]
+    teacher = EnsembleTeacher(networks, combine)  # type: ignore[arg-type]
+    teacher.attend("train", 0)
+    for _ in range(2):  # the second time with weights that have been learned
+        p = teacher(BATCH).logits.softmax(1)
+        assert p.isfinite().all()
+        assert teacher.weights.isfinite().all()
+    for label in set(ruled_out) if combine == "logits" else set(ruled_out[:1]) & set(ruled_out[1:]):
+        assert (p[:, label] == 0).all()
+    if combine == "confidence" and ruled_out == (1, 2):  # whoever rules out the truth has no say
+        (place,) = (BATCH.targets == 2).nonzero()[0].tolist()
+        with torch.no_grad():
+            torch.testing.assert_close(p[place], networks[0].eval()(BATCH.images).logits[place].softmax(0))

@@ -17,9 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distill.errors import SettingError
+from distill.losses import kl_divergence
 from distill.teachers import array_file
 from distill.teachers import store as store_module
 from distill.teachers.array_file import ArrayFile
+from distill.teachers.comparison import _differ
 from distill.teachers.record import DType, Layout, checksums, in_bytes
 from distill.teachers.store import AnswerTable, Manifest, Store, stores
 from distill.types import Outputs
@@ -231,3 +233,33 @@ def test_a_full_disk_is_an_error_and_what_was_written_is_read(tmp_path: Path) ->
     finally:
         del large
         subprocess.run(["umount", "-l", tmp_path], check=True)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("k", [None, 9])
+def test_classes_that_the_teacher_rules_out_are_kept_as_such(dtype: DType, k: int | None) -> None:
+    layout = Layout(10, dtype, k, (1.0, 4.0) if k else ())
+    logits = torch.randn(4, 10, generator=torch.Generator().manual_seed(0)).masked_fill(
+        torch.arange(10) < 3, -torch.inf
+    )
+    found = layout.decode(layout.encode(Outputs(logits)), torch.device("cpu"))
+    student = torch.randn(4, 10, requires_grad=True)
+    losses = [kl_divergence(student, answers, temperature=4.0) for answers in (found.at(4.0), logits)]
+    assert losses[0].item() == pytest.approx(losses[1].item(), rel=0.02)
+    losses[0].backward()
+    assert student.grad is not None
+    assert student.grad.isfinite().all()
+    if dtype == "float16" and k is None:
+        logits[0, 5] = 7e4
+        with pytest.raises(SettingError, match=r"teaching.dtype=float16: cannot hold 70000"):
+            layout.encode(Outputs(logits))
+
+
+def test_a_class_that_is_no_longer_ruled_out_is_another_answer() -> None:
+    logits = torch.randn(4, 10)
+    masked = logits.masked_fill(torch.arange(10) == torch.arange(4)[:, None], -torch.inf)
+    changed = masked.clone()
+    changed[1, 1] = 0
+    changed[2, 5] += 9
+    changed[3, 5] = torch.nan
+    assert _differ(Outputs(masked), Outputs(changed), 0.05).tolist() == [False, True, True, True]

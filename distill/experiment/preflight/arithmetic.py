@@ -25,6 +25,7 @@ from distill.config.settings import TrainerSettings, read
 from distill.data.order import Draw
 from distill.errors import first_line
 from distill.experiment.run import Run
+from distill.losses.logits import ruled_out
 from distill.methods import Method, Supervised
 from distill.models import cost
 from distill.models.network import Network
@@ -110,13 +111,14 @@ class Work:
 
     @torch.no_grad()
     def answers(self, way: Way) -> Tensor:
-        """The logits of student and teacher in evaluation mode, one after the other."""
+        """The logits of student and teacher in evaluation mode, one after the other; 0 for -inf."""
         module = self.module.eval()
         with way.context(self.batch.images.device):
             outputs: list[Outputs] = [module.deployed(self.batch.images)]
             if module.teacher is not None:
                 outputs.append(module.teacher(self.batch))
-        return torch.cat([each.logits.float().flatten() for each in outputs])
+        logits = [each.logits.float().flatten() for each in outputs]
+        return torch.cat([each.masked_fill(ruled_out(each), 0) for each in logits])
 
 
 def settle_arithmetic(run: Run, networks: Mapping[str, Network]) -> None:

@@ -23,6 +23,8 @@ from distill.experiment.preflight.data import data_doubts, data_lines
 from distill.experiment.preflight.duration import in_words, seconds_an_epoch
 from distill.experiment.preflight.images import output_doubts, preparation_lines
 from distill.experiment.preflight.monitors import check_monitors
+from distill.experiment.preflight.networks import check_logits
+from distill.experiment.preflight.outputs import check_ruled_out
 from distill.experiment.preflight.rehearsal import rehearse
 from distill.experiment.preflight.resident import most_resident, resident
 from distill.experiment.preflight.step import Memory, Step, measure
@@ -116,6 +118,8 @@ def examine(run: Run, networks: dict[str, Network], trainer: pl.Trainer) -> Find
             findings.say("answers", teacher.form)
         if logits is not None and not run.assistants:
             _top_k(run, method, logits, findings)
+        if logits is not None:
+            check_ruled_out(logits, steps["student"].pulls, members_of(run, method))
         telling = teacher is None or (apart and knows and not run.assistants)
         _terms(run, steps["student"], method, telling=telling, apart=apart, findings=findings)
         if run.config.baseline:
@@ -173,6 +177,7 @@ def _teacher(run: Run, network: Network, device: torch.device, findings: Finding
         findings.say("teacher", f"{_name(network)}: has other classes than the data; its features alone are of use")
         return None
     found, logits = score_sample(network, own.data(), device)
+    check_logits(logits, "teacher", network.name)
     findings.say("teacher", f"{_name(network)}: scores {found}")
     if not found.convincing:
         settings = "teacher.mean, teacher.std and teacher.size, the order of the classes, and teacher.checkpoint"

@@ -1,9 +1,12 @@
 """Do both networks take the data, and answer for its classes?"""
 
+from torch import Tensor
+
 from distill.config.networks import other_classes, show_images
 from distill.data import ImageSource
 from distill.errors import SettingError
 from distill.experiment.run import Run
+from distill.losses.logits import logits_fault
 from distill.models.network import Network
 
 
@@ -20,6 +23,12 @@ def check_networks(run: Run) -> dict[str, Network]:
     return networks
 
 
+def check_logits(logits: Tensor, where: str, name: str) -> None:
+    """Raise SettingError for a network's (N, C) logits that give no probabilities; -inf for some classes may stand."""
+    if fault := logits_fault(logits):
+        raise SettingError(f"{where}: {name} answers with {fault}; check its weights, mean and std")
+
+
 def check_network(network: Network, where: str, source: ImageSource) -> None:
     """Show a network two images of the data.
 
@@ -34,8 +43,7 @@ def check_network(network: Network, where: str, source: ImageSource) -> None:
         )
     if network.comparable and logits.shape[1] != source.num_classes:
         raise SettingError(other_classes(where, network.name, logits.shape[1], source))
-    if not logits.isfinite().all():
-        raise SettingError(f"{where}: {network.name} answers with NaN or infinity; check its weights, mean and std")
+    check_logits(logits, where, network.name)
     learns = where != "teacher" or not network.trained
     if learns and not any(parameter.requires_grad for parameter in network.parameters()):
         raise SettingError(
