@@ -1,11 +1,9 @@
-"""From the CPU's memory to a device's, and back without asking the device."""
+"""From the CPU's memory to a device's without waiting, and how a GPU rounds float32."""
 
 import torch
 from torch import Tensor
-from torch.utils.weak import WeakTensorKeyDictionary
 
 STAGED = 1 << 16  # bytes of ordinary memory that CUDA sets aside at once
-_ON_CPU: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
@@ -19,20 +17,6 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     if tensor.nbytes > STAGED and not tensor.is_pinned():
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
-
-
-def indices_to_device(indices: Tensor, device: torch.device) -> Tensor:
-    """(N,) indices from the CPU on a device, of which `indices_on_cpu` knows where they came from."""
-    there = to_device(indices, device)
-    if there is not indices:
-        _ON_CPU[there] = indices
-    return there
-
-
-def indices_on_cpu(indices: Tensor) -> Tensor:
-    """The same on the CPU; without waiting for the device where `indices_to_device` sent this very tensor."""
-    known: Tensor | None = _ON_CPU.get(indices)
-    return indices.cpu() if known is None else known
 
 
 def allow_tf32(allowed: bool) -> None:

@@ -1,26 +1,71 @@
 """What travels between the rooms: a batch of samples, and what a network says of it."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
+from distill.devices import to_device
 from distill.losses.sparse import SparseTeacher
 from distill.losses.top_k import TopK
 
+SplitName = Literal["train", "val"]
 
-class Batch(NamedTuple):
-    """Samples of one step.
 
-    images: (N, C, H, W) float in [0, 1], augmented, not yet normalised: each network normalises for itself.
-    targets: (N,) int64 class indices, or (N, C) float class probabilities (mixed labels).
-    indices: (N,) int64 names of the samples within their split; None where the loader has none to give.
+@dataclass(slots=True)
+class Batch:
+    """Samples of one step, and what of the data they are.
+
+    inputs: images (N, C, H, W) float in [0, 1], augmented, not yet normalised: each network normalises for itself. For
+        other tasks tensors by name, (N, ...) each.
+    targets: the task's. Of images' classes: (N,) int64 indices, or (N, C) float probabilities (mixed labels).
+    indices: (N,) int64 names of the samples within their split, always on the CPU; None where the loader has none.
+    valid: (N, *positions) bool, which positions count; None: all.
+    split: None where that is unknown, or neither of both.
+    epoch: as which the samples are shown.
+
+    Not frozen, because Lightning writes to a copy of it where it converts batches to another precision.
     """
 
-    images: Tensor
-    targets: Tensor
+    inputs: Tensor | Mapping[str, Tensor]
+    targets: Any
     indices: Tensor | None = None
+    valid: Tensor | None = None
+    split: SplitName | None = None
+    epoch: int = 0
+
+    def __len__(self) -> int:
+        return len(self._first)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the inputs are."""
+        return self._first.device
+
+    @property
+    def _first(self) -> Tensor:
+        return self.inputs if isinstance(self.inputs, Tensor) else next(iter(self.inputs.values()))
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same on a device, but for the indices, which name files and rows."""
+        there = torch.device(device)
+        return replace(self.map(lambda part: to_device(part, there)), indices=self.indices)
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Batch":
+        """What a function makes of each tensor."""
+        parts = (self.inputs, self.targets, self.indices, self.valid)
+        inputs, targets, indices, valid = (_mapped(part, function) for part in parts)
+        return replace(self, inputs=inputs, targets=targets, indices=indices, valid=valid)
+
+
+def _mapped(part: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(part, Mapping):
+        return {name: _mapped(value, function) for name, value in part.items()}
+    if isinstance(part, list | tuple):
+        return type(part)(_mapped(value, function) for value in part)
+    return function(part) if isinstance(part, Tensor) else part
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,10 @@
-"""From the CPU to a device, and back without asking the device."""
-
-import gc
+"""From the CPU to a device without waiting."""
 
 import pytest
 import torch
 from pretended_gpu import GPU, pretended_gpu
 
-from distill import devices
-from distill.devices import STAGED, indices_on_cpu, indices_to_device, to_device
+from distill.devices import STAGED, to_device
 
 CPU = torch.device("cpu")
 
@@ -15,8 +12,6 @@ CPU = torch.device("cpu")
 def test_what_is_there_already_stays() -> None:
     indices = torch.arange(3)
     assert to_device(indices, CPU) is indices
-    assert indices_to_device(indices, CPU) is indices
-    assert indices_on_cpu(indices) is indices
 
 
 @pytest.mark.parametrize("count", [10, STAGED + 1])
@@ -28,17 +23,3 @@ def test_nobody_waits_for_a_gpu(count: int, monkeypatch: pytest.MonkeyPatch) -> 
         assert there.device == GPU
         assert to_device(there, GPU) is there
     assert pinned == ([count] if count > STAGED else [])  # CUDA sets little aside by itself
-
-
-def test_the_processor_knows_the_indices_that_it_sent_and_forgets_them_with_the_batch(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    indices, before = torch.tensor([3, 1, 2]), len(devices._ON_CPU)
-    with pretended_gpu(monkeypatch):
-        there = indices_to_device(indices, GPU)
-        assert there.device == GPU
-        assert indices_on_cpu(there) is indices
-        assert len(devices._ON_CPU) == before + 1
-        del there
-        gc.collect()
-    assert len(devices._ON_CPU) == before

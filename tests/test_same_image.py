@@ -66,11 +66,11 @@ def test_both_networks_see_the_same_augmented_image_each_in_its_own_way(tmp_path
     trainer.fit(module, datamodule=stage.data())
 
     plain = torch.from_numpy(pixels).permute(0, 3, 1, 2)[batch.indices].float() / 255
-    assert not torch.allclose(batch.images, plain, atol=0.05)  # augmented indeed
+    assert not torch.allclose(batch.inputs, plain, atol=0.05)  # augmented indeed
     ((shown_teacher,), (shown_student,)) = (recorded(part) for part in parts)
     per_channel = [torch.tensor(values).view(3, 1, 1) for values in (TEACHER_MEAN, TEACHER_STD, *run.statistics)]
     mean, std, data_mean, data_std = per_channel
-    images = batch.images
+    images = batch.inputs
     assert shown_teacher.shape == (6, 3, 32, 32)
     assert shown_student.shape == (6, 3, 16, 16)
     torch.testing.assert_close(shown_teacher, (_scaled(images, 32) - mean) / std)

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from distill.data.augment import Augment, mixing
 from distill.data.batches import Batches
 from distill.data.order import TrainingOrder
 from distill.data.readers import MemoryReader
-from distill.devices import indices_on_cpu, indices_to_device
 from distill.losses import autograd
 from distill.methods import KD
 from distill.models.cnn import cnn
@@ -53,11 +53,9 @@ def test_batches_come_into_being_without_waiting(augment: Augment, monkeypatch: 
         batches.reader = dataclasses.replace(batches.reader, images=send(batches.reader.images))
         batches.device = batches._workplace = GPU
         batch = next(iter(batches))
-        assert (batch.images.device, batch.targets.device) == (GPU, GPU)
-        assert [x.shape for x in batch[:2]] == [x.shape for x in expected[:2]]
-        assert batch.indices is not None
-        assert batch.indices.device == GPU
-        assert torch.equal(indices_on_cpu(batch.indices), indices_on_cpu(expected.indices))
+        assert (batch.inputs.device, batch.targets.device) == (GPU, GPU)
+        assert (batch.inputs.shape, batch.targets.shape) == (expected.inputs.shape, expected.targets.shape)
+        assert torch.equal(batch.indices, expected.indices)  # on the CPU
 
 
 TEACHERS: dict[str, Callable[[], nn.Module]] = {
@@ -78,7 +76,7 @@ def test_a_training_step_does_not_wait(teacher: Callable[[], nn.Module], monkeyp
         assert module.teacher is not None
         send(module), send(module.teacher)
         monkeypatch.setattr(module, "_device", GPU)  # as Lightning has it once the module was moved
-        there = Batch(send(batch.images), send(batch.targets), indices_to_device(torch.arange(16), GPU))
+        there = Batch(send(batch.inputs), send(batch.targets), torch.arange(16))
         loss = module.training_step(there, 0)
         assert (loss.shape, loss.device) == ((), GPU)
     assert said == ["aside waits for training", "aside begins", "aside ends", "training waits for aside"]
@@ -93,13 +91,12 @@ def test_kept_answers_are_sent_without_waiting(
     inputs = TeacherInputs(source, torch.arange(COUNT), Augment(), epochs=1, batch_size=16)
     teacher = CachedTeacher(network(8), inputs, dir=str(tmp_path), **settings)
     teacher.check(KD())
-    teacher.attend("train", 0)
     indices = torch.arange(5, 21)
-    batch = Batch(torch.rand(16, 3, 8, 8), torch.arange(16) % CLASSES, indices)
+    batch = Batch(torch.rand(16, 3, 8, 8), torch.arange(16) % CLASSES, indices, split="train")
     for _ in range(2):  # asked, and kept; what is read again is trusted from then on
         expected = teacher(batch)
     with pretended_gpu(monkeypatch) as send:
-        answers = teacher(batch._replace(images=send(batch.images), indices=indices_to_device(indices, GPU)))
+        answers = teacher(replace(batch, inputs=send(batch.inputs)))
         assert answers.logits.device == GPU
         assert answers.logits.shape == expected.logits.shape
         assert answers.likeliest().device == GPU

@@ -14,7 +14,7 @@ from distill.data.random import Drawn, Uniform, uniform
 from distill.data.readers import ATTEMPTS, Decoded, MemoryReader, StreamReader
 from distill.data.source import Split
 from distill.data.stream import Stream
-from distill.devices import indices_to_device, to_device
+from distill.devices import to_device
 from distill.errors import SettingError
 from distill.types import Batch
 
@@ -87,7 +87,7 @@ class Batches:
         from_memory = isinstance(self.reader, MemoryReader)
         for decoded in map(self.reader.__getitems__, self.order) if from_memory else self._loader:
             batch = self._finish(decoded)
-            if len(batch.images):
+            if len(batch):
                 yield batch
 
     def __getitems__(self, draw: Draw) -> Batch:
@@ -98,10 +98,10 @@ class Batches:
         """From decoded images to a batch on the device: augmented, and mixed with their partners."""
         self._report(decoded)
         images, targets, indices = self._augmented(decoded)
-        return Batch(images.to(self.device), targets.to(self.device), indices_to_device(indices, self.device))
+        return Batch(images.to(self.device), targets.to(self.device), indices, epoch=decoded.epoch)
 
     def _augmented(self, decoded: Decoded) -> tuple[Tensor, Tensor, Tensor]:
-        """Images, targets, and indices, which stay on the CPU."""
+        """Images, targets, and indices."""
         indices, images = decoded.indices, to_device(decoded.images, self._workplace)
         cropped = isinstance(self.reader, StreamReader)
         images = self.augment(images, self.seed, decoded.epoch, indices, cropped, self._uniform)

@@ -7,6 +7,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -26,15 +27,12 @@ from distill.log import log_to
 from distill.methods import Supervised
 from distill.models.network import Network
 from distill.teachers.cached import CachedTeacher
-from distill.teachers.inputs import SplitName
 from distill.training.callbacks import LeaveOnSignals
 from distill.training.launch import launch, processes_to_start
 from distill.training.signals import leave_on_signals
-from distill.types import Batch
+from distill.types import Batch, SplitName
 
 log = logging.getLogger("distill")
-
-Asked = tuple[SplitName, int, Batch]
 
 
 def fill_cache(config: DictConfig, directory: Path) -> None:
@@ -105,15 +103,14 @@ class Missing:
     def __init__(self, teacher: CachedTeacher, device: torch.device, process: int, processes: int) -> None:
         self.teacher, self.device, self.process, self.processes = teacher, device, process, processes
 
-    def __iter__(self) -> Iterator[Asked]:
+    def __iter__(self) -> Iterator[Batch]:
         inputs = self.teacher.inputs
         epochs: list[tuple[SplitName, int]] = [("train", epoch) for epoch in range(inputs.distinct_epochs)]
         for split, epoch in (("val", 0), *epochs):
-            self.teacher.attend(split, epoch)
             share = self.teacher.share(split, self.process, self.processes)
             indices = torch.from_numpy(share[~self.teacher.answered(split, epoch)[share]])
             for batch in inputs.batches(split, epoch, indices, self.device, inputs.workers):
-                yield split, epoch, batch
+                yield replace(batch, split=split)
 
 
 class Filling(pl.LightningModule):
@@ -130,7 +127,7 @@ class Filling(pl.LightningModule):
         self._bar: Progress | None = None
         self._done, self._total, self._started = 0, 0, 0.0
 
-    def transfer_batch_to_device(self, batch: Asked, device: torch.device, dataloader_idx: int) -> Asked:
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Batches come into being on the device."""
         return batch
 
@@ -152,21 +149,19 @@ class Filling(pl.LightningModule):
             self._bar.add_task("answers", total=self._total)
             self._bar.start()
 
-    def predict_step(self, asked: Asked, batch_idx: int, dataloader_idx: int = 0) -> int:
+    def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> int:
         """One batch; gives its size."""
-        split, epoch, batch = asked
-        self.teacher.attend(split, epoch)
         self.teacher(batch)
         if not self.teacher.keeping:
             self.trainer.should_stop = True
-        before, self._done = self._done, self._done + len(batch.images)
+        before, self._done = self._done, self._done + len(batch)
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=self._done)
         elif self.trainer.is_global_zero and self._done * 10 // max(1, self._total) > before * 10 // max(
             1, self._total
         ):
             print(f"answers   {min(1.0, self._done / max(1, self._total)):.0%}", flush=True)
-        return len(batch.images)
+        return len(batch)
 
     def on_predict_end(self) -> None:
         """Close the bar."""

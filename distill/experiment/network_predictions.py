@@ -46,7 +46,7 @@ def predict_split(
     screen, shown = Console(file=sys.stderr), sys.stderr.isatty()
     for batch in track(batches, network.name, len(batches), console=screen, transient=True, disable=not shown):
         with precision.forward_context():
-            outputs: Outputs = network(precision.convert_input(batch.images.to(device)))
+            outputs: Outputs = network(precision.convert_input(batch.to(device).inputs))
         assert batch.indices is not None
-        parts.append((outputs.logits.float().cpu(), batch.targets.cpu(), batch.indices.cpu()))
+        parts.append((outputs.logits.float().cpu(), batch.targets.cpu(), batch.indices))
     return Predictions(*(torch.cat(column) for column in zip(*parts, strict=True)))

@@ -234,7 +234,8 @@ def one_of(name: str, value: T, allowed: Iterable[T]) -> T:
 
 def classes_of(batch: Batch) -> Tensor:
     """The true class of every row of `as_rows(logits)`, (N * positions,) int64; the likeliest of mixed labels."""
-    targets = batch.targets.argmax(1) if batch.targets.is_floating_point() else batch.targets
+    targets: Tensor = batch.targets
+    targets = targets.argmax(1) if targets.is_floating_point() else targets
     return targets.flatten()
 
 

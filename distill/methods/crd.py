@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from distill.devices import to_device
 from distill.methods.base import Example, Method, Taps, positive
 from distill.methods.contrast import Contrast, OtherClasses
 from distill.types import Batch, Outputs
@@ -73,6 +74,7 @@ class CRD(Method):
                 "crd: batch.indices is None, and its memory needs the samples' indices in the training data: let the "
                 "loader give (images, targets, indices)"
             )
-        noise = self.other_classes.draw(batch.indices, self.negatives)
+        indices = to_device(batch.indices, student.logits.device)
+        noise = self.other_classes.draw(indices, self.negatives)
         pairs = zip(self.contrasts, self.pairs(student, teacher), strict=True)
-        return {"crd": torch.stack([contrast(s, t, batch.indices, noise) for contrast, (s, t) in pairs]).sum()}
+        return {"crd": torch.stack([contrast(s, t, indices, noise) for contrast, (s, t) in pairs]).sum()}

@@ -48,7 +48,7 @@ class DML(Method):
 
     def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> LossTerms:
         """The terms `ce` and `dml` of the student, `peers_ce` and `peers_dml` summed over the peers."""
-        answers = [student, *(peer(batch.images) for peer in self.peers)]
+        answers = [student, *(peer(batch.inputs) for peer in self.peers)]
         with torch.autocast(student.logits.device.type, enabled=False):
             mutual = self._mutual([self.prepare_outputs(answer).logits for answer in answers])
             labels = [self.label_terms(answer, batch) for answer in answers]

@@ -3,6 +3,7 @@
 import copy
 import statistics
 import time
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ def parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def flops(network: nn.Module, image: Tensor) -> int:
+def flops(network: nn.Module, image: Tensor | Mapping[str, Tensor]) -> int:
     """Floating-point operations for one (1, C, H, W) image: two for each multiply-add of convolutions and matrix
     products, which is what the counter of torch counts."""
     counter = FlopCounterMode(display=False)

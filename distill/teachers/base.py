@@ -1,7 +1,7 @@
 """Where the teacher's answers come from."""
 
 from collections.abc import Iterable
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -65,9 +65,6 @@ class Teacher(nn.Module):
 
     def check(self, method: Method) -> None:
         """Before anything is trained: SettingError if the method needs answers that are not to be had here."""
-
-    def attend(self, split: Literal["train", "val"] | None, epoch: int) -> None:
-        """What is asked next is of this split, as `epoch` shows it; None: of neither. For those who remember."""
 
     def train(self, mode: bool = True) -> Self:
         """Stays in evaluation mode, whatever Lightning asks for."""

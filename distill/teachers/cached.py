@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from distill.data.augment.color import to_float
-from distill.devices import indices_on_cpu, tf32_on
+from distill.devices import tf32_on
 from distill.errors import SettingError
 from distill.methods import Method
 from distill.models.frozen import freeze
@@ -22,11 +22,11 @@ from distill.teachers import fingerprint
 from distill.teachers.array_file import Numbers
 from distill.teachers.base import Teacher
 from distill.teachers.comparison import disagreeing
-from distill.teachers.inputs import SplitName, TeacherInputs
+from distill.teachers.inputs import TeacherInputs
 from distill.teachers.record import DType, Layout, in_bytes
 from distill.teachers.requirements import Features, check_method
 from distill.teachers.store import AnswerTable, Manifest, Store
-from distill.types import Batch, Outputs
+from distill.types import Batch, Outputs, SplitName
 
 log = logging.getLogger(__name__)
 
@@ -92,8 +92,8 @@ class CachedTeacher(Teacher):
         self.store: Store | None = None
         self.passes = 0
         self._taps: tuple[str, ...] = ()
-        self._planes: dict[tuple[SplitName, int], AnswerTable] = {}
-        self._asked: tuple[SplitName, int] | None = None
+        self._tables: dict[tuple[SplitName, int], AnswerTable] = {}
+        self._place: tuple[SplitName, int] | None = None  # the last that was asked for
         self._keeping = True
         self.eval()
 
@@ -148,33 +148,14 @@ class CachedTeacher(Teacher):
 
     # ------------------------------------------------------------------------------------------ answering
 
-    def attend(self, split: SplitName | None, epoch: int) -> None:
-        """Look up the split's answers for what the epoch shows; the first time, open the cache. None: ask the network.
-
-        Those of the next epoch are read from disk meanwhile: in the random order of training, the first steps of an
-        epoch would wait for all of its answers.
-        """
-        if split is None:
-            self._asked = None
-            return
-        asked = split, self.inputs.shown(epoch) if split == "train" else 0
-        if asked == self._asked:
-            return
-        self._asked = asked
-        if self.store is None:
-            self.open()
-        self._table(*asked).read_ahead()
-        if split == "train" and epoch + 1 < self.inputs.epochs:
-            self._table(split, self.inputs.shown(epoch + 1)).read_ahead()
-
     def predict(self, batch: Batch) -> Outputs:
-        """What was kept; from the network, where something is missing or nothing was said of what the batch is."""
-        if self._asked is None:
+        """What was kept; from the network, where something is missing or the batch is of neither split."""
+        if batch.split is None:
             return self.layouts["train"].pooled_outputs(self._ask(batch))
         if batch.indices is None:
             raise SettingError("teaching=cached: batches must have indices, by which answers are kept")
-        layout, table = self.layouts[self._asked[0]], self._table(*self._asked)
-        rows = indices_on_cpu(batch.indices).numpy()
+        layout, table = self.layouts[batch.split], self._table_of(batch.split, batch.epoch)
+        rows = batch.indices.numpy()
         kept, there = table.read(rows)
         if not there.all():
             self.passes += 1
@@ -182,7 +163,7 @@ class CachedTeacher(Teacher):
             for name, values in fresh.items():
                 kept[name][~there] = values[~there]
             self._keep(table, rows[~there], {name: values[~there] for name, values in kept.items()})
-        answers = layout.decode(kept, batch.images.device)
+        answers = layout.decode(kept, batch.device)
         features = {name: self.network.arrange(feature) for name, feature in answers.features.items()}
         return dataclasses.replace(answers, features=features)
 
@@ -203,7 +184,7 @@ class CachedTeacher(Teacher):
         return sum(int((~self.store.table(*place).written()[share[place[0]]]).sum()) for place in self._places())
 
     def _ask(self, batch: Batch) -> Outputs:
-        outputs: Outputs = self.network(batch.images)
+        outputs: Outputs = self.network(batch.inputs)
         return outputs
 
     def _keep(self, table: AnswerTable, rows: Numbers, answers: dict[str, npt.NDArray[Any]]) -> None:
@@ -225,13 +206,29 @@ class CachedTeacher(Teacher):
         """Whether answers are still written: not after the disk was full."""
         return self._keeping
 
+    def _table_of(self, split: SplitName, epoch: int) -> AnswerTable:
+        """A split's answers for what an epoch shows; the first time, the cache is opened.
+
+        When an epoch begins, its answers and those of the next are read from disk ahead: in the random order of
+        training, the first steps would wait for all of them.
+        """
+        place = split, self.inputs.shown(epoch) if split == "train" else 0
+        if place != self._place:
+            self._place = place
+            if self.store is None:
+                self.open()
+            self._table(*place).read_ahead()
+            if split == "train" and epoch + 1 < self.inputs.epochs:
+                self._table(split, self.inputs.shown(epoch + 1)).read_ahead()
+        return self._table(*place)
+
     def _table(self, split: SplitName, epoch: int) -> AnswerTable:
         assert self.store is not None
-        if (split, epoch) not in self._planes:
-            for place in [place for place in self._planes if place[0] == split][:-1]:
-                del self._planes[place]  # an epoch's maps are let go with it; the latest is the epoch that goes on
-            self._planes[split, epoch] = self.store.table(split, epoch)
-        return self._planes[split, epoch]
+        if (split, epoch) not in self._tables:
+            for place in [place for place in self._tables if place[0] == split][:-1]:
+                del self._tables[place]  # an epoch's maps are let go with it; the latest is the epoch that goes on
+            self._tables[split, epoch] = self.store.table(split, epoch)
+        return self._tables[split, epoch]
 
     # ------------------------------------------------------------------------------------------ opening
 

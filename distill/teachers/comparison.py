@@ -36,7 +36,7 @@ def disagreeing(
         assert batch.indices is not None
         pairs = [(place_of[row], i) for i, row in enumerate(batch.indices.tolist()) if row in place_of]
         if pairs:
-            fresh = layout.encode(network(batch.images))
+            fresh = layout.encode(network(batch.inputs))
             old, new = (np.array(places) for places in zip(*pairs, strict=True))
             then = layout.decode({name: values[old] for name, values in kept.items()}, torch.device("cpu"))
             now = layout.decode({name: values[new] for name, values in fresh.items()}, torch.device("cpu"))

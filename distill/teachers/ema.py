@@ -45,7 +45,7 @@ class EMATeacher(Teacher):
         """One forward pass of the average."""
         if self.network is None:
             raise RuntimeError("EMATeacher.begin(student) comes first: there is nothing to average yet")
-        outputs: Outputs = self.network(batch.images)
+        outputs: Outputs = self.network(batch.inputs)
         return outputs
 
     def tap(self, patterns: Iterable[str]) -> tuple[str, ...]:

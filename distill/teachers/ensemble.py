@@ -54,7 +54,7 @@ class EnsembleTeacher(Teacher):
         self.combine = combine
         self.learning_rate = learning_rate
         self._scores = torch.zeros(len(networks))  # no buffer: in half precision, small steps would be lost
-        self._learning = False
+        self._unlogged = False  # whether anything was learned since weights were last logged
         self.eval()
 
     @property
@@ -64,9 +64,9 @@ class EnsembleTeacher(Teacher):
 
     def predict(self, batch: Batch) -> Outputs:
         """A forward pass of each."""
-        outputs: list[Outputs] = [network(batch.images) for network in self.networks]
-        with torch.autocast(batch.images.device.type, enabled=False):
-            return Outputs(self._joined([each.logits for each in outputs], batch.targets), outputs[0].features)
+        outputs: list[Outputs] = [network(batch.inputs) for network in self.networks]
+        with torch.autocast(batch.device.type, enabled=False):
+            return Outputs(self._joined([each.logits for each in outputs], batch), outputs[0].features)
 
     def optimize_for_inference(self, images: Tensor, precision: str) -> None:
         """Ask frozen copies from now on."""
@@ -81,12 +81,6 @@ class EnsembleTeacher(Teacher):
         assert isinstance(first, Network)
         return first.tap(patterns)
 
-    def attend(self, split: Literal["train", "val"] | None, epoch: int) -> None:
-        """Learn from training batches alone; what has been learned is logged when validation begins."""
-        if self._learning and split == "val":
-            log.info("weights of the teachers: %s", ", ".join(f"{weight:.3f}" for weight in self.weights.tolist()))
-        self._learning = self.combine == "learned" and split == "train"
-
     def moving_state_dict(self) -> dict[str, Any]:
         """What has been learned."""
         return {"scores": self._scores} if self.combine == "learned" else {}
@@ -95,24 +89,28 @@ class EnsembleTeacher(Teacher):
         """As `moving_state_dict` gave it."""
         self._scores = state["scores"]
 
-    def _joined(self, answers: Sequence[Tensor], targets: Tensor) -> Tensor:
+    def _joined(self, answers: Sequence[Tensor], batch: Batch) -> Tensor:
         logits = precise(torch.stack(list(answers)))
         if self.combine == "logits":
             return logits.mean(0)
         log_p = logits.log_softmax(2)
         if self.combine == "confidence":
-            wrong = torch.stack([F.cross_entropy(each, targets, reduction="none") for each in logits])
+            wrong = torch.stack([F.cross_entropy(each, batch.targets, reduction="none") for each in logits])
             wrong = wrong.clamp_max(-MASKED)  # of a teacher that rules out the true class
             weights = (1 - wrong.softmax(0)) / (len(wrong) - 1)
             return (log_p + weights.log().unsqueeze(2)).logsumexp(0)
         self._scores = to_device(self._scores, log_p.device)
         scores = self._scores.to(log_p.dtype)
-        if self._learning:
-            self._learn(log_p, scores, targets)
+        if batch.split == "train":
+            self._learn(log_p, scores, batch.targets)
+        elif batch.split == "val" and self._unlogged:
+            log.info("weights of the teachers: %s", ", ".join(f"{weight:.3f}" for weight in self.weights.tolist()))
+            self._unlogged = False
         return _mixture(log_p, scores)
 
     def _learn(self, log_p: Tensor, scores: Tensor, targets: Tensor) -> None:
         """One step from these scores, the same in all processes."""
+        self._unlogged = True
         with torch.enable_grad():
             scores = scores.detach().requires_grad_()
             loss = F.cross_entropy(_mixture(log_p.clamp_min(MASKED), scores), targets)

@@ -1,7 +1,5 @@
 """What a teacher is shown: everything that decides the images of a run, apart from their order."""
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
@@ -10,8 +8,7 @@ from distill.data.batches import Batches
 from distill.data.order import ListedOrder
 from distill.data.source import ImageSource
 from distill.data.stream import Stream
-
-SplitName = Literal["train", "val"]
+from distill.types import SplitName
 
 
 class TeacherInputs:

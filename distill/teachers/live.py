@@ -25,7 +25,7 @@ class LiveTeacher(Teacher):
 
     def predict(self, batch: Batch) -> Outputs:
         """One forward pass."""
-        outputs: Outputs = self.network(batch.images)
+        outputs: Outputs = self.network(batch.inputs)
         return outputs
 
     def optimize_for_inference(self, images: Tensor, precision: str) -> None:

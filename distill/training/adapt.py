@@ -1,6 +1,7 @@
 """From what people's loaders yield to `distill.types.Batch`."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -31,6 +32,8 @@ def as_batch(loaded: Any, adapt: Adapter | None = None) -> Batch:
     """
     if adapt is not None and not isinstance(loaded, Batch):
         loaded = adapt(loaded)
+    if isinstance(loaded, Batch):
+        return replace(loaded, targets=_as_targets(loaded.targets), indices=_as_indices(loaded.indices, loaded))
     if isinstance(loaded, Mapping):
         parts = [_entry(loaded, IMAGES), _entry(loaded, LABELS), _entry(loaded, INDICES)]
     elif isinstance(loaded, tuple | list):
@@ -39,12 +42,7 @@ def as_batch(loaded: Any, adapt: Adapter | None = None) -> Batch:
         parts = []
     if len(parts) != 3 or not isinstance(parts[0], Tensor) or not isinstance(parts[1], Tensor):
         raise ValueError(f"a batch is {_described(loaded)}, in which images and targets were not found: {ADVICE}")
-    images, targets, indices = parts
-    if indices is not None and not (isinstance(indices, Tensor) and _is_integer(indices) and indices.dim() == 1):
-        raise ValueError(
-            f"a batch is {_described(loaded)}, whose third item isn't the samples' indices, (N,) integers: {ADVICE}"
-        )
-    return Batch(images, _as_targets(targets), None if indices is None else indices.long())
+    return Batch(parts[0], _as_targets(parts[1]), _as_indices(parts[2], loaded))
 
 
 def images_of(loaded: Any, adapt: Adapter | None = None) -> Tensor:
@@ -58,6 +56,8 @@ def images_of(loaded: Any, adapt: Adapter | None = None) -> Tensor:
     images = _entry(loaded, IMAGES) if isinstance(loaded, Mapping) else loaded
     if isinstance(images, tuple | list) and images:
         images = images[0]
+    if isinstance(images, Batch):
+        images = images.inputs
     if not isinstance(images, Tensor):
         raise ValueError(f"a batch is {_described(loaded)}, in which images were not found: {ADVICE}")
     return images
@@ -72,6 +72,16 @@ def _as_targets(targets: Tensor) -> Tensor:
             f"{ADVICE}"
         )
     return targets
+
+
+def _as_indices(indices: Any, loaded: Any) -> Tensor | None:
+    if indices is None:
+        return None
+    if not (isinstance(indices, Tensor) and _is_integer(indices) and indices.dim() == 1):
+        raise ValueError(
+            f"a batch is {_described(loaded)}, whose third item isn't the samples' indices, (N,) integers: {ADVICE}"
+        )
+    return indices.long().cpu()
 
 
 def _is_integer(tensor: Tensor) -> bool:

@@ -115,7 +115,7 @@ def measure_norms(norms: list[_BatchNorm], trainer: pl.Trainer, module: pl.Light
     plugin = trainer.precision_plugin
     for batch in loader:
         with plugin.forward_context():
-            module.deployed(plugin.convert_input(batch.images))
+            module.deployed(plugin.convert_input(batch.inputs))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()

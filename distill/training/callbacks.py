@@ -46,7 +46,7 @@ class Throughput(pl.Callback):
         """Time the step."""
         self._ends.append(moment(trainer.strategy.root_device))
         if len(self._ends) > 1:
-            self._images = len(batch[0]) * trainer.world_size
+            self._images = len(batch) * trainer.world_size
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log the rate so far."""

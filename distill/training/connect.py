@@ -31,7 +31,7 @@ def connect(method: Method, student: Network, teacher: Teacher, example: Tensor 
     labels = torch.zeros(len(example), dtype=torch.long) if labels is None else labels
     batch = Batch(example, labels[: len(example)].clamp(min=0), torch.arange(len(example)))
     with torch.no_grad(), evaluating(student):
-        answers = student(batch.images)
+        answers = student(batch.inputs)
     classifier = None if teacher.network is None else taps.classifier(teacher.network, example)
     method.setup(Example(answers, teacher(batch), labels, classifier))
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import pytorch_lightning as pl
 import torch
@@ -30,7 +31,7 @@ from distill.training.measures import measure, measure_unseen
 from distill.training.parameters import Grouping
 from distill.training.running import RunningMeans, TrainingRecord
 from distill.training.streams import SideStream
-from distill.types import Batch, Outputs
+from distill.types import Batch, Outputs, SplitName
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter] | Iterable[dict[str, Any]]], Optimizer]
 ADAMW: OptimizerFactory = partial(torch.optim.AdamW, lr=1e-3)
@@ -141,12 +142,12 @@ class DistillModule(pl.LightningModule):
 
     def training_step(self, loaded: Any, batch_idx: int) -> Tensor:
         """The total loss of one batch; its terms and measurements go to the running means."""
-        batch = self._batch(loaded)
-        device = batch.images.device
+        batch = self._batch(loaded, "train", self.current_epoch)
+        device = batch.device
         with self.span("teacher"), nullcontext() if self.teacher is None else self._side_stream.work(device):
-            answers = self._ask("train", self.current_epoch, batch)
+            answers = self._ask(batch)
         with self.span("student"):
-            outputs: Outputs = self.student(batch.images)
+            outputs: Outputs = self.student(batch.inputs)
         with self.span("teacher"):
             self._side_stream.join()
         with self.span("method"):
@@ -157,11 +158,11 @@ class DistillModule(pl.LightningModule):
         self._record.add(loss, terms, measures, self.method.scheduled())
         return self._reaching_all(loss)
 
-    def _batch(self, loaded: Any) -> Batch:
+    def _batch(self, loaded: Any, split: SplitName | None, epoch: int = 0) -> Batch:
         """What the loader yields as samples on the device, where Lightning has brought all types that it knows."""
-        images, targets, indices = as_batch(loaded, self.adapt)
-        indices = None if indices is None else indices.to(self.device)
-        return Batch(to_float(images.to(self.device)), targets.to(self.device), indices)
+        batch = as_batch(loaded, self.adapt).to(self.device)
+        inputs = to_float(batch.inputs) if isinstance(batch.inputs, Tensor) else batch.inputs
+        return replace(batch, inputs=inputs, split=split, epoch=epoch)
 
     def _reaching_all(self, loss: Tensor) -> Tensor:
         """The loss, with a zero gradient for what no term reaches (SimKD leaves the student's classifier alone).
@@ -176,26 +177,25 @@ class DistillModule(pl.LightningModule):
 
     def validation_step(self, loaded: Any, batch_idx: int) -> None:
         """Accuracy on the validation split; agreement and KL with the teacher where there is one."""
-        self._validate(self._batch(loaded), "val")
+        self._validate(self._batch(loaded, "val"))
 
     def test_step(self, loaded: Any, batch_idx: int) -> None:
         """As `validation_step`, on the test split."""
-        self._validate(self._batch(loaded), None)
+        self._validate(self._batch(loaded, None))
 
-    def _validate(self, batch: Batch, split: Literal["val"] | None) -> None:
-        answers = self._ask(split, 0, batch)
-        outputs: Outputs = self.deployed(batch.images)
-        self._validated.add(measure_unseen(outputs.logits, answers, batch.targets), weight=len(batch.images))
+    def _validate(self, batch: Batch) -> None:
+        answers = self._ask(batch)
+        outputs: Outputs = self.deployed(batch.inputs)
+        self._validated.add(measure_unseen(outputs.logits, answers, batch.targets), weight=len(batch))
 
     def predict_step(self, loaded: Any, batch_idx: int) -> Tensor:
         """The (N, classes) logits of a batch, with or without targets; their softmax are the probabilities."""
         logits: Tensor = self(images_of(loaded, self.adapt).to(self.device))
         return logits
 
-    def _ask(self, split: Literal["train", "val"] | None, epoch: int, batch: Batch) -> Outputs | None:
+    def _ask(self, batch: Batch) -> Outputs | None:
         if self.teacher is None:
             return None
-        self.teacher.attend(split, epoch)
         answers: Outputs = self.teacher(batch)
         return answers
 

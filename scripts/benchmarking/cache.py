@@ -149,7 +149,7 @@ class Bench:
         start = time.perf_counter()
         with torch.no_grad():
             for batch in loader:
-                self.network(batch.images).logits.sum().item()
+                self.network(batch.inputs).logits.sum().item()
         return time.perf_counter() - start
 
     def _cached(self, name: str) -> CachedTeacher:

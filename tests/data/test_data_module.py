@@ -34,18 +34,18 @@ def test_training_batches_are_augmented_and_named() -> None:
     assert len(batches) == len(data.train_dataloader()) == 6
     for batch in batches:
         assert isinstance(batch, Batch)
-        assert batch.images.dtype == torch.float32
+        assert batch.inputs.dtype == torch.float32
         assert torch.equal(batch.targets, data.source.train.targets[batch.indices])
         plain = data.source.train.show(batch.indices).float() / 255
-        mirrored = (batch.images == plain.flip(3)).flatten(1).all(1)
-        assert (mirrored | (batch.images == plain).flatten(1).all(1)).all()
+        mirrored = (batch.inputs == plain.flip(3)).flatten(1).all(1)
+        assert (mirrored | (batch.inputs == plain).flatten(1).all(1)).all()
 
 
 def test_validation_batches_are_the_split_in_order() -> None:
     data = ImageDataModule(source(), batch_size=2, augment=Augment(crop_padding=2, mixup=1.0))
     batches = list(data.val_dataloader())
-    assert [len(batch.images) for batch in batches] == [8, 8, 5]
-    assert torch.equal(torch.cat([batch.images for batch in batches]), data.source.val.images.float() / 255)
+    assert [len(batch.inputs) for batch in batches] == [8, 8, 5]
+    assert torch.equal(torch.cat([batch.inputs for batch in batches]), data.source.val.images.float() / 255)
     assert torch.equal(torch.cat([batch.targets for batch in batches]), data.source.val.targets)
 
 
@@ -72,7 +72,7 @@ def test_a_sample_is_a_function_of_seed_epoch_and_index(augment: Augment | None)
     batches.order.set_epoch(4)
     for batch in batches:
         alone = batches.__getitems__(Draw(4, batch.indices[2:3]))
-        assert torch.equal(alone.images[0], batch.images[2])
+        assert torch.equal(alone.inputs[0], batch.inputs[2])
         assert torch.equal(alone.targets[0], batch.targets[2])
 
 
@@ -147,8 +147,8 @@ class Recorder(pl.LightningModule):
         self.seen: list[tuple[int, Tensor, Tensor]] = []
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        self.seen.append((self.current_epoch, batch.indices, batch.images))
-        return nn.functional.cross_entropy(self.layer(batch.images.mean((2, 3))), batch.targets)
+        self.seen.append((self.current_epoch, batch.indices, batch.inputs))
+        return nn.functional.cross_entropy(self.layer(batch.inputs.mean((2, 3))), batch.targets)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         assert not self.training

@@ -2,6 +2,7 @@
 
 import logging
 import pickle
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -53,13 +54,25 @@ def epoch_of(
 
 
 def by_index(batches: list[Batch]) -> dict[int, Tensor]:
-    return {int(i): image for batch in batches for i, image in zip(batch.indices, batch.images, strict=True)}
+    return {int(i): image for batch in batches for i, image in zip(batch.indices, batch.inputs, strict=True)}
 
 
 def assert_same(one: list[Batch], other: list[Batch]) -> None:
     assert len(one) == len(other) > 0
     for mine, theirs in zip(one, other, strict=True):
-        assert all(torch.equal(a, b) for a, b in zip(mine, theirs, strict=True))
+        assert all(torch.equal(a, b) for a, b in zip(tensors(mine), tensors(theirs), strict=True))
+
+
+def tensors(batch: Batch) -> list[torch.Tensor]:
+    """Images, targets and indices."""
+    assert isinstance(batch.inputs, torch.Tensor)
+    assert batch.indices is not None
+    return [batch.inputs, batch.targets, batch.indices]
+
+
+def joined(parts: Sequence[Batch]) -> Batch:
+    """One batch of several."""
+    return Batch(*map(torch.cat, zip(*map(tensors, parts), strict=True)))
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
@@ -75,7 +88,7 @@ def test_workers_change_nothing(workers: int) -> None:
 def test_two_processes_see_what_one_sees() -> None:
     alone = epoch_of(noise(), batch=8)
     parts = zip(*(epoch_of(noise(), batch=4, process=(process, 2)) for process in (0, 1)), strict=True)
-    together = [Batch(*map(torch.cat, zip(*part, strict=True))) for part in parts]
+    together = [joined(part) for part in parts]
     assert_same(alone, together)
 
 
@@ -107,7 +120,7 @@ def test_the_view_of_validation_is_torchvisions() -> None:
     for index in (0, 5, 36):
         assert torch.equal(stream.view(index), reference(stream.source.read(index)))
     batch = next(iter(Batches(stream, EvaluationOrder(37, 4), num_classes=4)))
-    assert torch.equal(batch.images, stream.show(torch.arange(4)).float() / 255)
+    assert torch.equal(batch.inputs, stream.show(torch.arange(4)).float() / 255)
 
 
 def test_a_random_view_shows_less_than_the_whole() -> None:
@@ -158,7 +171,7 @@ def test_skipping_in_training_puts_another_sample_in_its_place(caplog: pytest.Lo
     broken = (0, 3, 11, 20)
     stream = noise(skip=True, broken=broken)
     batches = epoch_of(stream)
-    assert [len(batch.images) for batch in batches] == [8, 8, 8, 8]
+    assert [len(batch.inputs) for batch in batches] == [8, 8, 8, 8]
     shown = torch.cat([batch.indices for batch in batches])
     assert not set(shown.tolist()) & set(broken)
     whole, rest = by_index(epoch_of(noise())), by_index(batches)

@@ -54,7 +54,9 @@ def test_a_part_of_fashion_mnist_is_missing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [b"", b"\x00\x00\x08\x03\x00", gzip.compress(b"\x00\x00\x08\x01\x00\x00\x00\x09abc")]
+    "damage",
+    [b"", b"\x00\x00\x08\x03\x00", gzip.compress(b"\x00\x00\x08\x01\x00\x00\x00\x09abc")],
+    ids=["empty", "a cut header", "too few labels, compressed"],  # gzip writes the time, so it cannot be a name
 )
 def test_a_damaged_part_of_fashion_mnist(tmp_path: Path, damage: bytes) -> None:
     root = write_idx(tmp_path, packed=True)

@@ -1,6 +1,7 @@
 """Contrastive distillation: its loss written out, its memory, and its memory in two processes."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -136,7 +137,7 @@ def test_what_it_needs_is_named() -> None:
     with pytest.raises(ValueError, match="one class"):
         CRD().setup(Example(outputs(5), outputs(7), torch.zeros(10, dtype=torch.long)))
     with pytest.raises(ValueError, match="indices"):
-        prepared()(outputs(5), outputs(7), batch_of(1, 4, 7, 9)._replace(indices=None))
+        prepared()(outputs(5), outputs(7), replace(batch_of(1, 4, 7, 9), indices=None))
 
 
 def _half(rank: int, directory: str) -> None:

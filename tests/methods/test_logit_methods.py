@@ -1,6 +1,7 @@
 """Logit methods against published code's numbers, or against their formula written out sample by sample in float64."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -211,14 +212,14 @@ def test_positions_count_as_samples(cls: type, student: Outputs, teacher: Output
         return rows.unflatten(0, (2, 2, 2)).movedim((1, 2), (-2, -1))
 
     dense = Outputs(as_image(student.logits)), Outputs(as_image(teacher.logits))
-    value = imitation(cls(), *dense, batch._replace(targets=as_image(batch.targets)))
+    value = imitation(cls(), *dense, replace(batch, targets=as_image(batch.targets)))
     assert value == pytest.approx(imitation(cls(), student, teacher, batch))
 
 
 @pytest.mark.parametrize("cls", [DKD, NKD, WSLD])
 def test_mixed_labels_count_as_their_likeliest(cls: type, student: Outputs, teacher: Outputs, batch: Batch) -> None:
     mixed = 0.7 * F.one_hot(batch.targets, 10).double() + 0.03
-    value = imitation(cls(), student, teacher, batch._replace(targets=mixed))
+    value = imitation(cls(), student, teacher, replace(batch, targets=mixed))
     assert value == pytest.approx(imitation(cls(), student, teacher, batch))
 
 

@@ -39,7 +39,7 @@ def batch_and_module(method: Method) -> tuple[Batch, DistillModule]:
 
 
 def answers(module: DistillModule, batch: Batch) -> list[Tensor]:
-    return [network(batch.images).logits for network in (module.student, *module.method.peers)]
+    return [network(batch.inputs).logits for network in (module.student, *module.method.peers)]
 
 
 def test_dml_is_its_formula() -> None:
@@ -51,7 +51,7 @@ def test_dml_is_its_formula() -> None:
         others = [j for j in range(3) if j != i]
         return 0.7 * 4 * sum(kl(rows[j][n], rows[i][n]) for j in others for n in range(6)) / 6 / 2
 
-    terms = module.method(module.student(batch.images), None, batch)
+    terms = module.method(module.student(batch.inputs), None, batch)
     assert terms["dml"].item() == pytest.approx(mutual(0), rel=1e-3)
     assert terms["peers_dml"].item() == pytest.approx(mutual(1) + mutual(2), rel=1e-3)
     ce = [0.3 * F.cross_entropy(each, batch.targets).item() for each in logits]
@@ -66,7 +66,7 @@ def test_peers_differ_and_teach_without_being_pulled() -> None:
     student, peer = (module.student, module.method.peers[0])
     for mine, theirs in zip(student.parameters(), peer.parameters(), strict=True):
         assert torch.equal(mine.flatten().sort().values, theirs.flatten().sort().values)
-    module.method(student(batch.images), None, batch)["dml"].backward()
+    module.method(student(batch.inputs), None, batch)["dml"].backward()
     assert all(parameter.grad is None for parameter in peer.parameters())
     assert any(parameter.grad is not None for parameter in student.parameters())
 
@@ -75,7 +75,7 @@ def test_composed_without_a_teacher_and_with_one() -> None:
     both = Composite({"dml": DML(), "tf_kd": TfKD()})
     assert not both.needs_teacher
     batch, module = batch_and_module(both)
-    assert set(both(module.student(batch.images), None, batch)) == {"ce", "dml", "peers_ce", "peers_dml", "tf_kd"}
+    assert set(both(module.student(batch.inputs), None, batch)) == {"ce", "dml", "peers_ce", "peers_dml", "tf_kd"}
     assert Composite({"dml": DML(), "kd": KD()}).needs_teacher
 
 

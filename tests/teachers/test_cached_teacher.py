@@ -116,7 +116,7 @@ def test_replay_shows_the_same_images_again() -> None:
     shown = []
     for epoch in range(4):
         loader.order.set_epoch(epoch)
-        shown.append({int(i): image for batch in loader for i, image in zip(batch.indices, batch.images, strict=True)})
+        shown.append({int(i): image for batch in loader for i, image in zip(batch.indices, batch.inputs, strict=True)})
     assert all(torch.equal(shown[0][i], shown[2][i]) and torch.equal(shown[1][i], shown[3][i]) for i in shown[0])
     assert not all(torch.equal(shown[0][i], shown[1][i]) for i in shown[0])
 
@@ -215,14 +215,14 @@ def test_the_next_epoch_is_read_ahead(tmp_path: Path, monkeypatch: pytest.Monkey
     )
     teacher = cached(tmp_path, MIXED, replay=2)
     for split, epoch in (("train", 0), ("val", 0), ("train", 0), ("train", 1), ("val", 0), ("train", 2)):
-        teacher.attend(split, epoch)  # type: ignore[arg-type]
-        assert [place for place in teacher._planes if place[0] == "train"] == [("train", 0), ("train", 1)]
+        teacher._table_of(split, epoch)  # type: ignore[arg-type]
+        assert [place for place in teacher._tables if place[0] == "train"] == [("train", 0), ("train", 1)]
     train, val = ["train/epoch0000", "train/epoch0001"], ["val/epoch0000"]
     assert asked == [*train, *val, *train, *train[::-1], *val, train[0]]
     longer = cached(tmp_path, MIXED)
     for epoch in range(EPOCHS):
-        longer.attend("train", epoch)
-        assert list(longer._planes) == [("train", e) for e in ([0, 1], [1, 2], [1, 2])[epoch]]
+        longer._table_of("train", epoch)
+        assert list(longer._tables) == [("train", e) for e in ([0, 1], [1, 2], [1, 2])[epoch]]
 
 
 def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:

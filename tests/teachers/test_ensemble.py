@@ -1,6 +1,7 @@
 """Several teachers that answer as one."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -62,14 +63,14 @@ def expected(answers: list[list[list[float]]], combine: str) -> Tensor:
 def test_answers_by_its_formula(combine: str) -> None:
     networks = [network(seed) for seed in range(3)]
     with torch.no_grad():
-        answers = [each.eval()(BATCH.images).logits.double().tolist() for each in networks]
+        answers = [each.eval()(BATCH.inputs).logits.double().tolist() for each in networks]
     teacher = EnsembleTeacher(networks, combine)  # type: ignore[arg-type]
     outputs = teacher(BATCH)
     torch.testing.assert_close(outputs.logits.softmax(1), expected(answers, combine), rtol=1e-4, atol=1e-6)
     assert not any(parameter.requires_grad for parameter in teacher.parameters())
     if combine != "logits":
         torch.testing.assert_close(outputs.logits.logsumexp(1), torch.zeros(5), rtol=0, atol=1e-5)
-    assert EnsembleTeacher(networks, combine)(BATCH._replace(targets=torch.eye(4)[BATCH.targets])).logits.allclose(  # type: ignore[arg-type]
+    assert EnsembleTeacher(networks, combine)(replace(BATCH, targets=torch.eye(4)[BATCH.targets])).logits.allclose(  # type: ignore[arg-type]
         outputs.logits
     )
 
@@ -88,10 +89,10 @@ def test_from_the_config(tmp_path: Path) -> None:
 
 def test_features_are_the_first_ones() -> None:
     teacher = EnsembleTeacher([network(0), network(1)])
-    module = DistillModule(network(2), teacher, AT(), example=BATCH.images)
+    module = DistillModule(network(2), teacher, AT(), example=BATCH.inputs)
     assert teacher.network is not None
     answers = teacher(BATCH)
-    alone = teacher.network(BATCH.images)
+    alone = teacher.network(BATCH.inputs)
     assert set(answers.features) == set(module.method.taps.teacher)
     assert all(torch.equal(answers.features[name], alone.features[name]) for name in answers.features)
 

@@ -3,6 +3,7 @@
 import io
 import logging
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +56,7 @@ def batch(seed: int = 0, size: int = 6, mixed: bool = False) -> Batch:
 
 
 def answer(ensemble: EnsembleTeacher, asked: Batch, split: Any = "train") -> Tensor:
-    ensemble.attend(split, 0)
-    logits: Tensor = ensemble(asked).logits
+    logits: Tensor = ensemble(replace(asked, split=split)).logits
     return logits
 
 
@@ -71,7 +71,7 @@ def written_out(
     mixed = asked.targets.is_floating_point()
     targets = asked.targets.double().tolist() if mixed else torch.eye(CLASSES)[asked.targets].tolist()
     weights, joined, slope = softmax(scores), [], softmax(scores)
-    for image, target in zip(asked.images[:, :, 0, 0].double().tolist(), targets, strict=True):
+    for image, target in zip(asked.inputs[:, :, 0, 0].double().tolist(), targets, strict=True):
         p = [softmax([x * each for x in image]) for each in sureness]
         joined.append([sum(w * row[c] for w, row in zip(weights, p, strict=True)) for c in range(CLASSES)])
         for k, row in enumerate(p):
@@ -163,7 +163,7 @@ def test_learns_from_training_batches_alone(caplog: pytest.LogCaptureFixture) ->
 )
 def test_learns_in_single_precision_at_least(precision: torch.dtype, kept: torch.dtype) -> None:
     ensemble = teacher(5.0, -1.0).to(precision)
-    asked = Batch(batch().images.to(precision), batch().targets)
+    asked = Batch(batch().inputs.to(precision), batch().targets)
     with torch.inference_mode():  # as in Lightning's validation before the first epoch
         answer(ensemble, asked, "val")
     assert answer(ensemble, asked).dtype == kept

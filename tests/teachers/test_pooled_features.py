@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,10 +43,11 @@ def cached(directory: Path, features: bool | str = "pooled") -> CachedTeacher:
 def terms(teacher: Teacher, method: Method) -> dict[str, torch.Tensor]:
     """What a method says of one batch; all that it draws is drawn alike for any teacher."""
     torch.manual_seed(2)
-    module = DistillModule(network(4), teacher, method, example=BATCH.images, labels=TARGETS)
-    teacher.attend("train", 0)
+    module = DistillModule(network(4), teacher, method, example=BATCH.inputs, labels=TARGETS)
     torch.manual_seed(3)
-    found: dict[str, torch.Tensor] = module.method(module.student(BATCH.images), teacher(BATCH), BATCH)
+    found: dict[str, torch.Tensor] = module.method(
+        module.student(BATCH.inputs), teacher(replace(BATCH, split="train")), BATCH
+    )
     return found
 
 

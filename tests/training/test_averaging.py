@@ -125,7 +125,7 @@ def test_statistics_are_measured_on_the_training_images_with_the_averaged_weight
     loader = data().train_dataloader()
     loader.order.set_epoch(EPOCHS - 1)
     with torch.no_grad():
-        maps = [backbone[0](averaged.student.preprocess(batch.images)) for batch in loader]
+        maps = [backbone[0](averaged.student.preprocess(batch.inputs)) for batch in loader]
     means = torch.stack([m.mean((0, 2, 3)) for m in maps]).mean(0)
     variances = torch.stack([m.var((0, 2, 3)) for m in maps]).mean(0)
     torch.testing.assert_close(backbone[1].running_mean, means)

@@ -15,7 +15,6 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import torch
-from lightning_fabric.utilities import move_data_to_device
 from omegaconf import open_dict
 from pytorch_lightning.plugins.precision import MixedPrecision, Precision
 from torch import Tensor
@@ -90,9 +89,9 @@ class Work:
         """The terms of the loss, and the gradients of what is trained in one row; the same random draws each time."""
         module, batch = self.module.train(), self.batch
         torch.manual_seed(0)
-        with way.context(batch.images.device):
+        with way.context(batch.device):
             answers = None if module.teacher is None else module.teacher(batch)
-            terms: Mapping[str, Tensor] = module.method(module.student(batch.images), answers, batch)
+            terms: Mapping[str, Tensor] = module.method(module.student(batch.inputs), answers, batch)
             loss = torch.stack([term.float() for term in terms.values()])
         loss.sum().backward()
         trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
@@ -113,8 +112,8 @@ class Work:
     def answers(self, way: Way) -> Tensor:
         """The logits of student and teacher in evaluation mode, one after the other; 0 for -inf."""
         module = self.module.eval()
-        with way.context(self.batch.images.device):
-            outputs: list[Outputs] = [module.deployed(self.batch.images)]
+        with way.context(self.batch.device):
+            outputs: list[Outputs] = [module.deployed(self.batch.inputs)]
             if module.teacher is not None:
                 outputs.append(module.teacher(self.batch))
         logits = [each.logits.float().flatten() for each in outputs]
@@ -208,13 +207,13 @@ def _work(run: Run, name: str, network: Network, asked: Network | None, method: 
     stage = run.stage(name)
     loader = stage.data().train_dataloader()
     epoch, indices = next(iter(loader.order))
-    image = loader.__getitems__(Draw(epoch, indices[:1])).images
+    image = loader.__getitems__(Draw(epoch, indices[:1])).inputs
     flops = 3 * cost.flops(network, image) + (0 if asked is None else cost.flops(asked, image))
     batch = loader.__getitems__(Draw(epoch, indices[: max(2, AFFORDABLE // max(1, flops))]))
     module = stage.module(
         network, None if asked is None else run.teacher(asked), method, optimize_for_inference=False
     ).to(device)
-    return Work(module, Batch(*move_data_to_device(batch, device)), stage.max_epochs * len(stage.samples), flops)
+    return Work(module, batch.to(device), stage.max_epochs * len(stage.samples), flops)
 
 
 def _trouble(stages: Mapping[str, Work], way: Way, exact: Way) -> str | None:
@@ -255,7 +254,7 @@ def _faster(stages: Mapping[str, Work], usual: Way, other: Way, said: list[str])
         rounds += 1
     images = sum(work.images for work in stages.values())
     each = {
-        way: sum(seconds[name] / len(work.batch.images) * work.images for name, work in stages.items()) / images
+        way: sum(seconds[name] / len(work.batch) * work.images for name, work in stages.items()) / images
         for way, seconds in best.items()
     }
     names = [way.precision if usual.precision != other.precision else way.layout for way in best]
@@ -267,7 +266,7 @@ def _faster(stages: Mapping[str, Work], usual: Way, other: Way, said: list[str])
 
 def _seconds(work: Work, way: Way) -> float:
     """Of a step: on a CPU, of this thread, which other work on the machine may stop but not lengthen."""
-    device = work.batch.images.device
+    device = work.batch.device
     work.lay_out(way)
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -239,10 +239,10 @@ def _step(
         epoch, indices = next(iter(loader.order))
         started = time.perf_counter()
         batch = loader.__getitems__(Draw(epoch, indices[:PROBE]))
-        loading = (time.perf_counter() - started) / len(batch.images)
+        loading = (time.perf_counter() - started) / len(batch)
         images = sum(split.images.nbytes for split in (run.source.train, run.source.val) if isinstance(split, Split))
         step = measure(module, batch, len(indices), images, trainer)
-        quick = (time.perf_counter() - started) * len(indices) / len(batch.images) < QUICK
+        quick = (time.perf_counter() - started) * len(indices) / len(batch) < QUICK
         if quick:
             batch = loader.__getitems__(Draw(epoch, indices))
         scored = scoring.__getitems__(Draw(0, torch.arange(min(PROBE, len(scoring.split)))))
@@ -254,8 +254,8 @@ def _step(
         findings.seconds[name] = stage.max_epochs * seconds_an_epoch(
             loader,
             scoring,
-            batch=pace.batch * len(indices) / len(batch.images),
-            image=pace.validation / len(scored.images),
+            batch=pace.batch * len(indices) / len(batch),
+            image=pace.validation / len(scored),
             loading=loading * len(indices),
             processes=trainer.world_size,
             every=run.config.trainer.get("check_val_every_n_epoch") or 1,

@@ -78,7 +78,7 @@ def measure(module: DistillModule, batch: Batch, batch_size: int, images: int, t
 
 def _terms(module: DistillModule, batch: Batch) -> dict[str, Tensor]:
     answers = module.teacher(batch) if module.teacher is not None else None
-    terms: dict[str, Tensor] = module.method(module.student(batch.images), answers, batch)
+    terms: dict[str, Tensor] = module.method(module.student(batch.inputs), answers, batch)
     return terms
 
 
@@ -92,8 +92,8 @@ def _weights(module: DistillModule) -> Iterator[Tensor]:
 def _activations(module: DistillModule, batch: Batch, batch_size: int) -> int:
     """Bytes kept for the backward pass at `batch_size`, on the line through those of the batch and of its half: some,
     such as weights cast to half precision, don't grow with it."""
-    count = len(batch.images)
-    half = Batch(*(None if part is None else part[: count // 2].clone() for part in batch))  # type: ignore[arg-type]
+    count = len(batch)
+    half = batch.map(lambda part: part[: count // 2].clone())
     known = {weight.untyped_storage().data_ptr() for weight in _weights(module)}
     whole = _bytes_kept(module, batch, known)
     if batch_size == count or count < 4:

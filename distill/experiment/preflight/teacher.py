@@ -28,7 +28,7 @@ def score_sample(network: Network, data: ImageDataModule, device: torch.device) 
     right, logits = 0, []
     for indices in sample.split(AT_ONCE):
         batch: Batch = loader.__getitems__(Draw(0, indices))
-        outputs: Outputs = network(batch.images.to(device))
+        outputs: Outputs = network(batch.to(device).inputs)
         logits.append(precise(outputs.logits).cpu())
         right += int((logits[-1].argmax(1) == batch.targets.cpu()).sum())
     answers = torch.cat(logits)
