@@ -154,7 +154,8 @@ class CachedTeacher(Teacher):
             return self.layouts["train"].pooled_outputs(self._ask(batch))
         if batch.indices is None:
             raise SettingError("teaching=cached: batches must have indices, by which answers are kept")
-        layout, table = self.layouts[batch.split], self._table_of(batch.split, batch.epoch)
+        table = self._table_of(batch.split, batch.epoch)
+        layout = self.layouts[batch.split]  # known in full once the cache is open
         rows = batch.indices.numpy()
         kept, there = table.read(rows)
         if not there.all():

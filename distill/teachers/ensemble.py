@@ -101,7 +101,7 @@ class EnsembleTeacher(Teacher):
             return (log_p + weights.log().unsqueeze(2)).logsumexp(0)
         self._scores = to_device(self._scores, log_p.device)
         scores = self._scores.to(log_p.dtype)
-        if batch.split == "train":
+        if self.combine == "learned" and batch.split == "train":
             self._learn(log_p, scores, batch.targets)
         elif batch.split == "val" and self._unlogged:
             log.info("weights of the teachers: %s", ", ".join(f"{weight:.3f}" for weight in self.weights.tolist()))

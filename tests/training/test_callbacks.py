@@ -8,6 +8,7 @@ import torch
 
 from distill.training import clock
 from distill.training.callbacks import StageProgress, Throughput
+from distill.types import Batch
 
 
 class Clock:
@@ -27,7 +28,7 @@ def run(throughput: Throughput, hands: Clock, epochs: list[list[float]], images:
         throughput.on_train_epoch_start(trainer, module)
         for step, seconds in enumerate(epoch):
             hands.now += seconds
-            throughput.on_train_batch_end(trainer, module, None, [torch.zeros(images, 1)], step)
+            throughput.on_train_batch_end(trainer, module, None, Batch(torch.zeros(images, 1), None), step)
         throughput.on_train_epoch_end(trainer, module)
         hands.now += 1000  # validation
     return logged
