@@ -189,7 +189,8 @@ def _half(rank: int, directory: str) -> None:
     dist.init_process_group("gloo", store=dist.FileStore(f"{directory}/store", 2), rank=rank, world_size=2)
     ensemble = teacher(5.0, 1.0, -1.0)
     for step in range(3):
-        images, targets, _ = batch(step)
+        whole = batch(step)
+        images, targets = whole.inputs, whole.targets
         answer(ensemble, Batch(images[3 * rank :][:3], targets[3 * rank :][:3]))
     torch.save(ensemble.moving_state_dict(), f"{directory}/{rank}.pt")
     dist.destroy_process_group()
