@@ -107,8 +107,8 @@ class Missing:
         inputs = self.teacher.inputs
         epochs: list[tuple[SplitName, int]] = [("train", epoch) for epoch in range(inputs.distinct_epochs)]
         for split, epoch in (("val", 0), *epochs):
-            share = self.teacher.share(split, self.process, self.processes)
-            indices = torch.from_numpy(share[~self.teacher.answered(split, epoch)[share]])
+            share = inputs.wanted(split)[self.process :: self.processes]
+            indices = torch.from_numpy(share[~self.teacher.open().table(split, epoch).written()[share]])
             for batch in inputs.batches(split, epoch, indices, self.device, inputs.workers):
                 yield replace(batch, split=split)
 
@@ -133,9 +133,7 @@ class Filling(pl.LightningModule):
 
     def on_predict_start(self) -> None:
         """Open the cache, and say what it takes."""
-        if self.teacher.store is None:
-            self.teacher.open()
-        self._total = math.ceil(self.teacher.missing_answers() / self.trainer.world_size)
+        self._total = math.ceil(self.teacher.open().missing() / self.trainer.world_size)
         self.trainer.strategy.barrier()  # or one process would count what another has begun to fill
         self._started = time.perf_counter()
         if self.bars and self.trainer.is_global_zero:

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import torch
 
@@ -25,6 +24,7 @@ from distill.teachers.comparison import disagreeing
 from distill.teachers.inputs import TeacherInputs
 from distill.teachers.record import DType, Layout, in_bytes
 from distill.teachers.requirements import Features, check_method
+from distill.teachers.run_tables import RunTables
 from distill.teachers.store import AnswerTable, Manifest, Store
 from distill.types import Batch, Outputs, SplitName
 
@@ -89,11 +89,9 @@ class CachedTeacher(Teacher):
         self.max_gb, self.validate = max_gb, validate
         layout = Layout(classes, dtype, top_k, kept, pooled=features == "pooled")
         self.layouts: dict[SplitName, Layout] = {"train": layout, "val": Layout(classes)}
-        self.store: Store | None = None
         self.passes = 0
         self._taps: tuple[str, ...] = ()
-        self._tables: dict[tuple[SplitName, int], AnswerTable] = {}
-        self._place: tuple[SplitName, int] | None = None  # the last that was asked for
+        self._tables: RunTables | None = None  # until the cache is opened
         self._keeping = True
         self.eval()
 
@@ -154,7 +152,7 @@ class CachedTeacher(Teacher):
             return self.layouts["train"].pooled_outputs(self._ask(batch))
         if batch.indices is None:
             raise SettingError("teaching=cached: batches must have indices, by which answers are kept")
-        table = self._table_of(batch.split, batch.epoch)
+        table = self.open().for_epoch(batch.split, batch.epoch)
         layout = self.layouts[batch.split]  # known in full once the cache is open
         rows = batch.indices.numpy()
         kept, there = table.read(rows)
@@ -167,22 +165,6 @@ class CachedTeacher(Teacher):
         answers = layout.decode(kept, batch.device)
         features = {name: self.network.arrange(feature) for name, feature in answers.features.items()}
         return dataclasses.replace(answers, features=features)
-
-    def share(self, split: SplitName, process: int, processes: int) -> Numbers:
-        """Indices of the samples of a split that this run may ask about: one process's part of them."""
-        wanted = self.inputs.samples.numpy() if split == "train" else np.arange(self.inputs.sizes["val"])
-        part: Numbers = wanted[process::processes]
-        return part
-
-    def answered(self, split: SplitName, epoch: int) -> npt.NDArray[np.bool_]:
-        """By index, whether there is an answer."""
-        return self._table(split, epoch).written()
-
-    def missing_answers(self) -> int:
-        """How many answers this run may ask for that are not there."""
-        assert self.store is not None
-        share = {split: self.share(split, 0, 1) for split in self.layouts}
-        return sum(int((~self.store.table(*place).written()[share[place[0]]]).sum()) for place in self._places())
 
     def _ask(self, batch: Batch) -> Outputs:
         outputs: Outputs = self.network(batch.inputs)
@@ -207,39 +189,17 @@ class CachedTeacher(Teacher):
         """Whether answers are still written: not after the disk was full."""
         return self._keeping
 
-    def _table_of(self, split: SplitName, epoch: int) -> AnswerTable:
-        """A split's answers for what an epoch shows; the first time, the cache is opened.
-
-        When an epoch begins, its answers and those of the next are read from disk ahead: in the random order of
-        training, the first steps would wait for all of them.
-        """
-        place = split, self.inputs.shown(epoch) if split == "train" else 0
-        if place != self._place:
-            self._place = place
-            if self.store is None:
-                self.open()
-            self._table(*place).read_ahead()
-            if split == "train" and epoch + 1 < self.inputs.epochs:
-                self._table(split, self.inputs.shown(epoch + 1)).read_ahead()
-        return self._table(*place)
-
-    def _table(self, split: SplitName, epoch: int) -> AnswerTable:
-        assert self.store is not None
-        if (split, epoch) not in self._tables:
-            for place in [place for place in self._tables if place[0] == split][:-1]:
-                del self._tables[place]  # an epoch's maps are let go with it; the latest is the epoch that goes on
-            self._tables[split, epoch] = self.store.table(split, epoch)
-        return self._tables[split, epoch]
-
     # ------------------------------------------------------------------------------------------ opening
 
     @torch.no_grad()
-    def open(self) -> None:
-        """Find or make the cache; say how large it is and how long filling it takes; compare a few of its answers.
+    def open(self) -> RunTables:
+        """The cache's tables. The first time, find or make it, say its size and how long filling takes, compare a few.
 
         Raises:
             SettingError: it cannot be made, would be too large, or holds answers that the teacher does not give.
         """
+        if self._tables is not None:
+            return self._tables
         if self._taps:
             example = self.inputs.source.train.show(torch.arange(1))
             train = self.layouts["train"]
@@ -249,14 +209,16 @@ class CachedTeacher(Teacher):
         self._check_size()
         about = fingerprint.asked(self.network, self.inputs, self.layouts["train"])
         fields = {str(split): layout.fields for split, layout in self.layouts.items()}
-        self.store = Store(self.root, Manifest(fingerprint.key(about), about, fields, self.inputs.sizes))
+        store = Store(self.root, Manifest(fingerprint.key(about), about, fields, self.inputs.sizes))
         try:
-            self.store.open()
+            store.open()
         except OSError as error:
             raise self._unwritable(error) from error
+        self._tables = RunTables(store, self.inputs)
         if _first_process():
-            self._announce()
-            self._compare()
+            self._announce(self._tables)
+            self._compare(self._tables)
+        return self._tables
 
     @property
     def wanted_bytes(self) -> int:
@@ -283,11 +245,10 @@ class CachedTeacher(Teacher):
                 "keep less with teaching.top_k, teaching.dtype=float16 or teaching.epochs"
             )
 
-    def _announce(self) -> None:
-        assert self.store is not None
-        epochs, missing = self.inputs.distinct_epochs, self.missing_answers()
+    def _announce(self, tables: RunTables) -> None:
+        epochs, missing = self.inputs.distinct_epochs, tables.missing()
         total = len(self.inputs.samples) * epochs + self.inputs.sizes["val"]
-        told = f"teacher's answers: {self.describe()}, in {self.store.directory}"
+        told = f"teacher's answers: {self.describe()}, in {tables.store.directory}"
         if missing:
             seconds = self._seconds_per_sample() * missing
             told += f"; {1 - missing / total:.0%} are there, the others take the teacher about {seconds:.0f} s"
@@ -303,29 +264,21 @@ class CachedTeacher(Teacher):
             self.network(images).logits.sum().item()
         return (time.perf_counter() - start) / len(images)
 
-    def _compare(self) -> None:
+    def _compare(self, tables: RunTables) -> None:
         """Work a few answers of one split and epoch out again."""
-        assert self.store is not None
-        chances = np.random.default_rng()
-        places = [place for place in self._places() if self.store.table(*place).written().any()]
-        if not (places and self.validate):
+        (split, epoch), rows = tables.drawn(self.validate)
+        if not len(rows):
             return
-        split, epoch = places[chances.integers(len(places))]
-        table = self._table(split, epoch)
-        rows = np.sort(chances.permutation(table.written().nonzero()[0])[: self.validate])
+        table = tables.table(split, epoch)
         images = self.inputs.batches(split, epoch, torch.from_numpy(rows), self._device)
         precise = self.inputs.precision.startswith("32") and not tf32_on(self._device)
         wrong = disagreeing(table, rows, self.network, images, self.layouts[split], precise)
         if wrong:
-            key = self.store.directory.name
+            key = tables.store.directory.name
             raise SettingError(
                 f"teaching.dir={self.root}: {wrong} of {len(rows)} answers in {key} are not what the teacher says now; "
                 f"delete them with `python scripts/cache_teacher.py prune {key} --dir {self.root}`"
             )
-
-    def _places(self) -> list[tuple[SplitName, int]]:
-        """All splits and epochs that this run may ask about."""
-        return [*(("train", epoch) for epoch in range(self.inputs.distinct_epochs)), ("val", 0)]
 
     @property
     def _device(self) -> torch.device:

@@ -1,5 +1,6 @@
 """What a teacher is shown: everything that decides the images of a run, apart from their order."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -8,6 +9,7 @@ from distill.data.batches import Batches
 from distill.data.order import ListedOrder
 from distill.data.source import ImageSource
 from distill.data.stream import Stream
+from distill.teachers.array_file import Numbers
 from distill.types import SplitName
 
 
@@ -61,6 +63,11 @@ class TeacherInputs:
     def sizes(self) -> dict[str, int]:
         """Samples in each split, of which the student may see fewer."""
         return {"train": len(self.source.train), "val": len(self.source.val)}
+
+    def wanted(self, split: SplitName) -> Numbers:
+        """Indices of the samples of a split that the run may show."""
+        samples: Numbers = self.samples.numpy() if split == "train" else np.arange(self.sizes["val"])
+        return samples
 
     def batches(self, split: SplitName, epoch: int, indices: Tensor, device: torch.device, workers: int = 0) -> Batches:
         """Given samples as the epoch shows them; `epoch` counts for the training split alone."""

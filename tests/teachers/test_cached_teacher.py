@@ -215,14 +215,14 @@ def test_the_next_epoch_is_read_ahead(tmp_path: Path, monkeypatch: pytest.Monkey
     )
     teacher = cached(tmp_path, MIXED, replay=2)
     for split, epoch in (("train", 0), ("val", 0), ("train", 0), ("train", 1), ("val", 0), ("train", 2)):
-        teacher._table_of(split, epoch)  # type: ignore[arg-type]
-        assert [place for place in teacher._tables if place[0] == "train"] == [("train", 0), ("train", 1)]
+        teacher.open().for_epoch(split, epoch)  # type: ignore[arg-type]
+        assert [place for place in teacher.open().mapped if place[0] == "train"] == [("train", 0), ("train", 1)]
     train, val = ["train/epoch0000", "train/epoch0001"], ["val/epoch0000"]
     assert asked == [*train, *val, *train, *train[::-1], *val, train[0]]
     longer = cached(tmp_path, MIXED)
     for epoch in range(EPOCHS):
-        longer._table_of("train", epoch)
-        assert list(longer._tables) == [("train", e) for e in ([0, 1], [1, 2], [1, 2])[epoch]]
+        longer.open().for_epoch("train", epoch)
+        assert list(longer.open().mapped) == [("train", e) for e in ([0, 1], [1, 2], [1, 2])[epoch]]
 
 
 def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
@@ -236,8 +236,7 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 def _key(teacher: CachedTeacher) -> str:
     teacher.validate = 0
     teacher.open()
-    assert teacher.store is not None
-    return teacher.store.directory.name
+    return teacher.open().store.directory.name
 
 
 def _moved() -> Network:

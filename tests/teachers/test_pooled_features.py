@@ -114,8 +114,7 @@ def test_each_way_of_keeping_has_a_cache_of_its_own(tmp_path: Path) -> None:
     for features in (False, True, "pooled"):
         teacher = cached(tmp_path, features)
         terms(teacher, KD() if features is False else SP())
-        assert teacher.store is not None
-        keys.add(teacher.store.directory.name)
+        keys.add(teacher.open().store.directory.name)
     assert len(keys) == 3
 
 
