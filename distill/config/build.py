@@ -40,8 +40,7 @@ from distill.models.custom import custom
 from distill.models.network import Network
 from distill.schedules import Schedule
 from distill.teachers import Teacher, TeacherInputs
-from distill.training.module import OptimizerFactory
-from distill.training.parameters import Grouping, freeze
+from distill.training.parameters import Grouping, OptimizerFactory, freeze
 from distill.training.precision import OTHER_NAMES, PRECISIONS, choose_precision
 
 log = logging.getLogger(__name__)

@@ -9,8 +9,7 @@ from distill.config import build
 from distill.config.settings import read
 from distill.errors import SettingError
 from distill.schedules import Schedule
-from distill.training.module import OptimizerFactory
-from distill.training.parameters import Grouping
+from distill.training.parameters import Grouping, OptimizerFactory
 
 FINE_TUNING = 0.01  # of optimizer.lr, which is for random weights: pretrained ones would be lost at it
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from distill.models.frozen import freeze
 from distill.models.network import Network
@@ -35,3 +35,10 @@ class LiveTeacher(Teacher):
     def tap(self, patterns: Iterable[str]) -> tuple[str, ...]:
         """Capture layers of the network."""
         return self.network.tap(patterns)
+
+
+def as_teacher(teacher: nn.Module) -> Teacher:
+    """A teacher as it is; a network as one that is asked at every step."""
+    if isinstance(teacher, Teacher):
+        return teacher
+    return LiveTeacher(teacher if isinstance(teacher, Network) else Network(teacher))

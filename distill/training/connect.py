@@ -1,5 +1,7 @@
 """Before training: which layers a method sees, and what it creates to fit them."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -11,18 +13,26 @@ from distill.teachers import Teacher
 from distill.types import Batch
 
 
-def connect(method: Method, student: Network, teacher: Teacher, example: Tensor | None, labels: Tensor | None) -> None:
+def connect(
+    method: Method,
+    student: Network,
+    teacher: Teacher,
+    example: Tensor | None,
+    labels: Tensor | Sequence[int] | None,
+) -> None:
     """Tap both networks for the method, and let it create what depends on their shapes.
 
     Args:
         method: its taps become the names of layers.
         student, teacher: whose layers are tapped.
         example: (N, C, H, W) images, shown once to both; None where the method needs none.
-        labels: (S,) int64, the class of every training sample; None where the method needs none.
+        labels: (S,) integers, the class of every training sample; None where the method needs none.
 
     Raises:
         ValueError: `example` or `labels` are needed, and are None.
     """
+    if labels is not None:
+        labels = torch.as_tensor(labels).flatten().long()
     for member in method.members if isinstance(method, Composite) else [method]:
         _check_given(member, example, labels)
         tap(member, student, teacher, example)

@@ -1,6 +1,6 @@
 """The training step: a student, a teacher and a method in; a loss and its measurements out."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -11,7 +11,6 @@ import torch
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from distill.data.augment.color import to_float
@@ -22,18 +21,18 @@ from distill.models.modes import start_training
 from distill.models.network import Network
 from distill.schedules import Constant, Schedule
 from distill.seeding import seed_torch
-from distill.teachers import LiveTeacher, Teacher
+from distill.teachers import Teacher
+from distill.teachers.live import as_teacher
 from distill.training.adapt import Adapter, as_batch, images_of
 from distill.training.connect import connect
 from distill.training.hyperparameters import as_method, described, optimizer_settings
-from distill.training.idle import idle_parameters
 from distill.training.measures import measure, measure_unseen
-from distill.training.parameters import Grouping
+from distill.training.parameters import Grouping, OptimizerFactory, set_learning_rate
 from distill.training.running import RunningMeans, TrainingRecord
 from distill.training.streams import SideStream
+from distill.training.unused_parameters import UnusedParameters
 from distill.types import Batch, Outputs, SplitName
 
-OptimizerFactory = Callable[[Iterable[nn.Parameter] | Iterable[dict[str, Any]]], Optimizer]
 ADAMW: OptimizerFactory = partial(torch.optim.AdamW, lr=1e-3)
 
 
@@ -99,7 +98,7 @@ class DistillModule(pl.LightningModule):
             )
         self.student = student if isinstance(student, Network) else Network(student)
         # Past nn.Module's registration on purpose: see the class docstring.
-        object.__setattr__(self, "teacher", _as_teacher(teacher))
+        object.__setattr__(self, "teacher", None if teacher is None else as_teacher(teacher))
         for part in (self.student, self.student.backbone):
             start_training(part)
         self._deploy(self.student)
@@ -112,7 +111,7 @@ class DistillModule(pl.LightningModule):
         self.history: list[dict[str, float]] = []
         self.span: Callable[[str], AbstractContextManager[Any]] = nullcontext
         self._total_steps = 1
-        self._idle: list[nn.Parameter] | None = None
+        self._unused = UnusedParameters()
         self._record = TrainingRecord()
         self._steps_done = 0
         self._side_stream = SideStream()
@@ -122,7 +121,7 @@ class DistillModule(pl.LightningModule):
         self.method.setup_student(self.student)
         if self.teacher is not None:
             self.teacher.begin(self.student)
-            connect(self.method, self.student, self.teacher, example, None if labels is None else _as_labels(labels))
+            connect(self.method, self.student, self.teacher, example, labels)
             if example is not None:
                 self._deploy(self.student.around(self.method.deploy(self.student.backbone)))
         self.save_hyperparameters(
@@ -156,24 +155,18 @@ class DistillModule(pl.LightningModule):
         logits = self.method.deployed_logits(outputs)
         measures = {} if logits is None else measure(logits, answers, batch.targets)
         self._record.add(loss, terms, measures, self.method.scheduled())
-        return self._reaching_all(loss)
+        parallel = self._trainer is not None and isinstance(self.trainer.strategy, DDPStrategy)
+        return self._unused.add_to(loss, self.parameters()) if parallel else loss
+
+    def on_after_backward(self) -> None:
+        """What no term reaches has no gradient, in one process and in several."""
+        self._unused.clear_gradients()
 
     def _batch(self, loaded: Any, split: SplitName | None, epoch: int = 0) -> Batch:
         """What the loader yields as samples on the device, where Lightning has brought all types that it knows."""
         batch = as_batch(loaded, self.adapt).to(self.device)
         inputs = to_float(batch.inputs) if isinstance(batch.inputs, Tensor) else batch.inputs
         return replace(batch, inputs=inputs, split=split, epoch=epoch)
-
-    def _reaching_all(self, loss: Tensor) -> Tensor:
-        """The loss, with a zero gradient for what no term reaches (SimKD leaves the student's classifier alone).
-
-        Processes wait for each other's gradient of every parameter. Lightning's ddp_find_unused_parameters_true would
-        search the graph in each step; what a method leaves alone is the same in all steps, and found in the first.
-        """
-        if self._idle is None:
-            parallel = self._trainer is not None and isinstance(self.trainer.strategy, DDPStrategy)
-            self._idle = idle_parameters(loss, self.parameters()) if parallel else []
-        return loss + sum(0 * parameter.sum() for parameter in self._idle) if self._idle else loss
 
     def validation_step(self, loaded: Any, batch_idx: int) -> None:
         """Accuracy on the validation split; agreement and KL with the teacher where there is one."""
@@ -281,21 +274,14 @@ class DistillModule(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """One optimizer over the student's and the method's parameters; the schedule moves at each step."""
-        if self.grouping.one:
-            optimizer = self.optimizer_factory([weight for weight in self.parameters() if weight.requires_grad])
-        else:
-            optimizer = self.optimizer_factory(self.grouping.groups(self.student, self.method))
-            for group in optimizer.param_groups:
-                group["lr"] *= group["lr_scale"]
+        optimizer = self.grouping.optimizer(self.optimizer_factory, self.student, self.method)
         if self.trainer.gradient_clip_val:
             # A fused optimizer divides by the loss scale within its step, so Lightning refuses to clip what it would
             # give it. Without this mark gradients are divided before they are clipped, and its step stays fused.
             optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
         self._total_steps = max(1, int(self.trainer.estimated_stepping_batches))
         if self.learning_rate is not None:
-            base = optimizer.defaults["lr"]
-            for group in optimizer.param_groups:  # those with a rate of their own keep their ratio to it
-                group["lr"] = self.learning_rate * (group["lr"] / base if base else 1.0)
+            set_learning_rate(optimizer, self.learning_rate)
         self._scheduler = LambdaLR(optimizer, lambda step: self.schedule(min(step / self._total_steps, 1.0)))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._scheduler, "interval": "step"}}
 
@@ -312,13 +298,3 @@ class DistillModule(pl.LightningModule):
             self.teacher._apply(fn, recurse)  # type: ignore[no-untyped-call]
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
-
-
-def _as_teacher(teacher: nn.Module | None) -> Teacher | None:
-    if teacher is None or isinstance(teacher, Teacher):
-        return teacher
-    return LiveTeacher(teacher if isinstance(teacher, Network) else Network(teacher))
-
-
-def _as_labels(labels: Tensor | Sequence[int]) -> Tensor:
-    return torch.as_tensor(labels).flatten().long()

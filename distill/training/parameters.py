@@ -1,14 +1,17 @@
 """Which parameters are trained, and at which rate and weight decay: freezing, and groups for the optimizer."""
 
 import fnmatch
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
+from torch.optim import Optimizer
 
 from distill.errors import SettingError, suggestion
 from distill.models.network import Network
+
+OptimizerFactory = Callable[[Iterable[nn.Parameter] | Iterable[dict[str, Any]]], Optimizer]
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
@@ -33,6 +36,16 @@ class Grouping:
     def one(self) -> bool:
         """Whether all parameters are treated alike."""
         return self.layer_decay is None and self.decay_norms_and_biases
+
+    def optimizer(self, factory: OptimizerFactory, network: Network, others: nn.Module) -> Optimizer:
+        """An optimizer of what is trained of a network and of `others` (a method's projections)."""
+        if self.one:
+            parameters = dict.fromkeys((*others.parameters(), *network.parameters()))
+            return factory([parameter for parameter in parameters if parameter.requires_grad])
+        optimizer = factory(self.groups(network, others))
+        for group in optimizer.param_groups:
+            group["lr"] *= group["lr_scale"]
+        return optimizer
 
     def groups(self, network: Network, others: nn.Module) -> list[dict[str, Any]]:
         """The trained parameters as an optimizer takes them.
@@ -60,6 +73,13 @@ class Grouping:
             for depth, layer in enumerate(layers)
             for parameter in layer
         }
+
+
+def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
+    """Have an optimizer learn at another rate; groups with a rate of their own keep their ratio to it."""
+    base = optimizer.defaults["lr"]
+    for group in optimizer.param_groups:
+        group["lr"] = rate * (group["lr"] / base if base else 1.0)
 
 
 def layers_of(backbone: nn.Module) -> list[list[nn.Parameter]]:

@@ -9,7 +9,8 @@ from lightning_fabric.utilities import move_data_to_device
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from distill.training.module import DistillModule, OptimizerFactory
+from distill.training.module import DistillModule
+from distill.training.parameters import OptimizerFactory
 from distill.types import Batch
 
 
