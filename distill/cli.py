@@ -21,6 +21,7 @@ from distill.experiment.lock import check_shared
 from distill.files import CONFIGS
 from distill.training.launch import KilledError
 from distill.training.signals import killed_worker, stop_on_signals, stopped_by
+from distill.versions import installed
 
 T = TypeVar("T")
 
@@ -70,7 +71,7 @@ def _cache_teacher(config: DictConfig) -> None:
 
 
 def train() -> None:
-    """`python train.py`, `distill-train`."""
+    """`python train.py`, `python -m distill`, `distill-train`."""
     if _needs_no_directory(sys.argv[1:]):
         sys.argv += ["hydra.run.dir=.", "hydra.output_subdir=null"]  # or Hydra makes one for a new run
     _hydra_command(_train)
@@ -110,11 +111,15 @@ def compare() -> None:
     """`python scripts/compare.py DIR DIR ...`, `distill-compare`."""
     from distill.report.compare import main
 
+    if _told_version():
+        return
     one_line_errors(lambda: main(sys.argv[1:]))
 
 
 def _hydra_command(command: Callable[[], None]) -> None:
     """A command whose settings Hydra reads: one job, or with -m a sweep of them."""
+    if _told_version():
+        return
     stop_on_signals()
     sys.argv[1:] = readable(sys.argv[1:])
     # What the user's own names (method._target_, data.target, callbacks, ...) may be found under, here and in the
@@ -126,6 +131,14 @@ def _hydra_command(command: Callable[[], None]) -> None:
     if failed:
         print(f"error: {failed[0]}", file=sys.stderr)
         sys.exit(failed[1])
+
+
+def _told_version() -> bool:
+    """Whether --version was asked for, which would tell Hydra's own."""
+    asked = "--version" in sys.argv[1:]
+    if asked:
+        print(f"distill {installed('distill')}")
+    return asked
 
 
 def _work(work: Callable[[], T], run: Path | None = None) -> T | None:

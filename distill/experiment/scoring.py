@@ -3,7 +3,6 @@
 import logging
 import platform
 import time
-from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
@@ -23,6 +22,7 @@ from distill.models.network import Network
 from distill.report import Results, SplitResult, StageResult
 from distill.training.profiling import read_profile
 from distill.training.stats import StageStats
+from distill.versions import installed
 
 log = logging.getLogger(__name__)
 
@@ -97,14 +97,6 @@ def evaluate(prepared: Run, networks: dict[str, Network], records: dict[str, Sta
         profile=profile,
         advice=advise(prepared, networks["teacher"], trainer, profile) if profile else [],
     )
-
-
-def installed(package: str) -> str:
-    """The version of an installed package; said in words of a checkout that is run without being installed."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def score_test_split(

@@ -11,8 +11,8 @@ import torch
 from rich.table import Table
 from torch import Tensor, nn
 
+from distill.models.logits import logits_of
 from distill.models.modes import evaluating
-from distill.models.network import logits_of
 
 
 @dataclass(frozen=True, slots=True)

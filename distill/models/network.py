@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill.errors import SettingError, suggestion
+from distill.models.logits import logits_of
 from distill.types import Outputs
 
 INPUT = ":input"
@@ -250,26 +251,6 @@ class Network(nn.Module):
         if known is None and not value.is_inference():
             self._watched[path] = value, value._version
         self._captured[path] = value if known is False else value.clone()
-
-
-def logits_of(output: Any) -> Tensor:
-    """The tensor inside whatever a model returned: itself, `.logits`, the 'logits' or first entry, the first item.
-
-    Raises:
-        TypeError: nothing in it is a tensor.
-    """
-    if isinstance(output, Tensor):
-        return output
-    if isinstance(getattr(output, "logits", None), Tensor):
-        return output.logits  # type: ignore[no-any-return]
-    if isinstance(output, Mapping) and output:
-        return logits_of(output.get("logits", next(iter(output.values()))))
-    if isinstance(output, tuple | list) and output:
-        return logits_of(output[0])
-    raise TypeError(
-        f"the model returned {type(output).__name__}, in which no logits were found; "
-        "return a tensor, a tuple that starts with one, a dict with 'logits', or an object with .logits"
-    )
 
 
 def _in_channels(images: Tensor, channels: int) -> Tensor:

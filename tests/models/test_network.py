@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from distill import Network
 from distill.errors import SettingError
-from distill.models.network import logits_of
+from distill.models.logits import logits_of
 from distill.models.resnet import cifar_resnet
 
 
