@@ -66,7 +66,7 @@ def test_filled_ahead_by_two_processes_is_as_live(teacher: Path, tmp_path: Path)
     count = int(re.search(r"for (\d+) samples x 3 epochs, all logits of 10 classes", told)[1])
     assert told.count("answers   100%") == 1
     (store,) = stores(tmp_path / "cache")
-    assert [int(plane.written().sum()) for plane in store.planes()] == [count, count, count, 500]
+    assert [int(table.written().sum()) for table in store.tables()] == [count, count, count, 500]
     live = student(overrides(teacher, tmp_path / "live", *AUGMENTED), tmp_path / "live")
     cached = ["teaching=cached", cache]
     assert same(student(overrides(teacher, tmp_path / "cached", *cached, *AUGMENTED), tmp_path / "cached"), live)
@@ -79,7 +79,7 @@ def test_runs_side_by_side_of_which_one_is_killed_share_a_cache(teacher: Path, t
     other = start("train.py", [*overrides(teacher, tmp_path / "other", *cached), "method.kd.temperature=2", "seed=1"])
     deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
-        if any(plane.written().any() for store in stores(tmp_path / "cache") for plane in store.planes()):
+        if any(table.written().any() for store in stores(tmp_path / "cache") for table in store.tables()):
             break
         time.sleep(0.05)
     doomed.send_signal(signal.SIGKILL)
@@ -90,7 +90,7 @@ def test_runs_side_by_side_of_which_one_is_killed_share_a_cache(teacher: Path, t
     live = student(overrides(teacher, tmp_path / "live"), tmp_path / "live")
     assert same(student(settings, tmp_path / "cached"), live)
     (store,) = stores(tmp_path / "cache")
-    assert not any(len(plane.damaged()) for plane in store.planes())
+    assert not any(len(table.damaged()) for table in store.tables())
 
 
 @pytest.mark.parametrize(
