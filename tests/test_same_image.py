@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from distill import LiveTeacher
 from distill.cli import CONFIGS
 from distill.config import build
+from distill.config.run_config import parse
 from distill.experiment.pipeline import prepare
 from distill.methods import KD
 from distill.types import Batch
@@ -52,7 +53,7 @@ def test_both_networks_see_the_same_augmented_image_each_in_its_own_way(tmp_path
         "student.size=16",
     ]  # fmt: skip
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        run = prepare(compose("train", overrides=overrides), tmp_path)
+        run = prepare(parse(compose("train", overrides=overrides)), tmp_path)
     teacher, student = run.network("teacher"), run.network("student")
     stage = run.stage("student")
     module = stage.module(student, run.teacher(teacher), KD())

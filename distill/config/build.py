@@ -24,16 +24,15 @@ from distill.config.settings import (
     DataSettings,
     MethodSettings,
     NetworkSettings,
+    Node,
     RunSettings,
-    TeachingSettings,
     TrainerSettings,
     read,
     without,
 )
 from distill.data.augment import Augment
 from distill.data.source import ImageSource, Only
-from distill.errors import SettingError, suggestion
-from distill.files import CONFIGS
+from distill.errors import SettingError
 from distill.methods import Composite, Method
 from distill.methods.labels import LabelLoss, class_weights
 from distill.models.custom import custom
@@ -41,7 +40,7 @@ from distill.models.network import Network
 from distill.schedules import Schedule
 from distill.teachers import Teacher, TeacherInputs
 from distill.training.parameters import Grouping, OptimizerFactory, freeze
-from distill.training.precision import OTHER_NAMES, PRECISIONS, choose_precision
+from distill.training.precision import choose_precision
 
 log = logging.getLogger(__name__)
 
@@ -94,27 +93,28 @@ def _locate(config: DictConfig, where: str) -> Any:
         ) from error
 
 
+def kind_of(config: DictConfig, where: str, expected: type[T]) -> type[T]:
+    """The class that a node builds, for what is known of all of its kind; `expected` where it names a function."""
+    target = _locate(config, where)
+    return target if isinstance(target, type) and issubclass(target, expected) else expected
+
+
 def source(config: DictConfig, only: Only | None = None) -> ImageSource:
     """The data set of `data`; where it can be read alone, the one split that is wanted, which then stands for all."""
-    return instantiate(without(config, DataSettings), "data", ImageSource, only=only)
+    return instantiate(config, "data", ImageSource, only=only)
 
 
 def augment(config: DictConfig) -> Augment:
     """The augmentation of `data.augment`."""
-    node = OmegaConf.create({"_target_": "distill.data.augment.Augment", **config.augment})
+    node = OmegaConf.create({"_target_": "distill.data.augment.Augment", **config})
     return instantiate(node, "data.augment", Augment)
 
 
 def network(
-    config: DictConfig, where: str, data: ImageSource, statistics: Statistics, *, needs_logits: bool = True
+    config: Node[NetworkSettings], data: ImageSource, statistics: Statistics, *, needs_logits: bool = True
 ) -> Network:
     """The network of `teacher` or `student`, its weights loaded if it has a checkpoint; see `networks.assemble`."""
-    own = read(config, where, NetworkSettings)
-    for name in ("train", "optimizer", "scheduler") if where != "teacher" else ():
-        if getattr(own, name) is not None:
-            raise SettingError(f"{where}.{name}={getattr(own, name)}: is for a teacher that is trained first")
-    node = without(config, NetworkSettings)
-
+    own, where, node = config.own, config.where, config.target
     builder = _locate(node, where)
     parameters = parameters_of(builder)
 
@@ -147,19 +147,6 @@ def check_statistics(where: str, settings: DataSettings, source: ImageSource) ->
             raise SettingError(f"{where}.{name}={values}: must be a list of {source.channels}, one for each channel")
 
 
-def option(group: str, name: str, where: str) -> DictConfig:
-    """What configs/GROUP/NAME.yaml sets, for what the command line names in a list rather than chooses.
-
-    Raises:
-        SettingError: there is no such file.
-    """
-    file = CONFIGS / group / f"{name}.yaml"
-    if not file.is_file():
-        known = [other.stem for other in file.parent.glob("*.yaml")]
-        raise SettingError(f"{where}: {name!r} is no file of configs/{group}/{suggestion(name, known)}")
-    return cast(DictConfig, OmegaConf.load(file))
-
-
 def method(config: DictConfig) -> Method:
     """The method of `method`: one, or several composed."""
     if not config:
@@ -185,9 +172,8 @@ def _method(config: DictConfig, where: str) -> Method:
     return built
 
 
-def label_loss(config: DictConfig, shown: torch.Tensor) -> LabelLoss:
+def label_loss(run: RunSettings, shown: torch.Tensor) -> LabelLoss:
     """The cross-entropy with the true labels, for (C,) shares of the classes among the samples that are shown."""
-    run = read(config, "", RunSettings)
     try:
         weights = None if run.class_weights is None else class_weights(run.class_weights, shown)
     except ValueError as error:
@@ -216,8 +202,7 @@ def schedule(config: DictConfig, where: str = "scheduler") -> Schedule:
 
 def teacher(config: DictConfig, answering: Network, inputs: TeacherInputs) -> Teacher:
     """Where the teacher's answers come from, for a network that answers and what it is shown."""
-    node = without(config, TeachingSettings)
-    return instantiate(node, "teaching", Teacher, network=answering, inputs=inputs)
+    return instantiate(config, "teaching", Teacher, network=answering, inputs=inputs)
 
 
 def callbacks(config: DictConfig, checkpoints: Path) -> list[pl.Callback]:
@@ -234,38 +219,27 @@ def logger(config: DictConfig, directory: Path, stage: str) -> Logger | bool:
     return cast(Logger, _instantiate(config, "logger", save_dir=directory / "tensorboard", version=stage))
 
 
-def precision(config: DictConfig) -> tuple[str, str]:
+def precision(config: Node[TrainerSettings]) -> tuple[str, str]:
     """The trainer's precision, chosen by what the device can do if it is 'auto', and the reason.
 
     Raises:
         SettingError: also where the machine hasn't the devices that are asked for.
     """
-    if config.get("precision") != "auto":
-        return str(config.get("precision", "32-true")), "trainer.precision"
-    plain = trainer(OmegaConf.merge(config, {"precision": "32-true"}), logger=False)  # type: ignore[arg-type]
-    return choose_precision(plain.strategy.root_device)
+    if config.own.precision != "auto":
+        return str(config.own.precision or "32-true"), "trainer.precision"
+    return choose_precision(trainer(config, logger=False, precision="32-true").strategy.root_device)
 
 
-def trainer(config: DictConfig, **given: Any) -> pl.Trainer:
+def trainer(config: Node[TrainerSettings], **given: Any) -> pl.Trainer:
     """A Lightning trainer; what is given wins over what is configured.
 
     Raises:
         SettingError: also where the machine hasn't the devices that are asked for.
     """
-    node = without(config, TrainerSettings)
-    given = {"max_epochs": config.max_epochs, **given}
-    chosen = node.get("precision")
-    if chosen is not None and str(chosen) not in (*PRECISIONS, *OTHER_NAMES):
-        raise SettingError(f"trainer.precision={chosen}: must be one of {', '.join(PRECISIONS)}")
-    if chosen == "auto":
-        node.precision = precision(config)[0]
-    clip, accumulate = node.get("gradient_clip_val"), node.get("accumulate_grad_batches")
-    if isinstance(clip, int | float) and not clip >= 0:  # Lightning would not clip, and not say so
-        raise SettingError(f"trainer.gradient_clip_val={clip}: must be above 0, or null to leave gradients as they are")
-    if isinstance(accumulate, int) and accumulate < 1:
-        raise SettingError(f"trainer.accumulate_grad_batches={accumulate}: must be 1 or more")
-    for name in given:
-        node.pop(name, None)
+    given = {"max_epochs": config.own.max_epochs, **given}
+    if config.own.precision == "auto" and "precision" not in given:
+        given["precision"] = precision(config)[0]
+    node = OmegaConf.masked_copy(config.target, [str(name) for name in config.target if name not in given])
     fixed = {
         "enable_progress_bar": False,
         "enable_model_summary": False,

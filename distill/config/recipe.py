@@ -6,6 +6,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from distill.config import build
+from distill.config.options import option
+from distill.config.run_config import RunConfig
 from distill.config.settings import read
 from distill.errors import SettingError
 from distill.schedules import Schedule
@@ -29,7 +31,7 @@ class Recipe:
     gentle: bool
 
 
-def recipe(config: DictConfig, stage: str, *, pretrained: bool = False) -> Recipe:
+def recipe(config: RunConfig, stage: str, *, pretrained: bool = False) -> Recipe:
     """The recipe of a stage.
 
     What `teacher.optimizer` and `teacher.scheduler` set stands in the place of the run's, for the teacher alone.
@@ -57,9 +59,9 @@ def recipe(config: DictConfig, stage: str, *, pretrained: bool = False) -> Recip
     )
 
 
-def _node(config: DictConfig, group: str, stage: str) -> tuple[DictConfig, str]:
+def _node(config: RunConfig, group: str, stage: str) -> tuple[DictConfig, str]:
     """A stage's optimizer or scheduler as a config of its own, and where it stands, for messages."""
-    shared: Any = OmegaConf.to_container(config[group], resolve=True)
+    shared: Any = OmegaConf.to_container(getattr(config, group), resolve=True)
     own = _given(config, group) if stage == "teacher" else {}
     if not own:
         return DictConfig(shared), group
@@ -67,14 +69,13 @@ def _node(config: DictConfig, group: str, stage: str) -> tuple[DictConfig, str]:
     return DictConfig(chosen), f"teacher.{group}"
 
 
-def _given(config: DictConfig, group: str) -> dict[str, Any]:
+def _given(config: RunConfig, group: str) -> dict[str, Any]:
     """What is set for the teacher alone: by the name of a file in configs/, or key by key."""
-    own = config.teacher.get(group)
+    own = getattr(config.teacher.own, group)
     if isinstance(own, str):
-        own = build.option(group, own, f"teacher.{group}")
-    if own is not None and not isinstance(own, DictConfig):
+        own = OmegaConf.to_container(option(group, own, f"teacher.{group}"), resolve=True)
+    if own is not None and not isinstance(own, dict):
         raise SettingError(
             f"teacher.{group}={own}: must be a name of configs/{group}/, or settings such as {{lr: 1e-4}}"
         )
-    found: dict[str, Any] = OmegaConf.to_container(own, resolve=True) if own else {}  # type: ignore[assignment]
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: value for name, value in (own or {}).items() if value is not None}

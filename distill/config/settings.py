@@ -3,15 +3,18 @@
 import dataclasses
 import typing
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 
 from distill.config.checking import check_given, check_value, join, located
 from distill.errors import SettingError
 from distill.training.compiling import Compile
+from distill.training.precision import OTHER_NAMES, PRECISIONS
 
 T = TypeVar("T")
+PASSED_ON = {"passed_on": True}
+"""Of a field: the target takes it too."""
 Asked = Literal["run", "32-true", "bf16-mixed", "16-mixed", "64-true"]
 """In what precision the networks of a finished run are asked: `run` is the one that it trained in."""
 
@@ -127,8 +130,8 @@ class NetworkSettings:
     head: Literal["new"] | None = None
     freeze: list[str] = dataclasses.field(default_factory=list)
     train: bool | None = None
-    optimizer: dict[str, Any] | str | None = None
-    scheduler: dict[str, Any] | str | None = None
+    optimizer: Any = None  # what it may be says `distill.config.recipe`
+    scheduler: Any = None
 
     def __post_init__(self) -> None:
         if self.channels not in (None, 1, 3):
@@ -166,17 +169,52 @@ class TeachingSettings:
 
 @dataclass(frozen=True)
 class TrainerSettings:
-    """What configs/trainer/ sets beside the arguments of pytorch_lightning.Trainer."""
+    """What configs/trainer/ sets beside the arguments of pytorch_lightning.Trainer, and those that we read too."""
 
     progress: bool | Literal["auto"] = "auto"
     compile: Compile = "auto"
     channels_last: bool | Literal["auto"] = "auto"
     tf32: bool = True
     max_epochs: int = 1
+    precision: str | int | None = dataclasses.field(default="32-true", metadata=PASSED_ON)
+    strategy: Any = dataclasses.field(default="auto", metadata=PASSED_ON)
+    gradient_clip_val: int | float | None = dataclasses.field(default=None, metadata=PASSED_ON)
+    accumulate_grad_batches: int = dataclasses.field(default=1, metadata=PASSED_ON)
+    check_val_every_n_epoch: int | None = dataclasses.field(default=1, metadata=PASSED_ON)
 
     def __post_init__(self) -> None:
         if self.max_epochs < 1:
             raise ValueError(f"max_epochs={self.max_epochs}: must be 1 or more")
+        if self.precision is not None and str(self.precision) not in (*PRECISIONS, *OTHER_NAMES):
+            raise ValueError(f"precision={self.precision}: must be one of {', '.join(PRECISIONS)}")
+        clip = self.gradient_clip_val
+        if clip is not None and not clip >= 0:  # Lightning would not clip, and not say so
+            raise ValueError(f"gradient_clip_val={clip}: must be above 0, or null to leave gradients as they are")
+        if self.accumulate_grad_batches < 1:
+            raise ValueError(f"accumulate_grad_batches={self.accumulate_grad_batches}: must be 1 or more")
+
+
+@dataclass(frozen=True, slots=True)
+class Node(Generic[T]):
+    """A node of the configuration that builds something.
+
+    where: its path, for messages: 'teacher'.
+    own: the framework's own settings in it.
+    target: the others, with their `_target_`: for `distill.config.build` alone.
+    """
+
+    where: str
+    own: T
+    target: DictConfig
+
+
+def node(config: DictConfig, where: str, cls: type[T]) -> Node[T]:
+    """What a node of the configuration says, checked.
+
+    Raises:
+        SettingError: as `read`.
+    """
+    return Node(where, read(config, where, cls), without(config, cls))
 
 
 def read(config: DictConfig, where: str, cls: type[T]) -> T:
@@ -187,7 +225,7 @@ def read(config: DictConfig, where: str, cls: type[T]) -> T:
     """
     check_given(config, where)
     values: Any = OmegaConf.to_container(config, resolve=True)
-    chosen = {name: values[name] for name in _names(cls) if name in values}
+    chosen = {field.name: values[field.name] for field in _fields(cls) if field.name in values}
     hints = typing.get_type_hints(cls)
     for name, value in chosen.items():
         check_value(join(where, name), value, hints[name])
@@ -197,13 +235,12 @@ def read(config: DictConfig, where: str, cls: type[T]) -> T:
         raise SettingError(located(where, error)) from error
 
 
-def early_stopping(config: DictConfig) -> EarlyStoppingSettings:
-    """When the stages of a run end before their last epoch.
+def early_stopping(given: Any) -> EarlyStoppingSettings:
+    """When the stages of a run end before their last epoch, by the node `early_stopping`.
 
     Raises:
         SettingError: as `read`, or something else than these settings was given.
     """
-    given = config.get("early_stopping")
     if given is not None and not isinstance(given, DictConfig):
         raise SettingError(f"early_stopping={given}: must be told how; give early_stopping.patience=EPOCHS")
     return EarlyStoppingSettings() if given is None else read(given, "early_stopping", EarlyStoppingSettings)
@@ -212,11 +249,12 @@ def early_stopping(config: DictConfig) -> EarlyStoppingSettings:
 def without(config: DictConfig, cls: type) -> DictConfig:
     """The node without the framework's own keys: what goes to its target."""
     kept = OmegaConf.create({})
+    own = [field.name for field in _fields(cls) if not field.metadata.get("passed_on")]
     for name in config:
-        if name not in _names(cls):
+        if name not in own:
             kept[name] = config._get_node(name)
     return kept
 
 
-def _names(cls: type) -> list[str]:
-    return [field.name for field in dataclasses.fields(cls)]
+def _fields(cls: type) -> tuple[dataclasses.Field[Any], ...]:
+    return dataclasses.fields(cls)

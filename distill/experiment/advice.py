@@ -1,18 +1,19 @@
 """Which setting would make training faster, told from where its time goes."""
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
 import pytorch_lightning as pl
 
 from distill.config import build
+from distill.config.options import option
 from distill.data.augment import Augment
 from distill.data.module import MOST_WORKERS, cores
 from distill.data.source import Split
 from distill.errors import SettingError
 from distill.experiment.run import Run
 from distill.models.network import Network
+from distill.teachers import Teacher
 from distill.training.precision import choose_precision
 from distill.training.profiling import Profile
 
@@ -126,22 +127,22 @@ def advise(run: Run, teacher: Network, trainer: pl.Trainer, profile: Profile) ->
         trainer: says which device, and how many.
         profile: of the run.
     """
-    config, augment = run.config, build.augment(run.config.data)
+    config, augment = run.config, run.config.augment
     here = cores() // trainer.num_devices
-    workers = config.data.workers
+    workers = config.data.own.workers
     return advice(
         profile.shares,
         Circumstances(
-            cached=run.config.teaching._target_.endswith(".CachedTeacher"),
+            cached=build.kind_of(config.teaching.target, "teaching", Teacher).keeps_answers,
             cacheable=_cacheable(run, teacher),
             augmentations=tuple(f.name for f in fields(Augment) if getattr(augment, f.name) != f.default),
-            repeats=config.teaching.epochs is not None,
+            repeats=config.teaching.own.epochs is not None,
             streams=not isinstance(run.source.train, Split),
             workers=min(MOST_WORKERS, here) if workers is None else workers,
             cores=here,
-            keepable="in_memory" in config.data and config.data.in_memory is not True,
+            keepable=config.data.target.get("in_memory", True) is not True,
             logs=getattr(trainer, "log_every_n_steps", 0) if config.logger else 0,
-            precision=str(config.trainer.get("precision", "32-true")),
+            precision=config.precision,
             native=choose_precision(trainer.strategy.root_device)[0],
         ),
     )
@@ -149,13 +150,13 @@ def advise(run: Run, teacher: Network, trainer: pl.Trainer, profile: Profile) ->
 
 def _cacheable(run: Run, teacher: Network) -> bool:
     """Whether `teaching=cached` would do, as it is, in the place of a live teacher."""
-    if not run.config.teaching._target_.endswith(".LiveTeacher"):
+    if not build.kind_of(run.config.teaching.target, "teaching", Teacher).cacheable:
         return False
-    config = copy.deepcopy(run.config)
-    config.teaching = build.option("teaching", "cached", "teaching")
-    config.teaching.epochs = run.config.teaching.epochs
+    cached = option("teaching", "cached", "teaching")
+    cached.epochs = run.config.teaching.own.epochs
     try:
-        replace(run, config=config).teacher(teacher).check(build.method(config.method))
+        other = replace(run, config=run.config.replaced(teaching=cached))
+        other.teacher(teacher).check(build.method(run.config.method))
     except SettingError:
         return False
     return True

@@ -1,10 +1,10 @@
 """A baseline that another job of a sweep has trained."""
 
 import shutil
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-
-from omegaconf import DictConfig
+from typing import Any
 
 from distill.config.effect import alone
 from distill.config.flat import flat
@@ -12,7 +12,7 @@ from distill.experiment.directory import load_config
 from distill.files import write_atomically
 
 
-def take_over_baseline(config: DictConfig, directory: Path, sweep: Path) -> Path | None:
+def take_over_baseline(config: Mapping[str, Any], directory: Path, sweep: Path) -> Path | None:
     """Copy the baseline that another job of a sweep has trained from the same settings, if there is one.
 
     Jobs may run side by side: files are there whole or not at all, and the record, without which weights don't count,

@@ -1,7 +1,7 @@
 """A run's directory: the configuration in it, and what another command may do there."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,13 +63,13 @@ def _found(value: Any, started_in: Path) -> Any:
     return str(started_in / value) if there else value
 
 
-def save_config(config: DictConfig, directory: Path) -> None:
+def save_config(config: Mapping[str, Any], directory: Path) -> None:
     """Write the configuration of the run whose directory this is."""
     kept = {**config, STARTED_IN: str(Path.cwd())}
     write_text(directory / "config.yaml", HEADING + OmegaConf.to_yaml(OmegaConf.create(kept), resolve=True))
 
 
-def check_unused(config: DictConfig, directory: Path) -> None:
+def check_unused(config: Mapping[str, Any], directory: Path) -> None:
     """Raise SettingError if another run has trained in a directory: its networks would be taken for this one's."""
     weights = sorted(directory.glob("*.safetensors"))
     if weights and not (directory / "config.yaml").is_file():
@@ -86,8 +86,7 @@ def check_unused(config: DictConfig, directory: Path) -> None:
             )
 
 
-def _differences(one: DictConfig, other: DictConfig) -> Iterator[tuple[str, Any, Any]]:
-    there, here = (OmegaConf.to_container(config, resolve=True) for config in (one, other))
-    for name, old, new in differences(there, here, ""):
+def _differences(one: DictConfig, other: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    for name, old, new in differences(OmegaConf.to_container(one, resolve=True), other, ""):
         if name not in OF_THE_COMMAND:
             yield name, old, new

@@ -10,7 +10,7 @@ import torch
 from omegaconf import DictConfig
 
 from distill.config import build
-from distill.config.settings import EvaluationSettings, read
+from distill.config.settings import DataSettings, EvaluationSettings, TrainerSettings, node, read, without
 from distill.data.folders import listed
 from distill.data.source import ImageSource, Part, renumbered, wanted
 from distill.devices import allow_tf32
@@ -45,10 +45,10 @@ def evaluate_run(config: DictConfig) -> dict[str, dict[str, float | None]]:
     allow_tf32(finished.tf32)
     settings = read(config, "", EvaluationSettings)
     split, own = settings.split, config.data is None
-    source = _own_data(finished.config, split) if own else _other_data(config.data, finished.student, split)
+    source = _own_data(finished.data.target, split) if own else _other_data(config.data, finished.student, split)
     precision = finished.precision if settings.precision == "run" else settings.precision
-    trainer = build.trainer(config.trainer, logger=False, precision=precision)
-    device, batch_size = trainer.strategy.root_device, finished.config.data.batch_size
+    trainer = build.trainer(node(config.trainer, "trainer", TrainerSettings), logger=False, precision=precision)
+    device, batch_size = trainer.strategy.root_device, finished.data.own.batch_size
     networks = finished.networks()
     for name, network in networks.items():
         check_network(network, name, source)
@@ -74,10 +74,10 @@ def evaluate_run(config: DictConfig) -> dict[str, dict[str, float | None]]:
     return scores
 
 
-def _own_data(config: DictConfig, split: Part | None) -> ImageSource:
+def _own_data(data: DictConfig, split: Part | None) -> ImageSource:
     """The images that the run was trained on, with the split that is to be scored as the validation split."""
     try:
-        source = build.source(config.data)
+        source = build.source(data)
     except SettingError as error:
         raise SettingError(
             f"data: what the run was trained on cannot be read here ({error}); name what to score it on, such as "
@@ -93,7 +93,7 @@ def _other_data(config: DictConfig, known: NetworkRecord, split: Part | None) ->
         config.image_size = known.images.height
         if "resize" in config and config.resize is None and (known.images.resize or 0) >= known.images.height:
             config.resize = known.images.resize
-    source = _with_split(build.source(config, only=split or "any"), split)
+    source = _with_split(build.source(without(config, DataSettings), only=split or "any"), split)
     if source.channels != known.images.channels:
         advice = f"data.channels={known.images.channels}" if "channels" in config else "the same"
         raise SettingError(

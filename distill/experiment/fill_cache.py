@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from distill.config import build
+from distill.config.run_config import parse
 from distill.errors import SettingError
 from distill.experiment import preflight
 from distill.experiment.directory import check_unused, load_config, save_config
@@ -35,7 +36,7 @@ from distill.types import Batch, SplitName
 log = logging.getLogger("distill")
 
 
-def fill_cache(config: DictConfig, directory: Path) -> None:
+def fill_cache(composed: DictConfig, directory: Path) -> None:
     """Have the teacher of a run answer all that the run would ask, in as many processes as the trainer asks for.
 
     A teacher without a checkpoint is trained first, as the run would train it, and saved to the directory. What was
@@ -46,12 +47,13 @@ def fill_cache(config: DictConfig, directory: Path) -> None:
     """
     with held(directory, "hydra.run.dir"):
         log_to(directory / "cache_teacher.log")
-        run = prepare(config, directory)
+        run = prepare(parse(composed), directory)
         networks = preflight.check_networks(run)
-        preflight.settle_arithmetic(run, networks)
+        run = preflight.settle_arithmetic(run, networks)
+        config = run.config
         _cached(run, networks["teacher"]).check(build.method(config.method))
-        check_unused(config, directory)
-        save_config(config, directory)
+        check_unused(config.values, directory)
+        save_config(config.values, directory)
         processes = processes_to_start(build.trainer(config.trainer, logger=False))
         if processes:
             launch(fill_as_one_of_many, directory, processes)
@@ -67,7 +69,7 @@ def fill_as_one_of_many(directory: Path) -> None:
     else:
         logging.disable()
         warnings.simplefilter("ignore")
-    fill(prepare(load_config(directory, "run"), directory))
+    fill(prepare(parse(load_config(directory, "run")), directory))
 
 
 def fill(run: Run) -> None:
@@ -81,7 +83,8 @@ def fill(run: Run) -> None:
     trainer = build.trainer(
         config.trainer, logger=False, enable_checkpointing=False, callbacks=[LeaveOnSignals()], max_epochs=1
     )
-    filling = Filling(teacher, bars=_wants_bars(config))
+    bars = config.trainer.own.progress
+    filling = Filling(teacher, bars=sys.stdout.isatty() if bars == "auto" else bars)
     asked = Missing(teacher, trainer.strategy.root_device, trainer.global_rank, trainer.world_size)
     trainer.predict(filling, dataloaders=asked, return_predictions=False)
     trainer.strategy.barrier()
@@ -172,10 +175,6 @@ class Filling(pl.LightningModule):
 def _cached(run: Run, network: Network) -> CachedTeacher:
     teacher = run.teacher(network)
     if not isinstance(teacher, CachedTeacher):
-        raise SettingError(f"teaching._target_={run.config.teaching._target_}: keeps no answers; use teaching=cached")
+        target = run.config.teaching.target._target_
+        raise SettingError(f"teaching._target_={target}: keeps no answers; use teaching=cached")
     return teacher
-
-
-def _wants_bars(config: DictConfig) -> bool:
-    configured = config.trainer.progress
-    return sys.stdout.isatty() if configured == "auto" else bool(configured)

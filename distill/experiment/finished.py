@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from torch import nn
 
 from distill.config import build
 from distill.config.overrides import is_path
+from distill.config.settings import DataSettings, Node, TrainerSettings, node
 from distill.data.image_format import ImageFormat
 from distill.data.source import ImageSource
 from distill.errors import SettingError
@@ -65,7 +66,11 @@ def check_kept(network: Network) -> None:
 
 
 def keep_networks(
-    directory: Path, networks: Mapping[str, Network], source: ImageSource, scores: Mapping[str, Scores], config: Any
+    directory: Path,
+    networks: Mapping[str, Network],
+    source: ImageSource,
+    scores: Mapping[str, Scores],
+    checkpoint: str | None,
 ) -> None:
     """Write RUN/NAME.json for each network of a run that has just been scored.
 
@@ -74,16 +79,15 @@ def keep_networks(
         networks: by their names in `NETWORKS`.
         source: the data.
         scores: by the same names.
-        config: of the run; for the checkpoint of a teacher that wasn't trained.
+        checkpoint: of a teacher that wasn't trained.
     """
     for name, network in networks.items():
         assert network.origin is not None  # see check_kept
         trained_here = (directory / f"{name}.safetensors").is_file()
-        checkpoint = config.teacher.get("checkpoint")
-        node = network.origin.untrained if trained_here or checkpoint else network.origin.pretrained
+        built_of = network.origin.untrained if trained_here or checkpoint else network.origin.pretrained
         record = NetworkRecord(
             name=network.name,
-            network=_from_anywhere("", node),
+            network=_from_anywhere("", built_of),
             weights=f"{name}.safetensors" if trained_here else checkpoint and str(Path(checkpoint).absolute()),
             preprocessing=network.settings(),
             data=source.name,
@@ -113,23 +117,24 @@ def _names_a_file(text: str) -> bool:
 class FinishedRun:
     """What the directory of a run says.
 
-    config: its settings.
+    data, trainer: its settings of these.
     records: of 'student', 'teacher' and, where it was trained, 'baseline'.
     """
 
     directory: Path
-    config: DictConfig
+    data: Node[DataSettings]
+    trainer: Node[TrainerSettings]
     records: dict[str, NetworkRecord]
 
     @property
     def precision(self) -> str:
         """What it was trained in."""
-        return str(self.config.trainer.get("precision", "32-true"))
+        return str(self.trainer.own.precision or "32-true")
 
     @property
     def tf32(self) -> bool:
         """Whether it let GPUs round to TF32."""
-        return bool(self.config.trainer.get("tf32", True))
+        return self.trainer.own.tf32
 
     @property
     def student(self) -> NetworkRecord:
@@ -176,7 +181,8 @@ def load_run(directory: Path) -> FinishedRun:
     records = {name: _read(file) for name in NETWORKS if (file := directory / f"{name}.json").is_file()}
     if "student" not in records or not (directory / "student.safetensors").is_file():
         raise SettingError(f"run={directory}: not finished; go on with `python train.py resume={directory}`")
-    return FinishedRun(directory, config, records)
+    data, trainer = node(config.data, "data", DataSettings), node(config.trainer, "trainer", TrainerSettings)
+    return FinishedRun(directory, data, trainer, records)
 
 
 def _read(file: Path) -> NetworkRecord:

@@ -14,11 +14,10 @@ from omegaconf import DictConfig
 
 from distill.config import build
 from distill.config.recipe import recipe
-from distill.config.settings import DataSettings, RunSettings, TrainerSettings, early_stopping, read
+from distill.config.run_config import RunConfig, parse
 from distill.data.module import student_samples
 from distill.data.source import check_told_apart
 from distill.devices import allow_tf32
-from distill.errors import SettingError
 from distill.experiment import preflight
 from distill.experiment.baseline import take_over_baseline
 from distill.experiment.directory import check_unused, load_config, save_config
@@ -40,11 +39,11 @@ from distill.training.stats import StageStats
 log = logging.getLogger("distill")
 
 
-def run(config: DictConfig, directory: Path) -> float | None:
+def run(composed: DictConfig, directory: Path) -> float | None:
     """The main job, in as many processes as the trainer asks for.
 
     Args:
-        config: what configs/train.yaml composes.
+        composed: what configs/train.yaml composes.
         directory: where everything is written; with `resume`, that run's directory counts instead.
 
     Returns:
@@ -55,14 +54,14 @@ def run(config: DictConfig, directory: Path) -> float | None:
     """
     started = time.perf_counter()
     left_out: list[str] = []
-    goes_on = config.get("resume") is not None
+    goes_on = composed.get("resume") is not None
     if goes_on:
-        directory = Path(config.resume)
-        config, left_out = resumed(config, directory, _overrides())
-    settings = read(config, "", RunSettings)
-    if settings.show is not None:
+        directory = Path(composed.resume)
+        composed, left_out = resumed(composed, directory, _overrides())
+    config = parse(composed)
+    if config.run.show is not None:
         only_warnings()
-        preflight.show_layers(load(config, directory), settings.show)
+        preflight.show_layers(load(config, directory), config.run.show)
         return None
     with held(directory, "resume" if goes_on else "hydra.run.dir"):
         if not goes_on:
@@ -72,27 +71,27 @@ def run(config: DictConfig, directory: Path) -> float | None:
             log.warning(f"resume={directory}: goes on with its own settings; not taken up: {', '.join(left_out)}")
         prepared = prepare(config, directory)
         networks = preflight.check_networks(prepared)
-        preflight.settle_arithmetic(prepared, networks)
+        prepared = preflight.settle_arithmetic(prepared, networks)
         if not goes_on:
-            check_unused(config, directory)
-        save_config(config, directory)
+            check_unused(prepared.config.values, directory)
+        save_config(prepared.config.values, directory)
         return _examine_and_train(prepared, networks, started)
 
 
 def _examine_and_train(prepared: Run, networks: dict[str, Network], started: float) -> float | None:
     config, directory = prepared.config, prepared.directory
-    preflight_wanted = read(config, "", RunSettings).preflight
     trainer = build.trainer(config.trainer, logger=False)
     processes = processes_to_start(trainer)
     prepared.teacher(copy.deepcopy(networks["teacher"])).check(build.method(config.method))
-    if preflight_wanted:
+    if config.run.preflight:
         preflight.examine(prepared, networks, trainer)
     else:
         preflight.tell_layers(prepared, networks)
-    if preflight_wanted == "only":
+    if config.run.preflight == "only":
         return None
     networks.clear()  # or they would take up memory throughout
-    if config.baseline and (jobs := sweep_directory()) and (other := take_over_baseline(config, directory, jobs)):
+    jobs = sweep_directory() if config.run.baseline else None
+    if jobs and (other := take_over_baseline(config.values, directory, jobs)):
         log.info(f"baseline: taken over from {other}, which trained it with the same settings")
     if processes:
         launch(run_as_one_of_many, directory, processes)
@@ -116,45 +115,29 @@ def run_as_one_of_many(directory: Path) -> None:
     else:
         logging.disable()
         warnings.simplefilter("ignore")
-    run_stages(prepare(load_config(directory, "run"), directory), started)
+    run_stages(prepare(parse(load_config(directory, "run")), directory), started)
 
 
-def prepare(config: DictConfig, directory: Path) -> Run:
+def prepare(config: RunConfig, directory: Path) -> Run:
     """Build and check every part but the networks once; nothing is kept but the data."""
-    allow_tf32(read(config.trainer, "trainer", TrainerSettings).tf32)
+    allow_tf32(config.trainer.own.tf32)
     build.method(config.method)
     for stage in ("student", "teacher"):
         recipe(config, stage)
-    check_watched(config)
-    build.augment(config.data)
     loaded = load(config, directory)
     for name in ("teacher", "student"):
-        build.label_loss(config, loaded.stage(name).data().shown())
+        build.label_loss(config.run, loaded.stage(name).data().shown())
     return loaded
 
 
-def check_watched(config: DictConfig) -> None:
-    """Raise SettingError for what is watched or averaged, where that isn't one network in each process."""
-    settings = read(config, "", RunSettings)
-    early_stopping(config)
-    sharded = str(config.trainer.get("strategy")).startswith(("fsdp", "deepspeed"))
-    for name in ("keep", "averaging") if sharded else ():
-        if getattr(settings, name) not in (None, "last"):
-            raise SettingError(
-                f"{name}={getattr(settings, name)}: must be left out with trainer.strategy={config.trainer.strategy}, "
-                "where each process holds a part of the weights; use trainer=ddp"
-            )
-
-
-def load(config: DictConfig, directory: Path) -> Run:
+def load(config: RunConfig, directory: Path) -> Run:
     """The data, and what is known of it, without a look at how networks will be trained."""
-    settings = read(config, "", RunSettings)
-    data = read(config.data, "data", DataSettings)
-    source = build.source(config.data)
+    data = config.data.own
+    source = build.source(config.data.target)
     check_told_apart(source)
     build.check_statistics("data", data, source)
     statistics = (data.mean, data.std) if data.mean and data.std else source.statistics()
-    samples = student_samples(source.train.targets, data.student_fraction, settings.seed)
+    samples = student_samples(source.train.targets, data.student_fraction, config.run.seed)
     return Run(config, directory, source, samples, statistics)
 
 
@@ -172,7 +155,7 @@ def run_stages(prepared: Run, started: float) -> None:
         teacher, records["teacher"] = prepared.stage("teacher").train(teacher, None, Supervised())
         doubt(prepared, "teacher", teacher)
     networks = {"teacher": teacher}
-    if config.baseline:
+    if config.run.baseline:
         stage = prepared.stage("baseline")
         networks["baseline"], records["baseline"] = stage.train(prepared.network("student"), None, Supervised())
     answering = teacher
@@ -184,15 +167,15 @@ def run_stages(prepared: Run, started: float) -> None:
     if int(torch.distributed.get_rank() if torch.distributed.is_initialized() else 0) == 0:
         results = evaluate(prepared, networks, records, started)
         scores = {name: stage.scores for name, stage in results.stages.items()}
-        keep_networks(directory, networks, source, scores, config)
-        write_report(results, config, directory)
+        keep_networks(directory, networks, source, scores, config.teacher.own.checkpoint)
+        write_report(results, config.values, directory)
 
 
 def distill(prepared: Run, name: str, answering: Network) -> tuple[Network, StageStats]:
     """The stage of the student, or of an assistant, taught by a network that answers."""
     config = prepared.config
     network = prepared.network(name)
-    seed_torch(config.seed, "method", "weights")
+    seed_torch(config.run.seed, "method", "weights")
     method = build.method(config.method)
     teacher = prepared.teacher(answering) if method.needs_teacher else None
     return prepared.stage(name).train(network, teacher, method)

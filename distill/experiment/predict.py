@@ -14,7 +14,7 @@ import torch
 from omegaconf import DictConfig
 
 from distill.config import build
-from distill.config.settings import PredictionSettings, read
+from distill.config.settings import PredictionSettings, TrainerSettings, node, read
 from distill.data import stream
 from distill.data.arrays import Rows
 from distill.data.folders import endings, image_files, left_out
@@ -49,7 +49,7 @@ def predict_files(config: DictConfig) -> Path | None:
     finished = load_run(Path(settings.run))
     allow_tf32(finished.tf32)
     precision = finished.precision if settings.precision == "run" else settings.precision
-    trainer = build.trainer(config.trainer, logger=False, precision=precision)
+    trainer = build.trainer(node(config.trainer, "trainer", TrainerSettings), logger=False, precision=precision)
     images = _stream(_images(Path(settings.input), finished.student), finished.student)
     source = ImageSource.of("input", {"val": images}, finished.student.classes)
     student = finished.network("student")

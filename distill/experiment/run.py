@@ -1,13 +1,13 @@
 """What a run is: its checked settings, its data, and what each of its stages needs of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig
 
 from distill.config import build
-from distill.config.settings import DataSettings, TeachingSettings, read
+from distill.config.run_config import RunConfig
+from distill.config.settings import NetworkSettings, Node
 from distill.data import ImageSource
 from distill.experiment.stage import Stage
 from distill.models.network import Network
@@ -19,14 +19,14 @@ from distill.teachers import Teacher, TeacherInputs
 class Run:
     """A run whose settings and data have been checked.
 
-    config: what configs/train.yaml composes.
+    config: its settings.
     directory: where everything is written.
     source: the data.
     samples: (S,) indices of the training images that the student and the baseline may see.
     statistics: mean and standard deviation per channel, for networks that bring none of their own.
     """
 
-    config: DictConfig
+    config: RunConfig
     directory: Path
     source: ImageSource
     samples: torch.Tensor
@@ -35,43 +35,44 @@ class Run:
     @property
     def assistants(self) -> list[str]:
         """The stages between teacher and student, each taught by the one before."""
-        chain = [f"assistant{i}" for i in range(1, len(self.config.chain) + 1)]
-        return chain + [f"generation{i}" for i in range(1, self.config.generations)]
+        chain = [node.where for node in self.config.chain]
+        return chain + [f"generation{i}" for i in range(1, self.config.run.generations)]
 
     def network(self, role: str) -> Network:
         """The 'teacher', the 'student' or an assistant, untrained; its first weights depend on seed and role alone."""
-        needs_logits = build.method(self.config.method).needs_logits
-        seed_torch(self.config.seed, role, "weights")
-        architecture = self._architecture(role)
-        network = build.network(architecture, role, self.source, self.statistics, needs_logits=needs_logits)
-        network.lay_out(channels_last=self.config.trainer.get("channels_last") is not False)
+        config = self.config
+        needs_logits = build.method(config.method).needs_logits
+        seed_torch(config.run.seed, role, "weights")
+        network = build.network(self._node(role), self.source, self.statistics, needs_logits=needs_logits)
+        network.lay_out(channels_last=config.trainer.own.channels_last is not False)
         return network
 
-    def _architecture(self, role: str) -> DictConfig:
-        if role.startswith("assistant"):
-            return build.option("model", self.config.chain[int(role.removeprefix("assistant")) - 1], "chain")
-        return self.config["student" if role.startswith("generation") else role]  # type: ignore[no-any-return]
+    def _node(self, role: str) -> Node[NetworkSettings]:
+        config = self.config
+        if role.startswith("generation"):
+            return replace(config.student, where=role)
+        return next(node for node in (config.teacher, config.student, *config.chain) if node.where == role)
 
     def teacher(self, network: Network) -> Teacher:
         """Where the answers of the teacher's network come from."""
         config = self.config
-        data = read(config.data, "data", DataSettings)
+        data = config.data.own
         inputs = TeacherInputs(
             source=self.source,
             samples=self.samples,
-            augment=build.augment(config.data),
-            seed=config.seed if data.augment_seed is None else data.augment_seed,
-            epochs=config.trainer.max_epochs,
-            replay=read(config.teaching, "teaching", TeachingSettings).epochs,
+            augment=config.augment,
+            seed=config.run.seed if data.augment_seed is None else data.augment_seed,
+            epochs=config.trainer.own.max_epochs,
+            replay=config.teaching.own.epochs,
             batch_size=data.batch_size,
-            precision=str(config.trainer.get("precision", "32-true")),
+            precision=config.precision,
             workers=1 if data.workers is None else data.workers,
         )
-        return build.teacher(config.teaching, network, inputs)
+        return build.teacher(config.teaching.target, network, inputs)
 
     def stage(self, name: str) -> Stage:
         """The stage of this name."""
         everything = torch.arange(len(self.source.train))
         samples = everything if name == "teacher" else self.samples
-        epochs = (self.config.teacher if name == "teacher" else self.config.trainer).max_epochs
+        epochs = (self.config.teacher if name == "teacher" else self.config.trainer).own.max_epochs
         return Stage(name, self.config, self.directory, self.source, samples, epochs)

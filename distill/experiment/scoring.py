@@ -7,7 +7,6 @@ import time
 import torch
 
 from distill.config import build
-from distill.config.settings import RunSettings, read
 from distill.data import ImageSource
 from distill.data.augment.color import to_float
 from distill.experiment.advice import advise
@@ -56,7 +55,7 @@ def evaluate(prepared: Run, networks: dict[str, Network], records: dict[str, Sta
     source, config = prepared.source, prepared.config
     trainer = build.trainer(config.trainer, logger=False)
     device = trainer.strategy.root_device
-    batch_size = config.data.batch_size
+    batch_size = config.data.own.batch_size
     comparable = {name: network for name, network in networks.items() if network.comparable}
     answers = {name: predict_split(network, source, batch_size, device) for name, network in comparable.items()}
     student = answers["student"]
@@ -77,13 +76,13 @@ def evaluate(prepared: Run, networks: dict[str, Network], records: dict[str, Sta
         )
         for name, network in networks.items()
     }
-    profile = read_profile(prepared.directory) if read(config, "", RunSettings).profile else None
+    profile = read_profile(prepared.directory) if config.run.profile else None
     return Results(
         data=source.name,
         method=[str(name) for name in config.method],
-        seed=config.seed,
+        seed=config.run.seed,
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({platform.machine()})",
-        precision=str(config.trainer.precision),
+        precision=config.precision,
         stages=stages,
         targets=student.targets,
         picture=lambda place: source.val.show(student.indices[place : place + 1])[0],
@@ -92,7 +91,7 @@ def evaluate(prepared: Run, networks: dict[str, Network], records: dict[str, Sta
         versions={package: installed(package) for package in PACKAGES} | {"python": platform.python_version()},
         warnings=warnings_of(prepared.directory),
         preflight=account_of(prepared.directory),
-        keep=read(config, "", RunSettings).keep,
+        keep=config.run.keep,
         test=score_test_split(source, networks, batch_size, device),
         profile=profile,
         advice=advise(prepared, networks["teacher"], trainer, profile) if profile else [],

@@ -10,12 +10,11 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from omegaconf import DictConfig
 from pytorch_lightning.utilities import rank_zero_only
 
 from distill.config import build
 from distill.config.recipe import Recipe, recipe
-from distill.config.settings import RunSettings, TeachingSettings, TrainerSettings, early_stopping, read
+from distill.config.run_config import RunConfig
 from distill.data import ImageDataModule, ImageSource
 from distill.errors import SettingError, first_line
 from distill.experiment.finished import check_kept
@@ -49,7 +48,7 @@ class Stage:
 
     Args:
         name: 'teacher', 'baseline' or 'student'.
-        config: the whole configuration.
+        config: of the run.
         directory: of the run.
         source: the data.
         samples: (S,) indices of the training samples that it may see.
@@ -57,7 +56,7 @@ class Stage:
     """
 
     name: str
-    config: DictConfig
+    config: RunConfig
     directory: Path
     source: ImageSource
     samples: torch.Tensor
@@ -100,7 +99,7 @@ class Stage:
     ) -> DistillModule:
         """What Lightning trains; its teacher in the fastest form that it has, or as it is."""
         data = self.data()
-        method.learn_labels_by(build.label_loss(self.config, data.shown()))
+        method.learn_labels_by(build.label_loss(self.config.run, data.shown()))
         recipe = self.recipe(network)
         module = DistillModule(
             network,
@@ -111,7 +110,7 @@ class Stage:
             schedule=recipe.schedule,
             example=data.example(),
             labels=self._labels(),
-            seed=self.config.seed,
+            seed=self.config.run.seed,
         )
         check_kept(module.deployed)
         if teacher is not None and optimize_for_inference:
@@ -134,23 +133,22 @@ class Stage:
 
     def data(self) -> ImageDataModule:
         """The batches that it sees."""
-        data = self.config.data
-        replay = read(self.config.teaching, "teaching", TeachingSettings).epochs
+        data = self.config.data.own
         return ImageDataModule(
             self.source,
             batch_size=data.batch_size,
-            augment=build.augment(data),
-            seed=self.config.seed,
-            augment_seed=data.get("augment_seed"),
-            replay=None if self.name == "teacher" else replay,
+            augment=self.config.augment,
+            seed=self.config.run.seed,
+            augment_seed=data.augment_seed,
+            replay=None if self.name == "teacher" else self.config.teaching.own.epochs,
             samples=self.samples,
-            sampling=data.get("sampling", "shuffled"),
+            sampling=data.sampling,
             workers=data.workers,
         )
 
     def _fit(self, module: DistillModule) -> StageStats:
         # The baseline is the student without the teacher: the same seed, and so the same weights to start from.
-        seed_torch(self.config.seed, "student" if self.name == "baseline" else self.name, "training")
+        seed_torch(self.config.run.seed, "student" if self.name == "baseline" else self.name, "training")
         throughput, elapsed, watch = Throughput(), Elapsed(), self._watch()
         brought = self._brought()
         trainer = self._trainer(brought, [throughput, elapsed, watch, *self._averaging()])
@@ -166,7 +164,7 @@ class Stage:
         except (SettingError, FloatingPointError, OSError):
             raise
         except Exception as error:
-            if setting := setting_at_work(error, self.config.trainer, brought):
+            if setting := setting_at_work(error, self.config.trainer.own.gradient_clip_val, brought):
                 raise SettingError(f"{setting}: {first_line(error)} (HYDRA_FULL_ERROR=1 shows where)") from error
             raise
         for network in self._compilable(module).values():
@@ -183,12 +181,12 @@ class Stage:
 
     def _watch(self) -> Watch:
         """Keeps the best epoch and stops early, where that is asked for."""
-        early = early_stopping(self.config)
-        keep = read(self.config, "", RunSettings).keep
-        return Watch(ACCURACY, best=keep == "best", patience=early.patience, min_delta=early.min_delta)
+        early = self.config.early_stopping
+        best = self.config.run.keep == "best"
+        return Watch(ACCURACY, best=best, patience=early.patience, min_delta=early.min_delta)
 
     def _averaging(self) -> list[Averaging]:
-        settings = read(self.config, "", RunSettings)
+        settings = self.config.run
         if settings.averaging is None:
             return []
         return [Averaging(settings.averaging, settings.ema_decay, settings.swa_start)]
@@ -216,7 +214,7 @@ class Stage:
 
     def _compile(self, module: DistillModule, trainer: pl.Trainer) -> None:
         """Compile student and teacher where that is asked for or pays; a resumed stage does as it did before."""
-        setting = read(self.config.trainer, "trainer", TrainerSettings).compile
+        setting = self.config.trainer.own.compile
         if setting == "auto" and trainer.world_size > 1:
             return  # processes would measure, and might decide, each for itself
         device, data = trainer.strategy.root_device, self.data()
@@ -226,7 +224,7 @@ class Stage:
             json.loads(file.read_text()) if file.is_file() else {role: choice_for(role, setting) for role in roles}
         )
         if any(decided.values()):
-            batch = data.example(self.config.data.batch_size).to(device)
+            batch = data.example(self.config.data.own.batch_size).to(device)
             work = Work(batch, self.max_epochs * len(data.train_dataloader()), trainer.precision_plugin.forward_context)
             for role, network in roles.items():
                 decided[role] = compile_network(network.to(device), role, work, decided[role])
@@ -242,15 +240,15 @@ class Stage:
     def _brought(self) -> dict[str, Any]:
         """The callbacks and the logger of the configuration, by their settings."""
         callbacks = build.callbacks(self.config.callbacks, self.checkpoints)
-        names = [f"callbacks.{name}" for name in self.config.callbacks]
+        names = [f"callbacks.{name}" for name in map(str, self.config.callbacks)]
         logger = build.logger(self.config.logger, self.directory, self.name)
         return {**dict(zip(names, callbacks, strict=True)), "logger": logger}
 
     def _trainer(self, brought: dict[str, Any], watching: Sequence[pl.Callback]) -> pl.Trainer:
-        configured = self.config.trainer.progress
-        bars = sys.stdout.isatty() if configured == "auto" else bool(configured)
+        configured = self.config.trainer.own.progress
+        bars = sys.stdout.isatty() if configured == "auto" else configured
         callbacks = [part for part in brought.values() if isinstance(part, pl.Callback)]
-        if self.name == "student" and read(self.config, "", RunSettings).profile:
+        if self.name == "student" and self.config.run.profile:
             callbacks.append(Profiling(self.directory))
         return build.trainer(
             self.config.trainer,

@@ -1,9 +1,9 @@
 """The evidence at the end of a run: summary.json, a table, figures, a page, and TensorBoard's last entries."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-
-from omegaconf import DictConfig
+from typing import Any
 
 from distill.files import write_text
 from distill.report.figures import draw_figures, save_figures
@@ -15,7 +15,7 @@ from distill.report.tensorboard import log_results
 __all__ = ["Results", "SplitResult", "StageResult", "write_report"]
 
 
-def write_report(results: Results, config: DictConfig, directory: Path) -> None:
+def write_report(results: Results, config: Mapping[str, Any], directory: Path) -> None:
     """Write everything that a finished run leaves behind, and print the table.
 
     Figures come first and summary.json last: where there is a summary, everything is there.

@@ -1,10 +1,12 @@
 """report.html: one page that needs nothing beside it."""
 
 import base64
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, select_autoescape
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from distill.report.results import Results
 from distill.report.table import columns, rows
@@ -28,7 +30,7 @@ PARTS = {
 }
 
 
-def render_page(results: Results, config: DictConfig, figures: dict[str, Path]) -> str:
+def render_page(results: Results, config: Mapping[str, Any], figures: dict[str, Path]) -> str:
     """The page as HTML, figures embedded."""
     environment = Environment(
         loader=PackageLoader("distill.report", "templates"),
@@ -48,5 +50,5 @@ def render_page(results: Results, config: DictConfig, figures: dict[str, Path]) 
         verdict=results.verdict(),
         pictures=pictures,
         parts=PARTS,
-        config=OmegaConf.to_yaml(config, resolve=True),
+        config=OmegaConf.to_yaml(config),
     )

@@ -1,11 +1,12 @@
 """What TensorBoard shows beside the curves: the configuration, the final figures, the pictures, a loaded teacher."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch.nn.functional as F
 from matplotlib.figure import Figure
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
@@ -23,20 +24,20 @@ CHARTS = {
 }
 
 
-def log_results(results: Results, config: DictConfig, figures: dict[str, Figure], directory: Path) -> None:
+def log_results(results: Results, config: Mapping[str, Any], figures: dict[str, Figure], directory: Path) -> None:
     """Add to the student's run in `directory`; nothing where the run has no TensorBoard logs."""
     if not directory.is_dir():
         return
     student = results.stages["student"]
     steps = student.record.steps if student.record else 0
     with SummaryWriter(str(directory / "student")) as writer:
-        text = "\n".join("    " + line for line in OmegaConf.to_yaml(config, resolve=True).splitlines())
+        text = "\n".join("    " + line for line in OmegaConf.to_yaml(config).splitlines())
         writer.add_text("config", text)
         writer.add_text("verdict", results.verdict())
         for name, figure in figures.items():
             writer.add_figure(name, figure, global_step=steps, close=False)
         final = _final(results)
-        for summary in hparams(_flat(OmegaConf.to_container(config, resolve=True)), final):
+        for summary in hparams(_flat(config), final):
             writer._get_file_writer().add_summary(summary)
         drawn = student.record.history[-1] if student.record and student.record.history else {}
         for name in final.keys() - drawn.keys():  # the others are the last points of their curves already

@@ -1,7 +1,7 @@
 """Where the teacher's answers come from."""
 
 from collections.abc import Iterable
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +20,13 @@ class Teacher(nn.Module):
         network: whose layers can be tapped and whose classifier methods may reuse; None where there is no live network.
 
     Attributes:
+        keeps_answers: whether what was answered once isn't worked out again; of the class.
+        cacheable: whether its answers are those of its network alone, so that a cache could give them; of the class.
         form: in which form it answers since `optimize_for_inference`, in words; None for those that know of none.
     """
 
+    keeps_answers: ClassVar[bool] = False
+    cacheable: ClassVar[bool] = False
     form: str | None = None
 
     def __init__(self, network: Network | None = None) -> None:

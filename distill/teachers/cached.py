@@ -59,6 +59,7 @@ class CachedTeacher(Teacher):
     """
 
     network: Network
+    keeps_answers = True
 
     def __init__(
         self,

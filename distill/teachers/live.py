@@ -18,6 +18,7 @@ class LiveTeacher(Teacher):
     """
 
     network: Network
+    cacheable = True
 
     def __init__(self, network: Network) -> None:
         super().__init__(network.requires_grad_(False))

@@ -16,6 +16,7 @@ from benchmarking.job import settle_norms
 from benchmarking.measure import machine
 from benchmarking.report import Cell, Report
 from distill.config import build
+from distill.config.run_config import parse
 from distill.data import ImageDataModule, ImageSource, Split
 from distill.data.augment import Augment
 from distill.files import CONFIGS
@@ -160,6 +161,6 @@ class Bench:
     def _network(self, name: str, seed: int) -> Network:
         torch.manual_seed(seed)
         with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            config = compose("train", [f"model@student={name}"]).student
+            config = parse(compose("train", [f"model@student={name}"])).student
         statistics = [0.5, 0.5, 0.5], [0.25, 0.25, 0.25]
-        return build.network(config, "student", self.source, statistics)
+        return build.network(config, self.source, statistics)

@@ -14,6 +14,7 @@ from hydra import compose, initialize_config_dir
 from torch import Tensor, nn
 
 from distill.config import build
+from distill.config.run_config import parse
 from distill.data import Split
 from distill.data.arrays import arrays
 from distill.files import CONFIGS
@@ -105,8 +106,8 @@ class Job:
     def _network(self, name: str) -> nn.Module:
         torch.manual_seed(0)
         with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            config = compose("train", [f"model@student={name}"]).student
-        return build.network(config, "student", self.source, (self.mean, self.std)).backbone
+            config = parse(compose("train", [f"model@student={name}"])).student
+        return build.network(config, self.source, (self.mean, self.std)).backbone
 
 
 @torch.no_grad()

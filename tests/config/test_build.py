@@ -15,6 +15,7 @@ from torch import nn
 
 from distill.cli import CONFIGS
 from distill.config import build
+from distill.config.run_config import parse
 from distill.data import ImageSource
 from distill.errors import SettingError
 from distill.experiment.pipeline import prepare
@@ -33,7 +34,7 @@ def composed(*overrides: str) -> DictConfig:
 
 @pytest.fixture(scope="module")
 def digits() -> ImageSource:
-    return build.source(composed().data)
+    return build.source(parse(composed()).data.target)
 
 
 # ---------------------------------------------------------------------------------------------------- every option
@@ -94,7 +95,9 @@ def test_every_schedule_builds(option: str) -> None:
 
 @pytest.mark.parametrize("option", ["auto", "cpu", "ddp"])
 def test_trainers_build_where_there_is_no_gpu(option: str) -> None:
-    trainer = build.trainer(composed(f"trainer={option}", "trainer.devices=1").trainer, logger=False, max_epochs=3)
+    trainer = build.trainer(
+        parse(composed(f"trainer={option}", "trainer.devices=1")).trainer, logger=False, max_epochs=3
+    )
     assert isinstance(trainer, pl.Trainer)
     assert trainer.max_epochs == 3
     assert trainer.progress_bar_callback is None
@@ -104,7 +107,7 @@ def test_trainers_build_where_there_is_no_gpu(option: str) -> None:
 @pytest.mark.parametrize("option", ["gpu", "fsdp"])
 def test_a_trainer_without_its_gpu_is_one_line(option: str) -> None:
     with pytest.raises(SettingError) as caught:
-        build.trainer(composed(f"trainer={option}").trainer, logger=False)
+        build.trainer(parse(composed(f"trainer={option}")).trainer, logger=False)
     assert str(caught.value).startswith("trainer")
     assert "\n" not in str(caught.value)
     assert "CUDA" in str(caught.value)
@@ -123,8 +126,10 @@ def test_callbacks_and_logger(tmp_path: Path) -> None:
 
 
 def test_the_live_teacher(digits: ImageSource) -> None:
-    network = build.network(composed().teacher, "teacher", digits, STATISTICS)
-    teacher = build.teacher(composed().teaching, network, TeacherInputs(digits, torch.arange(len(digits.train))))
+    network = build.network(parse(composed()).teacher, digits, STATISTICS)
+    teacher = build.teacher(
+        parse(composed()).teaching.target, network, TeacherInputs(digits, torch.arange(len(digits.train)))
+    )
     assert isinstance(teacher, LiveTeacher)
     assert teacher.network is network
 
@@ -133,7 +138,7 @@ def test_the_live_teacher(digits: ImageSource) -> None:
 
 
 def test_a_network_takes_the_datas_shape_and_statistics(digits: ImageSource) -> None:
-    network = build.network(composed().student, "student", digits, STATISTICS)
+    network = build.network(parse(composed()).student, digits, STATISTICS)
     assert isinstance(network, Network)
     assert network.name == "cnn4"
     assert network(torch.rand(2, 1, 8, 8)).logits.shape == (2, 10)
@@ -142,8 +147,8 @@ def test_a_network_takes_the_datas_shape_and_statistics(digits: ImageSource) -> 
 
 
 def test_a_networks_own_statistics_win(digits: ImageSource) -> None:
-    config = composed("student.mean=[0.5]", "student.std=[0.25]", "student.size=16").student
-    prepare = build.network(config, "student", digits, STATISTICS).preprocess
+    config = composed("student.mean=[0.5]", "student.std=[0.25]", "student.size=16")
+    prepare = build.network(parse(config).student, digits, STATISTICS).preprocess
     assert prepare.mean is not None
     assert prepare.std is not None
     assert (prepare.mean.item(), prepare.std.item(), prepare.size) == (0.5, 0.25, 16)
@@ -208,7 +213,7 @@ def test_a_networks_own_statistics_win(digits: ImageSource) -> None:
 )  # fmt: skip
 def test_a_mistake_is_one_line_before_anything_is_trained(overrides: list[str], line: str, tmp_path: Path) -> None:
     with pytest.raises(SettingError) as caught:
-        check_networks(prepare(composed(*overrides), tmp_path))
+        check_networks(prepare(parse(composed(*overrides)), tmp_path))
     assert str(caught.value).startswith(line)
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
@@ -227,7 +232,7 @@ def test_a_mistake_is_one_line_before_anything_is_trained(overrides: list[str], 
 )
 def test_a_trainers_mistake_is_one_line(options: list[str], line: str) -> None:
     with pytest.raises(SettingError) as caught:
-        build.trainer(composed(*options).trainer, logger=False)
+        build.trainer(parse(composed(*options)).trainer, logger=False)
     assert str(caught.value).startswith(line)
     assert "\n" not in str(caught.value).strip()
 
@@ -238,7 +243,7 @@ def test_a_network_for_other_classes_is_named(tmp_path: Path) -> None:
     OmegaConf.set_struct(config, False)
     config.student = {"_target_": "torch.nn.Sequential", "_args_": [{"_target_": "torch.nn.Flatten"}, target]}
     with pytest.raises(SettingError, match="student: Sequential has 7 outputs, and digits has 10 classes"):
-        check_networks(prepare(config, tmp_path))
+        check_networks(prepare(parse(config), tmp_path))
 
 
 def test_arrays_reach_the_networks(tmp_path: Path) -> None:
@@ -248,7 +253,9 @@ def test_arrays_reach_the_networks(tmp_path: Path) -> None:
         arrays[f"{split}_images"] = rng.integers(0, 256, (count, 9, 9, 3), dtype=np.uint8)
         arrays[f"{split}_labels"] = np.arange(count) % 3
     np.savez(tmp_path / "mine.npz", **arrays)
-    run = prepare(composed("data=arrays", f"data.path={tmp_path}/mine.npz", "data.student_fraction=0.5"), tmp_path)
+    run = prepare(
+        parse(composed("data=arrays", f"data.path={tmp_path}/mine.npz", "data.student_fraction=0.5")), tmp_path
+    )
     assert run.source.name == "mine"
     assert len(run.samples) == 6
     assert run.network("student")(run.source.val.show(torch.arange(6))).logits.shape == (6, 3)
@@ -258,10 +265,10 @@ def test_first_weights_depend_on_seed_and_role_alone(tmp_path: Path) -> None:
     def weights(make: Callable[[], Network]) -> torch.Tensor:
         return torch.cat([p.flatten() for p in make().parameters()]).detach()
 
-    run = prepare(composed("model@teacher=cnn4"), tmp_path)
+    run = prepare(parse(composed("model@teacher=cnn4")), tmp_path)
     first = weights(partial(run.network, "student"))
     torch.manual_seed(123)
     assert torch.equal(first, weights(partial(run.network, "student")))
     assert not torch.equal(first, weights(partial(run.network, "teacher")))
-    other = prepare(composed("model@teacher=cnn4", "seed=1"), tmp_path)
+    other = prepare(parse(composed("model@teacher=cnn4", "seed=1")), tmp_path)
     assert not torch.equal(first, weights(partial(other.network, "student")))

@@ -11,6 +11,7 @@ from torch import nn
 
 from distill.cli import CONFIGS
 from distill.config.recipe import recipe
+from distill.config.run_config import parse
 from distill.errors import SettingError
 
 
@@ -20,7 +21,7 @@ def composed(*overrides: str) -> DictConfig:
 
 
 def settings(*overrides: str, stage: str = "teacher", pretrained: bool = False) -> tuple[type, dict[str, Any]]:
-    found = recipe(composed(*overrides), stage, pretrained=pretrained)
+    found = recipe(parse(composed(*overrides)), stage, pretrained=pretrained)
     optimizer = found.optimizer([nn.Parameter(torch.zeros(2, 2))])
     assert isinstance(found.optimizer, partial)
     return type(optimizer), {name: value for name, value in optimizer.param_groups[0].items() if name != "params"}
@@ -56,10 +57,10 @@ def test_another_optimizer_for_the_teacher(override: str) -> None:
 
 
 def test_the_teachers_own_schedule() -> None:
-    assert recipe(composed("teacher.scheduler.warmup=0.5"), "teacher").schedule(0.25) == pytest.approx(0.5)
-    assert recipe(composed("teacher.scheduler=constant"), "teacher").schedule(0.9) == 1
-    assert recipe(composed("scheduler@teacher.scheduler=constant"), "teacher").schedule(0.9) == 1
-    assert recipe(composed("teacher.scheduler=constant"), "student").schedule(0.9) < 0.1
+    assert recipe(parse(composed("teacher.scheduler.warmup=0.5")), "teacher").schedule(0.25) == pytest.approx(0.5)
+    assert recipe(parse(composed("teacher.scheduler=constant")), "teacher").schedule(0.9) == 1
+    assert recipe(parse(composed("scheduler@teacher.scheduler=constant")), "teacher").schedule(0.9) == 1
+    assert recipe(parse(composed("teacher.scheduler=constant")), "student").schedule(0.9) < 0.1
 
 
 def test_a_pretrained_teacher_is_fine_tuned_gently_unless_it_has_a_rate_of_its_own() -> None:
@@ -68,8 +69,8 @@ def test_a_pretrained_teacher_is_fine_tuned_gently_unless_it_has_a_rate_of_its_o
     assert settings("teacher.optimizer.lr=0.02", pretrained=True)[1]["lr"] == 0.02
     assert settings("teacher.optimizer=sgd", pretrained=True)[1]["lr"] == 0.05
     assert settings(pretrained=True, stage="student")[1]["lr"] == 0.01
-    assert recipe(composed(), "teacher", pretrained=True).gentle
-    assert not recipe(composed(), "teacher").gentle
+    assert recipe(parse(composed()), "teacher", pretrained=True).gentle
+    assert not recipe(parse(composed()), "teacher").gentle
 
 
 @pytest.mark.parametrize(
@@ -87,5 +88,5 @@ def test_a_pretrained_teacher_is_fine_tuned_gently_unless_it_has_a_rate_of_its_o
 )
 def test_impossible_settings_are_one_line(override: str, says: str) -> None:
     with pytest.raises(SettingError) as caught:
-        recipe(composed(override), "teacher")
+        recipe(parse(composed(override)), "teacher")
     assert str(caught.value).startswith(says)

@@ -12,6 +12,7 @@ from PIL import Image
 
 from distill.cli import CONFIGS
 from distill.config import build
+from distill.config.run_config import parse
 from distill.experiment.advice import Circumstances, advice, advise
 from distill.experiment.pipeline import prepare
 from distill.training.profiling import PARTS, Profile
@@ -112,8 +113,8 @@ def test_there_is_always_something_to_say_and_nothing_that_is_set(weights: list[
 def advised(directory: Path, spent: dict[str, float], *overrides: str) -> str:
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         config = compose("train", ["trainer=cpu", "trainer.precision=32-true", *overrides])
-    run = prepare(config, directory)
-    trainer = build.trainer(config.trainer, logger=False)
+    run = prepare(parse(config), directory)
+    trainer = build.trainer(run.config.trainer, logger=False)
     return " ".join(advise(run, run.network("teacher"), trainer, Profile(100, 5, spent)))
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from distill.cli import CONFIGS
+from distill.config.run_config import parse
 from distill.experiment.directory import save_config
 from distill.experiment.pipeline import prepare
 from distill.experiment.preflight import arithmetic, check_networks, settle_arithmetic
@@ -53,16 +54,16 @@ def _native(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def settle(directory: Path, *overrides: str) -> DictConfig:
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        run = prepare(compose("train", overrides=[*QUICK, *overrides]), directory)
+        run = prepare(parse(compose("train", overrides=[*QUICK, *overrides])), directory)
     networks = check_networks(run)
     before = {role: [value.clone() for value in network.state_dict().values()] for role, network in networks.items()}
     state = torch.get_rng_state()
-    settle_arithmetic(run, networks)
+    run = settle_arithmetic(run, networks)
     assert torch.equal(state, torch.get_rng_state())
     for role, network in networks.items():
         assert all(torch.equal(*both) for both in zip(before[role], network.state_dict().values(), strict=True))
-        assert network.channels_last is run.config.trainer.channels_last
-    return run.config
+        assert network.channels_last is run.config.trainer.own.channels_last
+    return OmegaConf.create(dict(run.config.values))
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from hydra import compose, initialize_config_dir
 from torch import nn
 
 from distill.cli import CONFIGS
+from distill.config.run_config import parse
 from distill.errors import SettingError
 from distill.experiment import pipeline
 from distill.experiment.directory import save_config
@@ -36,12 +37,12 @@ def prepared(directory: Path, *overrides: str) -> pipeline.Run:
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         config = compose("train", ["trainer=cpu", *overrides])
     save_config(config, directory)
-    return pipeline.load(config, directory)
+    return pipeline.load(parse(config), directory)
 
 
 def kept(run: pipeline.Run, network: Network) -> Network:
     save_weights(network.backbone, run.directory / "student.safetensors")
-    keep_networks(run.directory, {"student": network}, run.source, {"student": SCORES}, run.config)
+    keep_networks(run.directory, {"student": network}, run.source, {"student": SCORES}, None)
     return load_run(run.directory).network("student")
 
 
@@ -115,7 +116,7 @@ def test_a_teacher_that_is_a_program_is_found_from_another_folder(
     run = prepared(tmp_path / "run", "model@teacher=exported", "teacher.path=teacher.pt2")
     networks = {"teacher": run.network("teacher"), "student": run.network("student")}
     save_weights(networks["student"].backbone, tmp_path / "run" / "student.safetensors")
-    keep_networks(tmp_path / "run", networks, run.source, dict.fromkeys(networks, SCORES), run.config)
+    keep_networks(tmp_path / "run", networks, run.source, dict.fromkeys(networks, SCORES), None)
     monkeypatch.chdir("/")
     again = load_run(tmp_path / "run").network("teacher")
     assert torch.equal(again(images).logits, networks["teacher"](images).logits)
@@ -142,7 +143,7 @@ def test_a_teacher_whose_builder_reads_a_file_is_found_from_another_folder(
     assert teacher.trained
     networks = {"teacher": teacher, "student": run.network("student")}
     save_weights(networks["student"].backbone, home / "run" / "student.safetensors")
-    keep_networks(run.directory, networks, run.source, dict.fromkeys(networks, SCORES), run.config)
+    keep_networks(run.directory, networks, run.source, dict.fromkeys(networks, SCORES), None)
     monkeypatch.chdir(tmp_path)
     images = torch.rand(2, 1, 8, 8)
     assert torch.equal(load_run(run.directory).network("teacher").eval()(images).logits, teacher(images).logits)

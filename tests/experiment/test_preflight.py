@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from distill import Batch, DistillModule
 from distill.cli import CONFIGS
 from distill.config import build
+from distill.config.run_config import parse
 from distill.errors import SettingError
 from distill.experiment.pipeline import prepare, run
 from distill.experiment.preflight import check_networks, examine
@@ -55,8 +56,8 @@ def config(file: Path, *overrides: str) -> DictConfig:
 
 
 def look(directory: Path, chosen: DictConfig) -> Findings:
-    prepared: Run = prepare(chosen, directory)
-    return examine(prepared, check_networks(prepared), build.trainer(chosen.trainer, logger=False))
+    prepared: Run = prepare(parse(chosen), directory)
+    return examine(prepared, check_networks(prepared), build.trainer(prepared.config.trainer, logger=False))
 
 
 # ------------------------------------------------------------------------------------------------ as a part of a run
@@ -96,7 +97,7 @@ def test_a_run_is_the_same_bit_for_bit_with_and_without(images: Path, tmp_path: 
 
 
 def test_random_generators_are_put_back(images: Path, tmp_path: Path) -> None:
-    prepared = prepare(config(images, *QUICK), tmp_path)
+    prepared = prepare(parse(config(images, *QUICK)), tmp_path)
     networks = check_networks(prepared)
     torch.manual_seed(3)
     before = torch.get_rng_state()
@@ -111,7 +112,7 @@ def test_a_teacher_that_knows_enough_is_not_trained_and_a_finished_one_is_scored
     assert not (tmp_path / "teacher.safetensors").exists()
     (tmp_path / "trained").mkdir()
     chosen = config(images, *QUICK)
-    network = prepare(chosen, tmp_path).network("teacher")
+    network = prepare(parse(chosen), tmp_path).network("teacher")
     save_weights(network.backbone, tmp_path / "trained" / "teacher.safetensors", {})
     assert look(tmp_path / "trained", chosen).lines[1].startswith("teacher   cnn4, 1.72 k parameters: scores ")
     capsys.readouterr()
@@ -172,7 +173,7 @@ def test_gradient_shares_are_those_of_the_terms_alone() -> None:
     student, teacher = nn.Linear(5, 3), nn.Linear(5, 3)
     images, targets = torch.randn(6, 5), torch.tensor([0, 1, 2, 0, 1, 2])
     module = DistillModule(student, teacher, KD(temperature=2.0, weight=0.7, label_weight=0.3))
-    trainer = build.trainer(config(Path("none"), "trainer=cpu").trainer, logger=False)
+    trainer = build.trainer(parse(config(Path("none"), "trainer=cpu")).trainer, logger=False)
     found = measure(module, Batch(images, targets, torch.arange(6)), 6, 0, trainer)
     log_q, log_p = (network(images).div(2).log_softmax(1) for network in (student, teacher))
     terms = {
@@ -257,7 +258,7 @@ def test_memory_is_that_of_weights_gradients_optimizer_and_what_autograd_keeps()
     student = nn.Sequential(nn.Linear(50, 20), nn.ReLU(), nn.Linear(20, 3))
     teacher = nn.Linear(50, 3)
     module = DistillModule(student, teacher, KD(), optimizer=partial(torch.optim.SGD, lr=0.1, momentum=0.9))
-    trainer = build.trainer(config(Path("none"), "trainer=cpu").trainer, logger=False)
+    trainer = build.trainer(parse(config(Path("none"), "trainer=cpu")).trainer, logger=False)
     batch = Batch(torch.randn(64, 50), torch.zeros(64, dtype=torch.long), None)
     memory = measure(module, batch, 128, 1000, trainer).memory
     direct = Batch(torch.randn(128, 50), torch.zeros(128, dtype=torch.long), None)

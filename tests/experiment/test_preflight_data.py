@@ -8,6 +8,7 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from distill.cli import CONFIGS
+from distill.config.run_config import parse
 from distill.data import ImageSource, Split
 from distill.data.source import check_told_apart
 from distill.errors import SettingError
@@ -69,4 +70,4 @@ def test_one_class_only_is_refused_before_anything_else(tmp_path: Path) -> None:
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         config = compose("train", ["data=arrays", f"data.path={tmp_path}/mine.npz"])
     with pytest.raises(SettingError, match=message):
-        load(config, tmp_path)
+        load(parse(config), tmp_path)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from distill.cli import CONFIGS
 from distill.config import build
+from distill.config.run_config import parse
 from distill.errors import SettingError
 from distill.experiment.pipeline import prepare, run
 from distill.experiment.preflight import check_networks, examine
@@ -70,8 +71,8 @@ class NoWayBack(nn.Module):
 def look(directory: Path, *overrides: str) -> Findings:
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         chosen = compose("train", overrides=[*QUICK, *overrides])
-    prepared = prepare(chosen, directory)
-    return examine(prepared, check_networks(prepared), build.trainer(chosen.trainer, logger=False))
+    prepared = prepare(parse(chosen), directory)
+    return examine(prepared, check_networks(prepared), build.trainer(prepared.config.trainer, logger=False))
 
 
 @pytest.mark.parametrize(
@@ -118,7 +119,7 @@ def test_every_stage_has_its_time(tmp_path: Path) -> None:
 
 def test_the_time_is_that_of_batches_images_and_their_loading(tmp_path: Path) -> None:
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        data = prepare(compose("train", overrides=[*QUICK]), tmp_path).stage("teacher").data()
+        data = prepare(parse(compose("train", overrides=[*QUICK])), tmp_path).stage("teacher").data()
     training, validation = data.train_dataloader(), data.val_dataloader()
     assert (len(training), len(validation.split)) == (40, 500)
     given = {"batch": 0.3, "image": 0.01, "loading": 0.2}

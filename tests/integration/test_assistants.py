@@ -9,6 +9,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from safetensors.torch import load_file
 
+from distill.config.run_config import parse
 from distill.errors import SettingError
 from distill.experiment import pipeline, preflight
 from distill.experiment.finished import load_run
@@ -36,7 +37,7 @@ def test_each_is_taught_by_the_one_before(tmp_path: Path, monkeypatch: pytest.Mo
 
     # SimKD, because what it deploys is not the network that was built.
     config = composed("chain=[resnet8]", "generations=2", "method=simkd")
-    run = pipeline.prepare(config, tmp_path)
+    run = pipeline.prepare(parse(config), tmp_path)
     assert run.assistants == ["assistant1", "generation1"]
     monkeypatch.setattr(pipeline.build, "teacher", spy)
     pipeline.save_config(config, tmp_path)
@@ -57,9 +58,9 @@ def test_each_is_taught_by_the_one_before(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_mistakes_are_named(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="chain: 'resnet5' is no file of configs/model/; did you mean resnet56"):
-        preflight.check_networks(pipeline.prepare(composed("chain=[resnet5]"), tmp_path))
+        preflight.check_networks(pipeline.prepare(parse(composed("chain=[resnet5]")), tmp_path))
     with pytest.raises(SettingError, match="generations=0: must be 1 or more"):
-        pipeline.prepare(composed("generations=0"), tmp_path)
+        parse(composed("generations=0"))
 
 
 @pytest.mark.parametrize("layers", ["stages", "layer2"])

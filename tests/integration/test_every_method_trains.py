@@ -15,6 +15,7 @@ from pytorch_lightning.strategies import DDPStrategy
 
 from distill import DistillModule, Network
 from distill.config import build
+from distill.config.settings import DataSettings, without
 from distill.data import ImageDataModule
 from distill.models.cnn import cnn
 
@@ -33,7 +34,7 @@ def loader() -> ImageDataModule:
     data = OmegaConf.load(CONFIGS / "data" / "digits.yaml")
     assert isinstance(data, DictConfig)
     data = OmegaConf.create({"_target_": data._target_})
-    return ImageDataModule(build.source(data), batch_size=16, samples=torch.arange(100, 300))
+    return ImageDataModule(build.source(without(data, DataSettings)), batch_size=16, samples=torch.arange(100, 300))
 
 
 def module_of(name: str, data: ImageDataModule) -> DistillModule:

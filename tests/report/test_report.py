@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from omegaconf import OmegaConf
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
@@ -24,7 +23,7 @@ from distill.report.table import COLUMNS, ONLY_ON_THE_PAGE, columns, rows, short
 from distill.training.stats import StageStats
 
 COUNT, CLASSES = 40, 3
-CONFIG = OmegaConf.create({"seed": 3, "method": {"kd": {"temperature": 4.0}}, "note": "<script>alert(1)</script>"})
+CONFIG = {"seed": 3, "method": {"kd": {"temperature": 4.0}}, "note": "<script>alert(1)</script>"}
 
 
 def made_up(*, baseline: bool = True, trained: bool = True, channels: int = 1) -> Results:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from distill import DistillModule, Network
 from distill.config import build
+from distill.config.settings import TeachingSettings, without
 from distill.errors import SettingError
 from distill.methods import AT
 from distill.models.cnn import cnn
@@ -34,7 +35,7 @@ BATCH = Batch(torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 
 
 def from_config(config: object) -> Teacher:
-    return build.teacher(config, network(0), inputs=None)  # type: ignore[arg-type]  # an ensemble takes none
+    return build.teacher(without(config, TeachingSettings), network(0), inputs=None)  # type: ignore[arg-type]  # an ensemble takes none
 
 
 def softmax(row: list[float]) -> list[float]:

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from distill import DistillModule, Network
 from distill.config import build
+from distill.config.settings import TeachingSettings, without
 from distill.errors import SettingError
 from distill.methods import KD
 from distill.models.cnn import cnn
@@ -218,7 +219,7 @@ def module(directory: Path) -> DistillModule:
     config = OmegaConf.load(CONFIG)
     config.combine, config.checkpoints = "learned", [str(directory / "other.safetensors")]
     save_weights(network(1).backbone, config.checkpoints[0])
-    ensemble = build.teacher(config, network(0), inputs=None)  # type: ignore[arg-type]  # an ensemble takes none
+    ensemble = build.teacher(without(config, TeachingSettings), network(0), inputs=None)  # type: ignore[arg-type]  # an ensemble takes none
     return DistillModule(network(2), ensemble, KD())
 
 
@@ -278,5 +279,5 @@ def test_bad_settings_are_named(tmp_path: Path) -> None:
     for name, value in (("learning_rate", 0), ("learning_rate", "fast"), ("combine", "learnt")):
         wrong = OmegaConf.merge(config, {name: value})
         with pytest.raises(SettingError, match=rf"teaching\.{name}='?{value}'?: must be") as error:
-            build.teacher(wrong, network(0), inputs=None)  # type: ignore[arg-type]
+            build.teacher(without(wrong, TeachingSettings), network(0), inputs=None)  # type: ignore[arg-type]
         assert "\n" not in str(error.value)

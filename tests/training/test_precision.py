@@ -8,6 +8,7 @@ from hydra import compose, initialize_config_dir
 
 from distill import devices
 from distill.config import build
+from distill.config.run_config import parse
 from distill.errors import SettingError
 from distill.files import CONFIGS
 from distill.training import precision
@@ -50,7 +51,7 @@ def test_the_processor_is_asked_what_it_can_do(monkeypatch: pytest.MonkeyPatch) 
 def test_the_trainer_gets_what_was_chosen_and_a_given_precision_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "native_bfloat16", lambda: "AMX")
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        auto, given = (compose("train", overrides=["trainer=cpu", *more]).trainer
+        auto, given = (parse(compose("train", overrides=["trainer=cpu", *more])).trainer
                        for more in ([], ["trainer.precision=32-true"]))  # fmt: skip
     assert build.trainer(auto, logger=False).precision == "bf16-mixed"
     assert build.precision(auto) == ("bf16-mixed", "this CPU computes bfloat16 natively (AMX)")
@@ -61,11 +62,11 @@ def test_the_trainer_gets_what_was_chosen_and_a_given_precision_stays(monkeypatc
 def test_an_unknown_precision_is_answered_with_the_known(unknown: str) -> None:
     """So are weights in half precision alone: the steps of training are too small for their digits."""
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        config = compose("train", overrides=["trainer=cpu", f"trainer.precision={unknown}"]).trainer
+        config = compose("train", overrides=["trainer=cpu", f"trainer.precision={unknown}"])
     with pytest.raises(
         SettingError, match=rf"trainer\.precision={unknown}: must be one of auto, bf16-mixed, 16-mixed, 32-"
     ):
-        build.trainer(config, logger=False)
+        parse(config)
 
 
 @pytest.mark.parametrize(
@@ -77,9 +78,9 @@ def test_an_unknown_precision_is_answered_with_the_known(unknown: str) -> None:
 )
 def test_what_lightning_would_pass_over_is_an_error(setting: str, said: str) -> None:
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        config = compose("train", overrides=["trainer=cpu", setting]).trainer
+        config = compose("train", overrides=["trainer=cpu", setting])
     with pytest.raises(SettingError, match=f"{setting}: {said}"):
-        build.trainer(config, logger=False)
+        parse(config)
 
 
 @pytest.mark.parametrize("allowed", [True, False])

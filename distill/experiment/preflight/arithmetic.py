@@ -12,15 +12,13 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from omegaconf import open_dict
 from pytorch_lightning.plugins.precision import MixedPrecision, Precision
 from torch import Tensor
 
 from distill.config import build
-from distill.config.settings import TrainerSettings, read
 from distill.data.order import Draw
 from distill.errors import first_line
 from distill.experiment.run import Run
@@ -120,22 +118,24 @@ class Work:
         return torch.cat([each.masked_fill(ruled_out(each), 0) for each in logits])
 
 
-def settle_arithmetic(run: Run, networks: Mapping[str, Network]) -> None:
+def settle_arithmetic(run: Run, networks: Mapping[str, Network]) -> Run:
     """Replace `auto` in trainer.precision and trainer.channels_last by what is right and fast for these networks.
 
     One process decides for those that it starts. Processes that were started from outside would each measure for
     itself, and take the usual.
 
     Args:
-        run: whose configuration is settled.
+        run: whose configuration is to be settled.
         networks: 'teacher', assistants and 'student', as the run begins with them; only their memory format changes.
+
+    Returns:
+        The run with both settled.
     """
-    trainer = run.config.trainer
-    settings = read(trainer, "trainer", TrainerSettings)
+    trainer, settings = run.config.trainer, run.config.trainer.own
     plain = build.trainer(trainer, logger=False, precision="32-true")
     device = plain.strategy.root_device
-    automatic = trainer.get("precision") == "auto"
-    usual, reason = choose_precision(device) if automatic else (str(trainer.get("precision", "32-true")), "")
+    automatic = settings.precision == "auto"
+    usual, reason = choose_precision(device) if automatic else (run.config.precision, "")
     way = Way(usual, settings.channels_last is not False)
     exact = Way("32-true", way.channels_last)
     said = {"precision": [reason] if automatic else [], "channels_last": []}
@@ -154,15 +154,15 @@ def settle_arithmetic(run: Run, networks: Mapping[str, Network]) -> None:
                 way = _faster(stages, way, Way(way.precision, not way.channels_last), said["channels_last"])
         elif stages and others and way != exact:
             said["precision"].append(f"not measured, for {'the run is short' if alone else 'each process would alone'}")
-    with open_dict(trainer):
-        trainer.precision, trainer.channels_last = way.precision, way.channels_last
+    settled = {"precision": way.precision, "channels_last": way.channels_last}
     for network in networks.values():
         network.lay_out(channels_last=way.channels_last)
     for name, reasons in said.items():
         if reasons:
-            text = f"{name} {str(trainer[name]).lower()}: {'; '.join(reasons)}"
+            text = f"{name} {str(settled[name]).lower()}: {'; '.join(reasons)}"
             print(text, flush=True)
             log.info(text)
+    return replace(run, config=run.config.with_trainer(**settled))
 
 
 @contextmanager
@@ -196,7 +196,7 @@ def _built(run: Run, networks: Mapping[str, Network], device: torch.device) -> d
     for name in ("teacher", *run.assistants):
         if name != "teacher" or not networks[name].trained:
             stages[name] = _work(run, name, copy.deepcopy(networks[name]), None, Supervised(), device)
-    seed_torch(run.config.seed, "method", "weights")
+    seed_torch(run.config.run.seed, "method", "weights")
     method = build.method(run.config.method)
     asked = copy.deepcopy(networks[["teacher", *run.assistants][-1]]) if method.needs_teacher else None
     stages["student"] = _work(run, "student", copy.deepcopy(networks["student"]), asked, method, device)

@@ -106,7 +106,7 @@ def examine(run: Run, networks: dict[str, Network], trainer: pl.Trainer) -> Find
         for name in run.assistants:  # without those who teach them: their time is a little more
             _step(run, name, networks[name], None, Supervised(), trainer, findings)
         last = networks[["teacher", *run.assistants][-1]]
-        seed_torch(run.config.seed, "method", "weights")
+        seed_torch(run.config.run.seed, "method", "weights")
         method = build.method(run.config.method)
         teacher = run.teacher(last) if method.needs_teacher else None
         apart = teacher is None or teacher.network is last  # or else it comes out of the student, and is still the same
@@ -122,7 +122,7 @@ def examine(run: Run, networks: dict[str, Network], trainer: pl.Trainer) -> Find
             check_ruled_out(logits, steps["student"].pulls, members_of(run, method))
         telling = teacher is None or (apart and knows and not run.assistants)
         _terms(run, steps["student"], method, telling=telling, apart=apart, findings=findings)
-        if run.config.baseline:
+        if run.config.run.baseline:
             _step(run, "baseline", networks["student"], None, Supervised(), trainer, findings)
         _memory(run, {name: step.memory for name, step in steps.items()}, device, before, findings)
         answering = None if teacher is None else (last if apart else networks["student"])
@@ -208,7 +208,7 @@ def _to_train(stage: Stage, network: Network, device: torch.device, findings: Fi
 
 def _top_k(run: Run, method: Method, logits: Tensor, findings: Findings) -> None:
     """Where the likeliest classes are kept alone: how much of what the teacher says they hold."""
-    k = run.config.teaching.get("top_k")
+    k = run.config.teaching.target.get("top_k")
     for name, member in members_of(run, method).items() if k is not None else ():
         temperature = float(getattr(member, "temperature", 1.0))
         mass = mass_kept(logits, k, temperature)
@@ -258,10 +258,10 @@ def _step(
             image=pace.validation / len(scored),
             loading=loading * len(indices),
             processes=trainer.world_size,
-            every=run.config.trainer.get("check_val_every_n_epoch") or 1,
+            every=run.config.trainer.own.check_val_every_n_epoch or 1,
         )
     except Exception as error:
-        place = setting_at_work(error, run.config.trainer) or _place(run, name, method, error)
+        place = setting_at_work(error, run.config.trainer.own.gradient_clip_val) or _place(run, name, method, error)
         if isinstance(error, ValueError):
             raise SettingError(located(place, error)) from error
         raise SettingError(
@@ -326,7 +326,7 @@ def _memory(
     if free is not None and total > free:
         findings.warnings.append(
             f"training the {name} needs about {_size(total)} and {device} has {_size(free)} free: lower "
-            f"data.batch_size={run.config.data.batch_size}, or use trainer.precision=bf16-mixed"
+            f"data.batch_size={run.config.data.own.batch_size}, or use trainer.precision=bf16-mixed"
         )
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from omegaconf import DictConfig
 
 from distill.config import build
+from distill.config.settings import Node, TrainerSettings
 from distill.teachers import Teacher
 from distill.training.clock import Moment, moment, seconds_between
 from distill.training.module import DistillModule
@@ -51,7 +51,12 @@ class Pace:
 
 
 def rehearse(
-    module: DistillModule, batch: Batch, validation: Batch, config: DictConfig, device: torch.device, steps: int = 2
+    module: DistillModule,
+    batch: Batch,
+    validation: Batch,
+    config: Node[TrainerSettings],
+    device: torch.device,
+    steps: int = 2,
 ) -> Pace:
     """Train and validate as the run does: precision, loss scale, clipping, accumulation, optimizer and schedule.
 
@@ -61,14 +66,14 @@ def rehearse(
         module: of a stage, on networks of its own.
         batch: shown again and again.
         validation: a batch of the validation split.
-        config: the node `trainer`.
+        config: of the run's trainer.
         device: where to.
         steps: of the optimizer, 2 or more; the first one warms up, and of the others the fastest counts.
     """
     if module.teacher is not None:
         object.__setattr__(module, "teacher", _Forgetful(module.teacher))  # past registration, as the module does
     clock = _Clock(device)
-    accumulated = min(config.get("accumulate_grad_batches", 1), ACCUMULATED)
+    accumulated = min(config.own.accumulate_grad_batches, ACCUMULATED)
     trainer = build.trainer(
         config,
         **SHORT,

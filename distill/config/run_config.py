@@ -1,0 +1,126 @@
+"""The composed configuration as what the rest of the package takes of it: typed, checked once, and frozen."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from distill.config import build
+from distill.config.options import option
+from distill.config.settings import (
+    DataSettings,
+    EarlyStoppingSettings,
+    NetworkSettings,
+    Node,
+    RunSettings,
+    TeachingSettings,
+    TrainerSettings,
+    early_stopping,
+    node,
+    read,
+)
+from distill.data.augment import Augment
+from distill.errors import SettingError
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """What configs/train.yaml composes.
+
+    What has a type of its own is read here; nodes that only `distill.config.build` looks into are kept as they are.
+
+    values: all of it as plain data, every interpolation resolved: what config.yaml and the report hold.
+    run: the run-level switches.
+    early_stopping: when stages end before their last epoch.
+    data: which data set, and how it is shown.
+    augment: of training images.
+    teacher, student: the two networks.
+    chain: the networks of assistants, in their order.
+    method: by name, the nodes of the methods.
+    teaching: where the teacher's answers come from.
+    optimizer, scheduler: nodes, of every stage that has none of its own; see `distill.config.recipe`.
+    trainer: of Lightning.
+    callbacks: by name, nodes. logger: a node, empty where nothing is logged.
+    """
+
+    values: Mapping[str, Any]
+    run: RunSettings
+    early_stopping: EarlyStoppingSettings
+    data: Node[DataSettings]
+    augment: Augment
+    teacher: Node[NetworkSettings]
+    student: Node[NetworkSettings]
+    chain: tuple[Node[NetworkSettings], ...]
+    method: DictConfig
+    teaching: Node[TeachingSettings]
+    optimizer: DictConfig
+    scheduler: DictConfig
+    trainer: Node[TrainerSettings]
+    callbacks: DictConfig
+    logger: DictConfig
+
+    @property
+    def precision(self) -> str:
+        """The trainer's, as Lightning names it, or 'auto'."""
+        return str(self.trainer.own.precision or "32-true")
+
+    def replaced(self, **parts: Any) -> "RunConfig":
+        """The configuration with whole parts of it exchanged: `replaced(teaching=...)`."""
+        return parse(OmegaConf.create({**self.values, **parts}))
+
+    def with_trainer(self, **settings: Any) -> "RunConfig":
+        """The configuration with some settings of `trainer` changed."""
+        return self.replaced(trainer={**self.values["trainer"], **settings})
+
+
+def parse(config: DictConfig) -> RunConfig:
+    """Read and check the settings that are the framework's own; what others take is checked when they are built.
+
+    Raises:
+        SettingError: a setting is missing, unknown, of a wrong type or out of range, or two don't go together.
+    """
+    run = read(config, "", RunSettings)
+    values: Any = OmegaConf.to_container(config, resolve=True)
+    config = OmegaConf.create(values)
+    parsed = RunConfig(
+        values=values,
+        run=run,
+        early_stopping=early_stopping(config.get("early_stopping")),
+        data=node(config.data, "data", DataSettings),
+        augment=build.augment(config.data.augment),
+        teacher=node(config.teacher, "teacher", NetworkSettings),
+        student=_learner(config.student, "student"),
+        chain=tuple(
+            _learner(option("model", name, "chain"), f"assistant{number}") for number, name in enumerate(run.chain, 1)
+        ),
+        method=config.method,
+        teaching=node(config.teaching, "teaching", TeachingSettings),
+        optimizer=config.optimizer,
+        scheduler=config.scheduler,
+        trainer=node(config.trainer, "trainer", TrainerSettings),
+        callbacks=config.get("callbacks") or OmegaConf.create({}),
+        logger=config.get("logger") or OmegaConf.create({}),
+    )
+    _check_watched(parsed)
+    return parsed
+
+
+def _learner(config: DictConfig, where: str) -> Node[NetworkSettings]:
+    """A network that is taught, and so cannot have what is for a teacher that is trained first."""
+    found = node(config, where, NetworkSettings)
+    for name in ("train", "optimizer", "scheduler"):
+        if getattr(found.own, name) is not None:
+            raise SettingError(f"{where}.{name}={getattr(found.own, name)}: is for a teacher that is trained first")
+    return found
+
+
+def _check_watched(config: RunConfig) -> None:
+    """Raise SettingError for what is watched or averaged, where that isn't one network in each process."""
+    strategy = config.trainer.own.strategy
+    for name in ("keep", "averaging") if str(strategy).startswith(("fsdp", "deepspeed")) else ():
+        if getattr(config.run, name) not in (None, "last"):
+            raise SettingError(
+                f"{name}={getattr(config.run, name)}: must be left out with trainer.strategy={strategy}, "
+                "where each process holds a part of the weights; use trainer=ddp"
+            )
