@@ -36,7 +36,7 @@ def connect(
     for member in method.members if isinstance(method, Composite) else [method]:
         _check_given(member, example, labels)
         tap(member, student, teacher, example)
-    if example is None:
+    if example is None or not method.needs_example:
         return
     labels = torch.zeros(len(example), dtype=torch.long) if labels is None else labels
     batch = Batch(example, labels[: len(example)].clamp(min=0), torch.arange(len(example)))

@@ -4,6 +4,7 @@ No CPU whose bfloat16 is wrong or slow is at hand: networks that are wrong under
 stand in for it.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,13 @@ from distill.cli import CONFIGS
 from distill.config.run_config import parse
 from distill.experiment.directory import save_config
 from distill.experiment.pipeline import prepare
-from distill.experiment.preflight import arithmetic, check_networks, settle_arithmetic
-from distill.experiment.preflight.arithmetic import Way, Work
+from distill.experiment.preflight import arithmetic, check_networks, settle_arithmetic, timed_step
+from distill.experiment.preflight.timed_step import Seconds, TimedStep, Way
 from distill.experiment.resume import resumed
 from distill.models.network import Network
 from distill.training import precision
+from distill.training.module import DistillModule
+from distill.types import Batch
 
 QUICK = (
     "trainer=cpu", "logger=none", "trainer.max_epochs=1", "teacher.max_epochs=1", "model@teacher=cnn4",
@@ -108,12 +111,25 @@ def test_a_teacher_that_is_trained_already_is_tried_as_it_answers(
 def test_a_short_run_is_not_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(arithmetic, "_seconds", lambda *_: pytest.fail("was measured"))
+    monkeypatch.setattr(arithmetic, "_faster", lambda *_: pytest.fail("was measured"))
     trainer = settle(tmp_path).trainer
     assert (trainer.precision, trainer.channels_last) == ("bf16-mixed", True)
     assert capsys.readouterr().out == (
         "precision bf16-mixed: this CPU computes bfloat16 natively (AMX); not measured, for the run is short\n"
     )
+
+
+def clock(monkeypatch: pytest.MonkeyPatch, seconds: Callable[[Way, int], float]) -> list[Way]:
+    """Let steps take what is told by the way and how often it was taken before; the ways, in their order."""
+    taken: list[Way] = []
+    note = TimedStep.note
+
+    def told(step: TimedStep, way: Way, _: float) -> None:
+        note(step, way, seconds(way, taken.count(way)))
+        taken.append(way)
+
+    monkeypatch.setattr(TimedStep, "note", told)
+    return taken
 
 
 @pytest.mark.parametrize(
@@ -136,12 +152,11 @@ def test_what_is_clearly_faster_is_chosen(
 ) -> None:
     """half: seconds in bf16-mixed, where 32-true takes one; first: with channels first, as a share of channels last."""
 
-    def seconds(work: Work, way: Way) -> float:
-        return (half if way.precision == "bf16-mixed" else 1.0) * (1.0 if way.channels_last else first)
-
-    monkeypatch.setattr(arithmetic, "_seconds", seconds)
+    clock(
+        monkeypatch,
+        lambda way, _: (half if way.precision == "bf16-mixed" else 1.0) * (1.0 if way.channels_last else first),
+    )
     monkeypatch.setattr(arithmetic, "SHORT", 0)
-    monkeypatch.setattr(arithmetic, "BOX", 0.0)
     trainer = settle(tmp_path).trainer
     assert (trainer.precision, trainer.channels_last) == chosen
     lines = capsys.readouterr().out.splitlines()
@@ -149,10 +164,49 @@ def test_what_is_clearly_faster_is_chosen(
     assert lines[1].startswith(f"channels_last {str(chosen[1]).lower()}: training takes ")
 
 
+@pytest.mark.parametrize(
+    ("half", "steps", "chosen"),
+    [
+        (0.3, 1, "bf16-mixed"),
+        (1.0, 2, "bf16-mixed"),
+        (1.7, 1, "32-true"),
+        (1.25, 3, "bf16-mixed"),
+        (1.26, 3, "32-true"),
+    ],
+)
+def test_measuring_ends_when_it_is_clear_and_the_first_step_counts_for_little(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, half: float, steps: int, chosen: str
+) -> None:
+    """A first step takes up to twice as long as others, which makes no difference."""
+
+    def seconds(way: Way, before: int) -> float:
+        lasts = half if way.precision == "bf16-mixed" else 1.0
+        return lasts * (1.9 if before == 0 and way.precision == "bf16-mixed" else 1.0)
+
+    taken = clock(monkeypatch, seconds)
+    monkeypatch.setattr(arithmetic, "SHORT", 0)
+    monkeypatch.setattr(timed_step, "FIRST", 2.0)
+    config = settle(tmp_path, "teacher.max_epochs=0", "trainer.channels_last=true")
+    assert config.trainer.precision == chosen
+    assert [taken.count(Way(precision, True)) for precision in ("bf16-mixed", "32-true")] == [steps, steps]
+
+
+def test_the_first_step_on_a_gpu_says_nothing() -> None:
+    way = Way("32-true", True)
+    for device, least in (("cpu", 0.5), ("meta", 0.0)):
+        images = torch.empty(2, 3, 4, 4, device=device)
+        step = TimedStep(DistillModule(nn.Flatten()), Batch(images, torch.zeros(2)), images=2, flops=1)
+        step.note(way, 0.56)
+        assert step.spent[way] == Seconds(least, 0.56)
+        step.note(way, 0.46)
+        step.note(way, 0.5)
+        assert step.spent[way] == Seconds(0.4, 0.46)
+
+
 def test_processes_that_were_started_from_outside_take_the_usual(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(arithmetic, "_seconds", lambda *_: pytest.fail("was measured"))
+    monkeypatch.setattr(arithmetic, "_faster", lambda *_: pytest.fail("was measured"))
     monkeypatch.setattr(arithmetic, "processes_to_start", lambda _: 0)
     monkeypatch.setattr(arithmetic, "SHORT", 0)
     config = settle(tmp_path, "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")

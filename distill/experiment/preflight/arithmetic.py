@@ -9,113 +9,33 @@ are not worth the measurement.
 import copy
 import logging
 import math
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
-from pytorch_lightning.plugins.precision import MixedPrecision, Precision
-from torch import Tensor
 
 from distill.config import build
 from distill.data.order import Draw
 from distill.errors import first_line
+from distill.experiment.preflight.timed_step import Seconds, TimedStep, Way
 from distill.experiment.run import Run
-from distill.losses.logits import ruled_out
 from distill.methods import Method, Supervised
 from distill.models import cost
 from distill.models.network import Network
 from distill.seeding import seed_torch
 from distill.training.launch import processes_to_start
-from distill.training.module import DistillModule
 from distill.training.precision import choose_precision
-from distill.types import Batch, Outputs
 
 log = logging.getLogger(__name__)
 
 SHORT = 10**12  # floating-point operations in all stages: seconds of work, which no choice makes much shorter
 AFFORDABLE = 4 * 10**9  # of one step that is measured; larger batches are cut
+PIXELS = 2**18  # of the images in it, for networks that do little with each: five images of 224 x 224
 CLEAR = 1.25  # times as long as the other way: less could come out otherwise in the next run of the same command
-BOX = 0.5  # seconds for each way that is measured
+BOX = 0.3  # seconds for each way that is measured, where it is not clear sooner
 ROUNDS = 2  # even where they take longer
 FAR = 10.0  # times float32's size, or less than 1/FAR: rounding turns deep networks' gradients, and keeps their size
-
-
-@dataclass(frozen=True, slots=True)
-class Way:
-    """How a step is computed: precision as Lightning names it, and whether maps lie channels last in memory."""
-
-    precision: str
-    channels_last: bool
-
-    @property
-    def layout(self) -> str:
-        """In words."""
-        return "channels last" if self.channels_last else "channels first"
-
-    def context(self, device: torch.device) -> AbstractContextManager[None]:
-        """Around a forward pass, as the trainer has it."""
-        mixed = self.precision in ("bf16-mixed", "16-mixed")
-        plugin = MixedPrecision(self.precision, device.type) if mixed else Precision()  # type: ignore[arg-type]
-        return plugin.forward_context()
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """A stage's training step.
-
-    module: on networks of its own, whose weights stay.
-    batch: the first images that it will see, at most as many as in a step.
-    images: that the stage trains on, over all epochs.
-    flops: of training on one image.
-    """
-
-    module: DistillModule
-    batch: Batch
-    images: int
-    flops: int
-
-    def lay_out(self, way: Way) -> None:
-        """Arrange the networks' weights for a way."""
-        for part in (self.module, self.module.deployed, self.module.teacher):
-            for network in [] if part is None else part.modules():
-                if isinstance(network, Network):
-                    network.lay_out(channels_last=way.channels_last)
-
-    def step(self, way: Way) -> tuple[Tensor, Tensor]:
-        """The terms of the loss, and the gradients of what is trained in one row; the same random draws each time."""
-        module, batch = self.module.train(), self.batch
-        torch.manual_seed(0)
-        with way.context(batch.device):
-            answers = None if module.teacher is None else module.teacher(batch)
-            terms: Mapping[str, Tensor] = module.method(module.student(batch.inputs), answers, batch)
-            loss = torch.stack([term.float() for term in terms.values()])
-        loss.sum().backward()
-        trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-        gradients = [parameter.grad.flatten().float() for parameter in trained if parameter.grad is not None]
-        module.zero_grad(set_to_none=True)
-        return loss.detach(), torch.cat(gradients)
-
-    def values(self, way: Way) -> dict[str, Tensor]:
-        """Answers, loss and gradient, by these names. What a training step moves beside weights stays as it was."""
-        state = copy.deepcopy(self.module.state_dict())
-        self.lay_out(way)
-        answers = self.answers(way)
-        loss, gradient = self.step(way)
-        self.module.load_state_dict(state)
-        return {"answer": answers, "loss": loss, "gradient": gradient}
-
-    @torch.no_grad()
-    def answers(self, way: Way) -> Tensor:
-        """The logits of student and teacher in evaluation mode, one after the other; 0 for -inf."""
-        module = self.module.eval()
-        with way.context(self.batch.device):
-            outputs: list[Outputs] = [module.deployed(self.batch.inputs)]
-            if module.teacher is not None:
-                outputs.append(module.teacher(self.batch))
-        logits = [each.logits.float().flatten() for each in outputs]
-        return torch.cat([each.masked_fill(ruled_out(each), 0) for each in logits])
 
 
 def settle_arithmetic(run: Run, networks: Mapping[str, Network]) -> Run:
@@ -143,15 +63,16 @@ def settle_arithmetic(run: Run, networks: Mapping[str, Network]) -> Run:
     layouts = settings.channels_last == "auto" and any(network.convolves for network in networks.values())
     alone = plain.world_size == 1 or processes_to_start(plain) > 0
     with _felt_by_nobody(device):
-        stages = _stages(run, networks, device) if others or layouts else {}
-        if others and (trouble := _trouble(stages, way, exact)):
+        stages = _stages(run, networks, device, exact) if others or layouts else {}
+        if others and (trouble := _trouble(stages, way)):
             said["precision"].append(f"but {trouble}")
             way = exact
-        if sum(work.flops * work.images for work in stages.values()) >= SHORT and alone:
+        steps = [stage.step for stage in stages.values()]
+        if sum(step.flops * step.images for step in steps) >= SHORT and alone:
             if others and way != exact:
-                way = _faster(stages, way, exact, said["precision"])
+                way = _faster(steps, way, exact, said["precision"])
             if layouts:
-                way = _faster(stages, way, Way(way.precision, not way.channels_last), said["channels_last"])
+                way = _faster(steps, way, Way(way.precision, not way.channels_last), said["channels_last"])
         elif stages and others and way != exact:
             said["precision"].append(f"not measured, for {'the run is short' if alone else 'each process would alone'}")
     settled = {"precision": way.precision, "channels_last": way.channels_last}
@@ -178,58 +99,64 @@ def _felt_by_nobody(device: torch.device) -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _stages(run: Run, networks: Mapping[str, Network], device: torch.device) -> dict[str, Work]:
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A stage to come: its step, and the sizes that this finds in float32."""
+
+    step: TimedStep
+    expected: dict[str, float]
+
+
+def _stages(run: Run, networks: Mapping[str, Network], device: torch.device, exact: Way) -> dict[str, Tried]:
     """The stages to come, on copies of the networks; the baseline's work is a part of the student's. None where one
     fails in float32: why, the rehearsal says."""
     try:
-        stages = _built(run, networks, device)
-        for work in stages.values():
-            work.values(Way("32-true", channels_last=True))
+        return {name: Tried(step, step.sizes(exact)) for name, step in _steps(run, networks, device)}
     except Exception as error:
         log.info(f"the arithmetic is not tried on the networks: {first_line(error)}")
         return {}
-    return stages
 
 
-def _built(run: Run, networks: Mapping[str, Network], device: torch.device) -> dict[str, Work]:
-    stages = {}
+def _steps(run: Run, networks: Mapping[str, Network], device: torch.device) -> Iterator[tuple[str, TimedStep]]:
     for name in ("teacher", *run.assistants):
         if name != "teacher" or not networks[name].trained:
-            stages[name] = _work(run, name, copy.deepcopy(networks[name]), None, Supervised(), device)
+            yield name, _step(run, name, copy.deepcopy(networks[name]), None, Supervised(), device)
     seed_torch(run.config.run.seed, "method", "weights")
     method = build.method(run.config.method)
     asked = copy.deepcopy(networks[["teacher", *run.assistants][-1]]) if method.needs_teacher else None
-    stages["student"] = _work(run, "student", copy.deepcopy(networks["student"]), asked, method, device)
-    return stages
+    yield "student", _step(run, "student", copy.deepcopy(networks["student"]), asked, method, device)
 
 
-def _work(run: Run, name: str, network: Network, asked: Network | None, method: Method, device: torch.device) -> Work:
+def _step(
+    run: Run, name: str, network: Network, asked: Network | None, method: Method, device: torch.device
+) -> TimedStep:
     stage = run.stage(name)
     loader = stage.data().train_dataloader()
     epoch, indices = next(iter(loader.order))
     image = loader.__getitems__(Draw(epoch, indices[:1])).inputs
     flops = 3 * cost.flops(network, image) + (0 if asked is None else cost.flops(asked, image))
-    batch = loader.__getitems__(Draw(epoch, indices[: max(2, AFFORDABLE // max(1, flops))]))
+    pixels = image[0, 0].numel() if isinstance(image, torch.Tensor) else 1
+    count = min(AFFORDABLE // max(1, flops), PIXELS // pixels)
+    batch = loader.__getitems__(Draw(epoch, indices[: max(2, count)]))
     module = stage.module(
         network, None if asked is None else run.teacher(asked), method, optimize_for_inference=False
     ).to(device)
-    return Work(module, batch.to(device), stage.max_epochs * len(stage.samples), flops)
+    return TimedStep(module, batch.to(device), stage.max_epochs * len(stage.samples), flops)
 
 
-def _trouble(stages: Mapping[str, Work], way: Way, exact: Way) -> str | None:
+def _trouble(stages: Mapping[str, Tried], way: Way) -> str | None:
     """What is wrong with a stage's answers or step that float32 can do, in words."""
-    for name, work in stages.items():
+    for name, stage in stages.items():
         where = f"{way.precision} in a step of the {name}"
-        expected = work.values(exact)
-        if not all(bool(each.isfinite().all()) for each in expected.values()):
+        if not all(map(math.isfinite, stage.expected.values())):
             continue
         _leave_traces()
         try:
-            found = work.values(way)
+            found = stage.step.sizes(way)
         except Exception as error:
             return f"it fails with {where}: {first_line(error)}"
-        for what, value in found.items():
-            size, right = float(value.double().norm()), float(expected[what].double().norm())
+        for what, size in found.items():
+            right = stage.expected[what]
             if not math.isfinite(size):
                 return f"the {what} is not finite with {where}"
             if not right / FAR <= size <= right * FAR:
@@ -243,36 +170,38 @@ def _leave_traces() -> None:
     del junk
 
 
-def _faster(stages: Mapping[str, Work], usual: Way, other: Way, said: list[str]) -> Way:
-    """The usual way, unless the other is faster by a clear margin."""
-    best = {way: dict.fromkeys(stages, math.inf) for way in (usual, other)}
-    end, rounds = time.perf_counter() + len(best) * BOX, 0
-    while rounds < ROUNDS or time.perf_counter() < end:
-        for way, seconds in best.items():  # in turns, so that what slows the machine for a while slows both
-            for name, work in stages.items():
-                seconds[name] = min(seconds[name], _seconds(work, way))
-        rounds += 1
-    images = sum(work.images for work in stages.values())
-    each = {
-        way: sum(seconds[name] / len(work.batch) * work.images for name, work in stages.items()) / images
-        for way, seconds in best.items()
-    }
-    names = [way.precision if usual.precision != other.precision else way.layout for way in best]
-    said.append(
-        f"training takes {1000 * each[usual]:.3g} ms an image in {names[0]} and {1000 * each[other]:.3g} in {names[1]}"
+def _faster(steps: Sequence[TimedStep], usual: Way, other: Way, said: list[str]) -> Way:
+    """The usual way, unless the other is faster by a clear margin. Measured until that is clear, or long enough."""
+    ways = (usual, other)
+    for step in steps:
+        for way in ways:
+            if way not in step.spent:
+                step.take(way)
+    rounds, measured = 0, 0.0
+    while not _clear(steps, usual, other) and (rounds < ROUNDS or measured < len(ways) * BOX):
+        for way in ways:  # in turns, so that what slows the machine for a while slows both
+            for step in steps:
+                step.take(way)
+        rounds, measured = rounds + 1, measured + sum(step.spent[way].most for step in steps for way in ways)
+    each = [_seconds_an_image(steps, way).most for way in ways]
+    names = [way.precision if usual.precision != other.precision else way.layout for way in ways]
+    said.append(f"training takes {1000 * each[0]:.3g} ms an image in {names[0]} and {1000 * each[1]:.3g} in {names[1]}")
+    return other if each[0] > CLEAR * each[1] else usual
+
+
+def _clear(steps: Sequence[TimedStep], usual: Way, other: Way) -> bool:
+    """Whether what is still unknown of the times makes no difference."""
+    before, after = _seconds_an_image(steps, usual), _seconds_an_image(steps, other)
+    return before.least > CLEAR * after.most or before.most <= CLEAR * after.least
+
+
+def _seconds_an_image(steps: Sequence[TimedStep], way: Way) -> Seconds:
+    """Of training, the mean over all stages."""
+    images = sum(step.images for step in steps)
+    shares = [step.images / len(step.batch) / images for step in steps]
+    times = [step.spent[way] for step in steps]
+    least, most = (
+        sum(share * seconds for share, seconds in zip(shares, column, strict=True))
+        for column in ([each.least for each in times], [each.most for each in times])
     )
-    return other if each[usual] > CLEAR * each[other] else usual
-
-
-def _seconds(work: Work, way: Way) -> float:
-    """Of a step: on a CPU, of this thread, which other work on the machine may stop but not lengthen."""
-    device = work.batch.device
-    work.lay_out(way)
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    clock = time.thread_time if device.type == "cpu" else time.perf_counter
-    start = clock()
-    work.step(way)
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return clock() - start
+    return Seconds(least, most)
