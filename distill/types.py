@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from distill.devices import to_device
@@ -31,8 +32,8 @@ class Batch:
 
     inputs: Tensor | Mapping[str, Tensor]
     targets: Any
-    indices: Tensor | None = None
-    valid: Tensor | None = None
+    indices: Int[Tensor, "n"] | None = None
+    valid: Bool[Tensor, "n *positions"] | None = None
     split: SplitName | None = None
     epoch: int = 0
 
@@ -77,14 +78,14 @@ class Outputs:
     top_k: the likeliest classes, of a teacher whose other logits were not kept.
     """
 
-    logits: Tensor
-    features: Mapping[str, Tensor] = field(default_factory=dict)
+    logits: Float[Tensor, "n c *positions"]
+    features: Mapping[str, Float[Tensor, "n ..."]] = field(default_factory=dict)
     top_k: TopK | None = None
 
     def at(self, temperature: float) -> Tensor | SparseTeacher:
         """What a divergence at this temperature takes: the logits, or what was kept of them."""
         return self.logits if self.top_k is None else self.top_k.at(temperature)
 
-    def likeliest(self) -> Tensor:
+    def likeliest(self) -> Int[Tensor, "n *positions"]:
         """The class that is named for each sample: (N) or (N, *positions) int64."""
         return self.logits.argmax(1) if self.top_k is None else self.top_k.indices[:, 0].long()

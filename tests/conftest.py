@@ -11,6 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import settings
+from jaxtyping import install_import_hook
+
+SHAPES_CHECKED = (
+    "distill.losses.logits", "distill.losses.singular", "distill.losses.top_k", "distill.methods",
+    "distill.training.adapt", "distill.types",
+)  # fmt: skip
 
 # One thread a process, here and in the commands that tests start: the networks are tiny, and on a busy machine threads
 # wait for each other.
@@ -21,6 +27,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 if "MPLCONFIGDIR" not in os.environ:
     os.environ["MPLCONFIGDIR"] = tempfile.mkdtemp()
     atexit.register(shutil.rmtree, os.environ["MPLCONFIGDIR"], ignore_errors=True)
+
+# Shapes that annotations give, Float[Tensor, "n c"], are checked at each call in tests, and in tests alone.
+install_import_hook(SHAPES_CHECKED, "checked_shapes.checked")
 
 # The same examples in every run, so that a failure says something of the change at hand. HYPOTHESIS_PROFILE=default
 # looks for new ones.

@@ -8,6 +8,7 @@ the dtype of the inputs. What each divergence computes is in formulas.py.
 from typing import Unpack
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from distill.losses.arguments import Arguments, Options, check_logits, check_open_interval, check_temperature
@@ -28,12 +29,14 @@ from distill.losses.formulas import (
 )
 from distill.losses.sparse import SparseTeacher, log_buckets
 
-Teacher = Tensor | SparseTeacher
+Logits = Float[Tensor, "*shape"]
+Teacher = Logits | SparseTeacher
+Loss = Float[Tensor, "*elements"]  # (), or elementwise with reduction="none"
 
 
 def kl_divergence(
-    student_logits: Tensor, teacher: Teacher, *, log_target: bool = True, **options: Unpack[Options]
-) -> Tensor:
+    student_logits: Logits, teacher: Teacher, *, log_target: bool = True, **options: Unpack[Options]
+) -> Loss:
     """Forward KL of knowledge distillation, T^2 KL(p || q) (arXiv:1503.02531).
 
     student_logits: (N, C), (N, C, *positions), or any order with classes at `class_dim`; any float dtype.
@@ -67,17 +70,17 @@ def kl_divergence(
     return _measure(ForwardKL(), student_logits, teacher, options)
 
 
-def reverse_kl_divergence(student_logits: Tensor, teacher: Teacher, **options: Unpack[Options]) -> Tensor:
+def reverse_kl_divergence(student_logits: Logits, teacher: Teacher, **options: Unpack[Options]) -> Loss:
     """T^2 KL(q || p); arguments as in `kl_divergence`."""
     return _measure(ReverseKL(), student_logits, teacher, options)
 
 
-def symmetric_kl_divergence(student_logits: Tensor, teacher: Teacher, **options: Unpack[Options]) -> Tensor:
+def symmetric_kl_divergence(student_logits: Logits, teacher: Teacher, **options: Unpack[Options]) -> Loss:
     """T^2 [KL(p || q) + KL(q || p)] / 2; arguments as in `kl_divergence`."""
     return _measure(SymmetricKL(), student_logits, teacher, options)
 
 
-def js_divergence(student_logits: Tensor, teacher: Teacher, *, beta: float = 0.5, **options: Unpack[Options]) -> Tensor:
+def js_divergence(student_logits: Logits, teacher: Teacher, *, beta: float = 0.5, **options: Unpack[Options]) -> Loss:
     """Generalised Jensen-Shannon, T^2 [b KL(p || m) + (1-b) KL(q || m)] with m = b p + (1-b) q (arXiv:2306.13649).
 
     It tends to 0 as beta tends to 0 or 1: forward and reverse KL are losses of their own, not its ends. 0 < beta < 1.
@@ -88,24 +91,24 @@ def js_divergence(student_logits: Tensor, teacher: Teacher, *, beta: float = 0.5
 
 
 def skew_kl_divergence(
-    student_logits: Tensor, teacher: Teacher, *, alpha: float = 0.1, **options: Unpack[Options]
-) -> Tensor:
+    student_logits: Logits, teacher: Teacher, *, alpha: float = 0.1, **options: Unpack[Options]
+) -> Loss:
     """T^2 KL(p || a p + (1-a) q) with 0 < a < 1 (arXiv:2402.03898); arguments as in `kl_divergence`."""
     check_open_interval("alpha", alpha, "without a mixture use kl_divergence")
     return _measure(SkewKL(alpha), student_logits, teacher, options)
 
 
 def skew_reverse_kl_divergence(
-    student_logits: Tensor, teacher: Teacher, *, alpha: float = 0.1, **options: Unpack[Options]
-) -> Tensor:
+    student_logits: Logits, teacher: Teacher, *, alpha: float = 0.1, **options: Unpack[Options]
+) -> Loss:
     """T^2 KL(q || (1-a) p + a q) with 0 < a < 1 (arXiv:2402.03898); arguments as in `kl_divergence`."""
     check_open_interval("alpha", alpha, "without a mixture use reverse_kl_divergence")
     return _measure(SkewReverseKL(alpha), student_logits, teacher, options)
 
 
 def alpha_beta_divergence(
-    student_logits: Tensor, teacher: Teacher, *, alpha: float, beta: float, **options: Unpack[Options]
-) -> Tensor:
+    student_logits: Logits, teacher: Teacher, *, alpha: float, beta: float, **options: Unpack[Options]
+) -> Loss:
     """T^2 times -1/(ab) sum[p^a q^b - a/(a+b) p^(a+b) - b/(a+b) q^(a+b)] (arXiv:2505.04560).
 
     alpha, beta: neither 0 nor each other's negative. Other arguments as in `kl_divergence`, the limit at (1, 0).
@@ -118,12 +121,12 @@ def alpha_beta_divergence(
     return _measure(AlphaBeta(alpha, beta), student_logits, teacher, options)
 
 
-def total_variation(student_logits: Tensor, teacher: Teacher, **options: Unpack[Options]) -> Tensor:
+def total_variation(student_logits: Logits, teacher: Teacher, **options: Unpack[Options]) -> Loss:
     """T^2 times sum |p - q| / 2 (arXiv:2307.15190); arguments as in `kl_divergence`."""
     return _measure(TotalVariation(), student_logits, teacher, options)
 
 
-def soft_cross_entropy(student_logits: Tensor, teacher: Teacher, **options: Unpack[Options]) -> Tensor:
+def soft_cross_entropy(student_logits: Logits, teacher: Teacher, **options: Unpack[Options]) -> Loss:
     """Cross-entropy to soft targets, T^2 times -sum p log q; arguments as in `kl_divergence`."""
     return _measure(CrossEntropy(), student_logits, teacher, options)
 

@@ -6,15 +6,16 @@ A logit of -inf is a class that is ruled out, of probability 0: divergences take
 import math
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
-def precise(x: Tensor) -> Tensor:
+def precise(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """The same values in at least float32; a gradient goes back in the dtype that came."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def logits_fault(logits: Tensor) -> str | None:
+def logits_fault(logits: Float[Tensor, "n c"]) -> str | None:
     """What of (N, C) logits makes no distribution: NaN, +inf, or a row that rules out every class; None: nothing."""
     if bool(logits.isnan().any()):
         return "NaN"
@@ -23,12 +24,14 @@ def logits_fault(logits: Tensor) -> str | None:
     return "-inf for every class" if bool((logits == -math.inf).all(1).any()) else None
 
 
-def ruled_out(logits: Tensor) -> Tensor:
+def ruled_out(logits: Float[Tensor, "*shape"]) -> Bool[Tensor, "*shape"]:
     """Which logits are -inf, bool."""
     return logits == -math.inf
 
 
-def gap(values: Tensor, others: Tensor, least: float = 1e-30) -> Tensor:
+def gap(
+    values: Float[Tensor, "n *shape"], others: Float[Tensor, "n *shape"], least: float = 1e-30
+) -> Float[Tensor, "n"]:
     """How far (N, ...) values are from others as a share of the size of these, (N,), each the largest of its sample.
 
     -inf on both sides is the same; on one side alone it is infinitely far. NaN is NaN.
@@ -40,12 +43,12 @@ def gap(values: Tensor, others: Tensor, least: float = 1e-30) -> Tensor:
     return far.flatten(1).amax(1) / size.flatten(1).amax(1).clamp_min(least)
 
 
-def as_rows(logits: Tensor) -> Tensor:
+def as_rows(logits: Float[Tensor, "n c *positions"]) -> Float[Tensor, "rows c"]:
     """(N, C) or (N, C, *positions) of any float dtype -> (N * positions, C) of at least float32."""
     return precise(logits).movedim(1, -1).flatten(0, -2)
 
 
-def standardize(logits: Tensor, eps: float = 1e-7) -> Tensor:
+def standardize(logits: Float[Tensor, "n c *positions"], eps: float = 1e-7) -> Float[Tensor, "n c *positions"]:
     """Z-score over the classes: (z - mean) / (std + eps), std with Bessel's correction (arXiv:2403.01427).
 
     logits: (N, C) or (N, C, *positions). Comes back in at least float32 and the same shape; rows whose logits are all
@@ -58,7 +61,9 @@ def standardize(logits: Tensor, eps: float = 1e-7) -> Tensor:
     return centred / (variance.masked_fill(flat, 1).sqrt() + eps)
 
 
-def split_classes(rows: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+def split_classes(
+    rows: Float[Tensor, "n c"], classes: Int[Tensor, "n"]
+) -> tuple[Float[Tensor, "n 1"], Float[Tensor, "n c-1"]]:
     """(N, C) logits, (N,) classes -> logits of these classes (N, 1) and, in their order, of all others (N, C - 1)."""
     index = torch.arange(rows.shape[1] - 1, device=rows.device).expand(len(rows), -1)
     own = classes.unsqueeze(1)

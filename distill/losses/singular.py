@@ -4,10 +4,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
 
-def singular_vectors(feature: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+def singular_vectors(
+    feature: Float[Tensor, "n c h w"], rank: int
+) -> tuple[Float[Tensor, "n c k"], Float[Tensor, "n k"]]:
     """The leading right singular vectors (N, C, K) of maps (N, C, H, W) as matrices (H W, C), and the values (N, K).
 
     K is the least of rank, C and H W. Values are those of each matrix scaled to norm 1. float32 or float64. The exact

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from distill.losses.sparse import SparseTeacher
@@ -22,13 +23,13 @@ class TopK:
     temperatures: those T. At any other, the mass of the tail cannot be known.
     """
 
-    values: Tensor
-    indices: Tensor
-    log_tails: Tensor
+    values: Float[Tensor, "n k"]
+    indices: Int[Tensor, "n k"]
+    log_tails: Float[Tensor, "n t"]
     temperatures: tuple[float, ...]
 
     @classmethod
-    def from_logits(cls, logits: Tensor, k: int, temperatures: Sequence[float]) -> "TopK":
+    def from_logits(cls, logits: Float[Tensor, "n c"], k: int, temperatures: Sequence[float]) -> "TopK":
         """Of (N, C) logits, 1 <= k <= C, in at least float32. The tail is the sum of what is in it.
 
         Raises:

@@ -12,6 +12,7 @@ jointly.
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from distill.methods.base import Example, Method, Taps, positive
@@ -48,13 +49,15 @@ class AB(Method):
         layers = matched_maps(self, example.student, example.teacher)
         self.connectors = nn.ModuleList(connector(s, t, relu=False) for s, t in layers)
 
-    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The term `ab`."""
         layers = zip(self.connectors, matched_maps(self, student, teacher), strict=True)
         return {"ab": boundary_distance([(through(connect, s), t) for connect, (s, t) in layers], self.margin)}
 
 
-def boundary_distance(layers: Sequence[tuple[Tensor, Tensor]], margin: float) -> Tensor:
+def boundary_distance(
+    layers: Sequence[tuple[Float[Tensor, "n ..."], Float[Tensor, "n ..."]]], margin: float
+) -> Float[Tensor, ""]:
     """The weighted sum over layers; each a student's and a teacher's map of one shape (N, C, H, W)."""
     total = []
     for i, (s, t) in enumerate(layers):

@@ -9,6 +9,7 @@ T = 4 is 2 here.
 Shapes: logits (N, C) or (N, C, *positions).
 """
 
+from jaxtyping import Float
 from torch import Tensor
 
 from distill.losses import alpha_beta_divergence
@@ -48,7 +49,7 @@ class AlphaBeta(Method):
         self.temperature = positive("temperature", temperature)
         self.reduction = one_of("reduction", reduction, REDUCTIONS)
 
-    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The term `alpha_beta`."""
         divergence = alpha_beta_divergence(
             student.logits,

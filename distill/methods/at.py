@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
 from distill.methods.base import Method, Taps, positive
@@ -41,13 +42,13 @@ class AT(Method):
         self.taps = Taps.of(student_layers, teacher_layers)
         self.power = positive("power", power)
 
-    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The term `at`."""
         layers = matched_maps(self, student, teacher, positions=True)
         maps = [(attention(s, self.power), attention(t, self.power)) for s, t in layers]
         return {"at": torch.stack([F.mse_loss(s, t) for s, t in maps]).sum()}
 
 
-def attention(feature: Tensor, power: float) -> Tensor:
+def attention(feature: Float[Tensor, "n c h w"], power: float) -> Float[Tensor, "n positions"]:
     """Where a map (N, C, H, W) is active: unit vectors (N, H W)."""
     return F.normalize(feature.abs().pow(power).mean(1).flatten(1))

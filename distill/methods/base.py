@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar, get_args
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from distill.errors import SettingError
@@ -137,7 +138,7 @@ class Method(nn.Module):
         student: maps (N, C, H, W) images to `Outputs`.
         """
 
-    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """Named scalar terms, before their weights (see `weight_of`).
 
         Called outside autocast, with features in at least float32 and logits in the dtype that came (the divergences

@@ -17,6 +17,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from distill.methods.base import Example, Method, Taps, one_of, positive
@@ -69,7 +70,7 @@ class CC(Method):
                 self.embed_student.append(nn.Linear(s.flatten(1).shape[1], self.dim))
                 self.embed_teacher.append(nn.Linear(t.flatten(1).shape[1], self.dim))
 
-    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The term `cc`."""
         pairs = [(s.flatten(1), t.flatten(1)) for s, t in self.pairs(student, teacher)]
         if self.form == "gaussian":
@@ -79,14 +80,14 @@ class CC(Method):
             gaps = [adjacent_correlation(mine(s), theirs(t)) for mine, theirs, (s, t) in embed]
         return {"cc": torch.stack(gaps).sum()}
 
-    def _kernel(self, features: Tensor) -> Tensor:
+    def _kernel(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:
         direction = F.normalize(features, dim=1)
         cosine = 2 * self.gamma * direction @ direction.T
         expansion = torch.stack([cosine**p / math.factorial(p) for p in range(self.order + 1)]).sum(0)
         return math.exp(-2 * self.gamma) * expansion
 
 
-def adjacent_correlation(student: Tensor, teacher: Tensor) -> Tensor:
+def adjacent_correlation(student: Float[Tensor, "n d"], teacher: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
     """Products of the absolute differences (N, D) of neighbours in the batch, summed over D; 0 for a single sample."""
     gap = (student - teacher).abs()
     return (gap[:-1] * gap[1:]).sum() / max(1, len(gap) - 1)

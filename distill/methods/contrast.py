@@ -5,6 +5,7 @@ import math
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 
@@ -21,7 +22,7 @@ class OtherClasses(nn.Module):
     count: Tensor
     start: Tensor
 
-    def __init__(self, labels: Tensor) -> None:
+    def __init__(self, labels: Int[Tensor, "s"]) -> None:
         super().__init__()
         drawn = (labels >= 0).nonzero().squeeze(1)
         count = labels[drawn].bincount()
@@ -35,7 +36,7 @@ class OtherClasses(nn.Module):
         for name, tensor in derived.items():
             self.register_buffer(name, tensor, persistent=False)
 
-    def draw(self, indices: Tensor, number: int) -> Tensor:
+    def draw(self, indices: Int[Tensor, "n"], number: int) -> Int[Tensor, "n k"]:
         """For samples (N,), the indices (N, number) of samples of other classes, uniformly, with replacement."""
         label = self.labels[indices].unsqueeze(1)
         own = self.count[label]
@@ -62,7 +63,9 @@ class MemoryBank(nn.Module):
         self.register_buffer("log_z", torch.tensor(torch.nan))  # normaliser, fixed by the first batch
         self.momentum = momentum
 
-    def scores(self, embeddings: Tensor, columns: Tensor, temperature: float) -> Tensor:
+    def scores(
+        self, embeddings: Float[Tensor, "n d"], columns: Int[Tensor, "n m"], temperature: float
+    ) -> Float[Tensor, "n m"]:
         """(N, dim) embeddings and (N, M) samples -> (N, M) log-probabilities, normalised by the first batch's mean.
 
         All S products and a choice of M take less memory than M chosen vectors for each of the N, as dim is large.
@@ -74,7 +77,7 @@ class MemoryBank(nn.Module):
         return scores - self.log_z.clone()
 
     @torch.no_grad()
-    def update(self, embeddings: Tensor, indices: Tensor) -> None:
+    def update(self, embeddings: Float[Tensor, "n d"], indices: Int[Tensor, "n"]) -> None:
         """Move the means of the samples (N,) towards their (N, dim) embeddings, those of all processes."""
         embeddings, indices = _of_all_processes(embeddings), _of_all_processes(indices)
         mean = self.momentum * self.memory[indices] + (1 - self.momentum) * embeddings
@@ -91,7 +94,13 @@ class Contrast(nn.Module):
     """
 
     def __init__(
-        self, student: Tensor, teacher: Tensor, size: int, dim: int, momentum: float, temperature: float
+        self,
+        student: Float[Tensor, "n ..."],
+        teacher: Float[Tensor, "n ..."],
+        size: int,
+        dim: int,
+        momentum: float,
+        temperature: float,
     ) -> None:
         super().__init__()
         self.embed_student = nn.Linear(student.flatten(1).shape[1], dim)
@@ -100,7 +109,13 @@ class Contrast(nn.Module):
         self.teacher_bank = MemoryBank(size, dim, momentum)
         self.temperature = temperature
 
-    def forward(self, student: Tensor, teacher: Tensor, indices: Tensor, noise: Tensor) -> Tensor:
+    def forward(
+        self,
+        student: Float[Tensor, "n ..."],
+        teacher: Float[Tensor, "n ..."],
+        indices: Int[Tensor, "n"],
+        noise: Int[Tensor, "n k"],
+    ) -> Float[Tensor, ""]:
         """The loss of samples (N,) against others (N, K), for features (N, ...); in training the banks learn too."""
         mine = F.normalize(self.embed_student(student.flatten(1)), dim=1)
         theirs = F.normalize(self.embed_teacher(teacher.flatten(1)), dim=1)
@@ -114,7 +129,7 @@ class Contrast(nn.Module):
         return loss
 
 
-def noise_contrastive(scores: Tensor, size: int) -> Tensor:
+def noise_contrastive(scores: Float[Tensor, "n m"], size: int) -> Float[Tensor, ""]:
     """Mean over N of the loss of telling a sample from K noise samples, drawn uniformly from `size`.
 
     scores: (N, 1 + K) log-probabilities, the sample's own first.
@@ -123,7 +138,7 @@ def noise_contrastive(scores: Tensor, size: int) -> Tensor:
     return (F.softplus(-logits[:, :1]).sum() + F.softplus(logits[:, 1:]).sum()) / len(logits)
 
 
-def _of_all_processes(x: Tensor) -> Tensor:
+def _of_all_processes(x: Shaped[Tensor, "n *shape"]) -> Shaped[Tensor, "all *shape"]:
     if not (dist.is_available() and dist.is_initialized()):
         return x
     parts = [torch.empty_like(x) for _ in range(dist.get_world_size())]

@@ -14,6 +14,7 @@ Shapes: features (N, ...), flattened; banks (S, dim).
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from distill.devices import to_device
@@ -67,7 +68,7 @@ class CRD(Method):
             for s, t in self.pairs(example.student, example.teacher)
         )
 
-    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The term `crd`."""
         if batch.indices is None:
             raise ValueError(

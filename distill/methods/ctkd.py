@@ -10,6 +10,7 @@ Shapes: logits (N, C) or (N, C, *positions).
 """
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from distill.losses import kl_divergence
@@ -53,6 +54,6 @@ class CTKD(Method):
         reversed_theta = (1 + self.reversal) * self.theta.detach() - self.reversal * self.theta
         return self.minimum + self.span * reversed_theta.sigmoid()
 
-    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The term `ctkd`."""
         return {"ctkd": kl_divergence(student.logits, teacher.logits, temperature=self.temperature)}

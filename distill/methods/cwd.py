@@ -9,6 +9,7 @@ convolution where channels differ.
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from distill.losses import kl_divergence
@@ -46,12 +47,12 @@ class CWD(Method):
         layers = matched_maps(self, example.student, example.teacher, positions=True)
         self.projectors = nn.ModuleList(projector(s, t) for s, t in layers)
 
-    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The term `cwd`."""
         layers = zip(self.projectors, matched_maps(self, student, teacher, positions=True), strict=True)
         channels = [(_channels(through(project, s)), _channels(t)) for project, (s, t) in layers]
         return {"cwd": torch.stack([kl_divergence(s, t, temperature=self.temperature) for s, t in channels]).sum()}
 
 
-def _channels(feature: Tensor) -> Tensor:
+def _channels(feature: Float[Tensor, "n c h w"]) -> Float[Tensor, "rows positions"]:
     return feature.flatten(2).flatten(0, 1)

@@ -11,6 +11,7 @@ Shapes: logits of both heads (N, C), of the teacher (N, C).
 from collections.abc import Sequence
 
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
 from distill.methods.base import Method, Taps
@@ -43,7 +44,7 @@ class DeiT(Method):
         by_labels = Outputs(student.features[self.taps.student[0]], student.features)
         return super().forward(by_labels, teacher, batch)
 
-    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The term `deit`."""
         by_teacher = student.features[self.taps.student[1]]
         return {"deit": F.cross_entropy(by_teacher, teacher.logits.argmax(1))}

@@ -9,6 +9,7 @@ Shapes: logits (N, C) or (N, C, *positions).
 """
 
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
 from distill.losses.logits import as_rows
@@ -40,7 +41,7 @@ class DIST(Method):
         self.beta = not_negative("beta", beta)
         self.gamma = not_negative("gamma", gamma)
 
-    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The terms `dist_rows` and `dist_columns`."""
         q = (as_rows(student.logits) / self.temperature).softmax(1)
         p = (as_rows(teacher.logits) / self.temperature).softmax(1)
@@ -55,7 +56,7 @@ class DIST(Method):
         return super().weight_of(term) * {"dist_rows": self.beta, "dist_columns": self.gamma}.get(term, 1.0)
 
 
-def _correlation(a: Tensor, b: Tensor, dim: int) -> Tensor:
+def _correlation(a: Float[Tensor, "n c"], b: Float[Tensor, "n c"], dim: int) -> Float[Tensor, ""]:
     """Mean Pearson correlation along `dim`; 0 for what is constant."""
     a, b = (x - x.mean(dim, keepdim=True) for x in (a, b))
     return F.cosine_similarity(a, b, dim=dim).mean()

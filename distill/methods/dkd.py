@@ -10,6 +10,7 @@ Shapes: logits (N, C) or (N, C, *positions).
 """
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from distill.losses import kl_divergence
@@ -47,7 +48,7 @@ class DKD(Method):
         if share("warmup", warmup) > 0:
             self.schedules["weight"] = Ramp(until=warmup)
 
-    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The terms `tckd` and `nckd`."""
         classes = classes_of(batch)
         mine, others = split_classes(as_rows(student.logits), classes)
@@ -62,7 +63,7 @@ class DKD(Method):
         """`alpha` and `beta` count beside `weight`."""
         return super().weight_of(term) * {"tckd": self.alpha, "nckd": self.beta}.get(term, 1.0)
 
-    def _true_or_not(self, true: Tensor, others: Tensor) -> Tensor:
+    def _true_or_not(self, true: Float[Tensor, "n 1"], others: Float[Tensor, "n c"]) -> Float[Tensor, "n 2"]:
         """(N, 2) logits whose softmax at T is (p_true, 1 - p_true)."""
         rest = self.temperature * (others / self.temperature).logsumexp(1, keepdim=True)
         return torch.cat([true, rest], dim=1)

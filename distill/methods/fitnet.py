@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from distill.methods.base import Example, Method, Taps
@@ -45,7 +46,7 @@ class FitNet(Method):
         layers = matched_maps(self, example.student, example.teacher)
         self.regressors = nn.ModuleList(connector(s, t, relu=not_negative_anywhere(t)) for s, t in layers)
 
-    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The term `fitnet`."""
         layers = zip(self.regressors, matched_maps(self, student, teacher), strict=True)
         hints = [F.mse_loss(through(regressor, s), t) for regressor, (s, t) in layers]

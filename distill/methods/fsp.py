@@ -12,6 +12,7 @@ from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from distill.methods.base import Example, Method, Taps
@@ -47,7 +48,7 @@ class FSP(Method):
             raise ValueError(f"FSP: student_layers={list(self.taps.student)}: name two layers or more")
         self.projectors = nn.ModuleList(projector(s, t) for s, t in layers)
 
-    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The term `fsp`."""
         layers = matched_maps(self, student, teacher)
         flows = _flows([through(project, s) for project, (s, _) in zip(self.projectors, layers, strict=True)])

@@ -12,6 +12,7 @@ from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from distill.methods.at import attention
@@ -57,7 +58,7 @@ class FT(Method):
         self.paraphrasers = nn.ModuleList(_convolutions(t, t, k, k) for _, t, k in channels)
         self.decoders = nn.ModuleList(_convolutions(k, k, t, t) for _, t, k in channels)
 
-    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The terms `ft` and `reconstruction`, which trains the paraphraser alone."""
         layers = matched_maps(self, student, teacher, positions=True)
         distances, reconstructions = [], []
@@ -73,7 +74,9 @@ class FT(Method):
         return 1.0 if term == "reconstruction" else super().weight_of(term)
 
 
-def factor_distance(student: Tensor, teacher: Tensor, p1: float, p2: float) -> Tensor:
+def factor_distance(
+    student: Float[Tensor, "n k h w"], teacher: Float[Tensor, "n k h w"], p1: float, p2: float
+) -> Float[Tensor, ""]:
     """The distance of two factors (N, K, H, W), a scalar."""
     return (attention(student, p1) - attention(teacher, p1)).abs().pow(p2).mean()
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from distill.methods.projection import through
@@ -23,7 +24,9 @@ class Fusion(nn.Module):
         self.attend = nn.Sequential(nn.Conv2d(2 * middle, 2, 1), nn.Sigmoid()) if fuses else None
         self.leave = nn.Sequential(nn.Conv2d(middle, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs))
 
-    def forward(self, x: Tensor, deeper: Tensor | None, size: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Float[Tensor, "n _ _ _"], deeper: Float[Tensor, "n middle _ _"] | None, size: Sequence[int]
+    ) -> tuple[Float[Tensor, "n outputs h w"], Float[Tensor, "n middle h w"]]:
         """The fused map (N, outputs, *size), and the mixture (N, middle, *size) that goes on to the next layer."""
         x = through(self.enter, x)
         if self.attend is not None and deeper is not None:
@@ -35,7 +38,7 @@ class Fusion(nn.Module):
         return through(self.leave, x), x
 
 
-def pyramid_distance(student: Tensor, teacher: Tensor) -> Tensor:
+def pyramid_distance(student: Float[Tensor, "n c h w"], teacher: Float[Tensor, "n c h w"]) -> Float[Tensor, ""]:
     """HCL of two maps of one shape (N, C, H, W), a scalar."""
     loss, total, weight = F.mse_loss(student, teacher), 1.0, 1.0
     for side in (4, 2, 1):

@@ -6,6 +6,7 @@ Shapes: logits (N, C) or (N, C, *positions).
 """
 
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
 from distill.losses.logits import as_rows
@@ -24,6 +25,6 @@ class HardLabel(Method):
     def __init__(self, weight: float = 0.5, label_weight: float = 0.5) -> None:
         super().__init__(weight=weight, label_weight=label_weight)
 
-    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The term `hard_label`."""
         return {"hard_label": F.cross_entropy(as_rows(student.logits), as_rows(teacher.logits).argmax(1))}

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from distill.methods.base import Example, Method, Taps
@@ -46,18 +47,18 @@ class ICKD(Method):
             channels = t.shape[1]
             self.embed.append(nn.Sequential(nn.Conv1d(s.shape[1], channels, 1, bias=False), nn.BatchNorm1d(channels)))
 
-    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The term `ickd`."""
         pairs = zip(self.embed, self.pairs(student, teacher), strict=True)
         return {"ickd": torch.stack([channel_gap(e(_flat(s)), _flat(t)) for e, (s, t) in pairs]).sum()}
 
 
-def channel_gap(student: Tensor, teacher: Tensor) -> Tensor:
+def channel_gap(student: Float[Tensor, "n c p"], teacher: Float[Tensor, "n c q"]) -> Float[Tensor, ""]:
     """Mean over samples and channels of the squared difference of channel correlations; (N, C, P) both."""
     mine, theirs = (F.normalize(x @ x.transpose(1, 2), dim=2) for x in (student, teacher))
     return (mine - theirs).square().sum(2).mean()
 
 
-def _flat(feature: Tensor) -> Tensor:
+def _flat(feature: Float[Tensor, "n c *positions"]) -> Float[Tensor, "n c p"]:
     """(N, C, *positions) -> (N, C, P)."""
     return feature.flatten(2) if feature.ndim > 2 else feature.unsqueeze(2)

@@ -8,6 +8,7 @@ reverse KL are methods of their own (kd, reverse_kd), not its ends.
 Shapes: logits (N, C) or (N, C, *positions).
 """
 
+from jaxtyping import Float
 from torch import Tensor
 
 from distill.losses import js_divergence
@@ -45,7 +46,7 @@ class JSD(Method):
         self.temperature = positive("temperature", temperature)
         self.reduction = one_of("reduction", reduction, REDUCTIONS)
 
-    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The term `jsd`."""
         divergence = js_divergence(
             student.logits,

@@ -5,6 +5,7 @@
 Shapes: logits (N, C) or (N, C, *positions).
 """
 
+from jaxtyping import Float
 from torch import Tensor
 
 from distill.losses import kl_divergence
@@ -38,7 +39,7 @@ class KD(Method):
         self.reduction = one_of("reduction", reduction, REDUCTIONS)
         self.log_target = log_target
 
-    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The term `kd`."""
         divergence = kl_divergence(
             student.logits,

@@ -13,6 +13,7 @@ from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from distill.losses.singular import singular_vectors
@@ -56,7 +57,7 @@ class KDSVD(Method):
             raise ValueError(f"KDSVD: student_layers={list(self.taps.student)}: name two layers or more")
         self.projectors = nn.ModuleList(projector(s, t) for s, t in layers)
 
-    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The term `kdsvd`."""
         ours, theirs = [], []
         for project, (s, t) in zip(self.projectors, matched_maps(self, student, teacher), strict=True):
@@ -69,7 +70,7 @@ class KDSVD(Method):
         return {"kdsvd": torch.stack([(s - t).square().sum() / len(s) for s, t in relations]).sum()}
 
 
-def _aligned(student: Tensor, teacher: Tensor) -> Tensor:
+def _aligned(student: Float[Tensor, "n c m"], teacher: Float[Tensor, "n c k"]) -> Float[Tensor, "n c k"]:
     """Of the student's vectors (N, C, K'), the nearest to each of the teacher's (N, C, K), pointing the same way."""
     cosines = student.mT @ teacher
     nearest = cosines.abs().argmax(1, keepdim=True)

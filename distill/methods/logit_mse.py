@@ -8,6 +8,7 @@ Shapes: logits z (N, C) or (N, C, *positions).
 """
 
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
 from distill.losses.logits import precise
@@ -26,6 +27,6 @@ class LogitMSE(Method):
     def __init__(self, weight: float = 1.0, label_weight: float = 0.0) -> None:
         super().__init__(weight=weight, label_weight=label_weight)
 
-    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The term `logit_mse`."""
         return {"logit_mse": F.mse_loss(precise(student.logits), precise(teacher.logits))}

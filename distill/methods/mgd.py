@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from distill.methods.base import Example, Method, Taps
@@ -57,7 +58,7 @@ class MGD(Method):
         self.projectors = nn.ModuleList(projector(s, t) for s, t in layers)
         self.generators = nn.ModuleList(_generator(t.shape[1]) for _, t in layers)
 
-    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The term `mgd`."""
         layers = zip(self.projectors, self.generators, matched_maps(self, student, teacher), strict=True)
         losses = []

@@ -12,6 +12,7 @@ Shapes: logits (N, C); (N, C, *positions) count as N * positions samples.
 from collections.abc import Iterable, Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from distill.losses import kl_divergence
@@ -40,7 +41,7 @@ class MLKD(Method):
             raise ValueError("temperatures=[]: give at least one")
         self.temperatures = tuple(positive("temperatures", temperature) for temperature in temperatures)
 
-    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The terms `mlkd_instance`, `mlkd_batch` and `mlkd_class`."""
         rows, teacher_rows = as_rows(student.logits), as_rows(teacher.logits)
         softened = [((rows / t).softmax(1), (teacher_rows / t).softmax(1)) for t in self.temperatures]

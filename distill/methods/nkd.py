@@ -8,6 +8,7 @@ p and q: softmax of the teacher's and the student's logits at temperature 1; p^ 
 Shapes: logits (N, C) or (N, C, *positions).
 """
 
+from jaxtyping import Float
 from torch import Tensor
 
 from distill.losses import soft_cross_entropy
@@ -33,7 +34,7 @@ class NKD(Method):
         self.temperature = positive("temperature", temperature)
         self.gamma = not_negative("gamma", gamma)
 
-    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The terms `nkd_true` and `nkd_others`."""
         classes = classes_of(batch)
         rows, teacher_rows = as_rows(student.logits), as_rows(teacher.logits)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
 from distill.methods.base import Method, Taps
@@ -38,16 +39,16 @@ class NST(Method):
         super().__init__(weight=weight, label_weight=label_weight)
         self.taps = Taps.of(student_layers, teacher_layers)
 
-    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The term `nst`."""
         layers = matched_maps(self, student, teacher, positions=True)
         return {"nst": torch.stack([_discrepancy(s, t) for s, t in layers]).sum()}
 
 
-def _discrepancy(student: Tensor, teacher: Tensor) -> Tensor:
+def _discrepancy(student: Float[Tensor, "n c h w"], teacher: Float[Tensor, "n d h w"]) -> Float[Tensor, ""]:
     s, t = (F.normalize(feature.flatten(2), dim=2) for feature in (student, teacher))
     return _kernel(s, s) + _kernel(t, t) - 2 * _kernel(s, t)
 
 
-def _kernel(a: Tensor, b: Tensor) -> Tensor:
+def _kernel(a: Float[Tensor, "n c positions"], b: Float[Tensor, "n d positions"]) -> Float[Tensor, ""]:
     return (a @ b.mT).square().mean()

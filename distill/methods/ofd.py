@@ -11,6 +11,7 @@ before the ReLU for the paper's form; stages are tapped after it, and there m = 
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from distill.losses.logits import precise
@@ -52,7 +53,7 @@ class OFD(Method):
         for i, (_, t) in enumerate(layers):
             self.register_buffer(f"margin{i}", _mean_below_zero(precise(t), torch.zeros(t.shape[1], device=t.device)))
 
-    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The term `ofd`; in training the margins move towards the batch's."""
         layers = matched_maps(self, student, teacher)
         total = []
@@ -64,7 +65,9 @@ class OFD(Method):
         return {"ofd": torch.stack(total).sum()}
 
 
-def partial_distance(student: Tensor, teacher: Tensor, margin: Tensor) -> Tensor:
+def partial_distance(
+    student: Float[Tensor, "n c h w"], teacher: Float[Tensor, "n c h w"], margin: Float[Tensor, "c"]
+) -> Float[Tensor, ""]:
     """One layer's distance: maps (N, C, H, W) and margins (C,) to a scalar."""
     target = teacher.maximum(margin[:, None, None])
     counted = (student > target) | (target > 0)
@@ -72,7 +75,7 @@ def partial_distance(student: Tensor, teacher: Tensor, margin: Tensor) -> Tensor
 
 
 @torch.no_grad()
-def _mean_below_zero(feature: Tensor, otherwise: Tensor) -> Tensor:
+def _mean_below_zero(feature: Float[Tensor, "n c h w"], otherwise: Float[Tensor, "c"]) -> Float[Tensor, "c"]:
     """By channel, (C,); where a channel has no negative value, what `otherwise` has."""
     count = (feature < 0).sum((0, 2, 3))
     return torch.where(count > 0, feature.clamp(max=0).sum((0, 2, 3)) / count.clamp(min=1), otherwise)

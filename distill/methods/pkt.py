@@ -12,6 +12,7 @@ Shapes: features f (N, ...), flattened to (N, D); D may differ between student a
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from distill.methods.base import Method, Taps
@@ -42,18 +43,18 @@ class PKT(Method):
         super().__init__(weight=weight, label_weight=label_weight)
         self.taps = Taps.of(student_layers, teacher_layers)
 
-    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The term `pkt`."""
         return {"pkt": torch.stack([neighbour_divergence(s, t) for s, t in self.pairs(student, teacher)]).sum()}
 
 
-def neighbour_divergence(student: Tensor, teacher: Tensor) -> Tensor:
+def neighbour_divergence(student: Float[Tensor, "n ..."], teacher: Float[Tensor, "n ..."]) -> Float[Tensor, ""]:
     """Mean over pairs of p log(p / q) for two (N, ...) features."""
     q, p = _neighbours(student.flatten(1)), _neighbours(teacher.flatten(1))
     return (p * ((p + EPS) / (q + EPS)).log()).mean()
 
 
-def _neighbours(features: Tensor) -> Tensor:
+def _neighbours(features: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:
     """(N, D) -> (N, N) probabilities, rows summing to 1."""
     direction = features / (features.norm(dim=1, keepdim=True) + EPS)
     similarity = (direction @ direction.T + 1) / 2

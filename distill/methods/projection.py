@@ -7,6 +7,7 @@ before the grid left out; an embedding (N, D) becomes a map of one position.
 import math
 
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from distill.losses.logits import gap, precise, ruled_out
@@ -62,7 +63,9 @@ def matched_maps(
     return layers
 
 
-def single(method: Method, student: Outputs, teacher: Outputs) -> tuple[Tensor, Tensor]:
+def single(
+    method: Method, student: Outputs, teacher: Outputs
+) -> tuple[Float[Tensor, "n c _ _"], Float[Tensor, "n d _ _"]]:
     """The one tapped map of each network, of any size.
 
     Raises:
@@ -74,7 +77,7 @@ def single(method: Method, student: Outputs, teacher: Outputs) -> tuple[Tensor, 
     return ours[0], theirs[0]
 
 
-def as_map(feature: Tensor, what: str) -> Tensor:
+def as_map(feature: Float[Tensor, "n ..."], what: str) -> Float[Tensor, "n c h w"]:
     """A map, tokens or an embedding as (N, C, H, W); ValueError, beginning with `what`, for anything else."""
     if feature.ndim == 4:
         return feature
@@ -91,30 +94,32 @@ def as_map(feature: Tensor, what: str) -> Tensor:
     )
 
 
-def matched(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+def matched(
+    first: Float[Tensor, "n c _ _"], second: Float[Tensor, "n d _ _"]
+) -> tuple[Float[Tensor, "n c h w"], Float[Tensor, "n d h w"]]:
     """Two maps at the smaller of their sizes."""
     height, width = (min(sizes) for sizes in zip(first.shape[2:], second.shape[2:], strict=True))
     return shrunk(first, height, width), shrunk(second, height, width)
 
 
-def shrunk(feature: Tensor, height: int, width: int) -> Tensor:
+def shrunk(feature: Float[Tensor, "n c _ _"], height: int, width: int) -> Float[Tensor, "n c _ _"]:
     """The map averaged down to at most height x width positions."""
     size = min(feature.shape[2], height), min(feature.shape[3], width)
     return feature if tuple(feature.shape[2:]) == size else F.adaptive_avg_pool2d(feature, size)
 
 
-def through(module: nn.Module, feature: Tensor) -> Tensor:
+def through(module: nn.Module, feature: Float[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
     """What the module makes of the feature, taken in the module's own dtype and given back in at least float32."""
     return precise(module(feature.to(next(module.parameters(), feature).dtype)))
 
 
-def projector(student: Tensor, teacher: Tensor) -> nn.Module:
+def projector(student: Float[Tensor, "n _ ..."], teacher: Float[Tensor, "n _ ..."]) -> nn.Module:
     """A 1x1 convolution to the teacher's channels; nothing where they are the student's already."""
     inputs, outputs = student.shape[1], teacher.shape[1]
     return nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
 
 
-def connector(student: Tensor, teacher: Tensor, *, relu: bool) -> nn.Sequential:
+def connector(student: Float[Tensor, "n _ _ _"], teacher: Float[Tensor, "n _ _ _"], *, relu: bool) -> nn.Sequential:
     """A 1x1 convolution to the teacher's channels and a BatchNorm, then perhaps a ReLU."""
     inputs, outputs = student.shape[1], teacher.shape[1]
     parts: list[nn.Module] = [nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs)]
@@ -134,12 +139,12 @@ def bottleneck(inputs: int, middle: int, outputs: int) -> nn.Sequential:
     )
 
 
-def not_negative_anywhere(feature: Tensor) -> bool:
+def not_negative_anywhere(feature: Float[Tensor, "..."]) -> bool:
     """Whether a feature came out of a ReLU: then a projection towards it ends in one too."""
     return bool((feature >= 0).all())
 
 
-def teacher_classifier(method: Method, example: Example, seen: Tensor) -> nn.Linear:
+def teacher_classifier(method: Method, example: Example, seen: Float[Tensor, "n d h w"]) -> nn.Linear:
     """The teacher's last linear layer, frozen; `seen` is the map (N, D, H, W) whose average it is said to see.
 
     Raises:

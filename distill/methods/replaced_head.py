@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from distill.methods.projection import as_map, bottleneck, shrunk, through
@@ -30,11 +31,11 @@ class ProjectedHead(nn.Module):
             "relu": relu, "height": height, "width": width,
         }  # fmt: skip
 
-    def project(self, feature: Tensor) -> Tensor:
+    def project(self, feature: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d _ _"]:
         """The student's features in the teacher's channels."""
         return through(self.projector, shrunk(feature, self.height, self.width))
 
-    def forward(self, feature: Tensor) -> Tensor:
+    def forward(self, feature: Float[Tensor, "n ..."]) -> Float[Tensor, "n classes"]:
         """(N, classes) logits for a map, tokens or an embedding."""
         return through(self.classifier, self.project(as_map(feature, "the student's layer")).mean((2, 3)))
 
@@ -59,7 +60,7 @@ class WithReplacedHead(nn.Module):
         target = f"{with_replaced_head.__module__}.{with_replaced_head.__qualname__}"
         return {"_target_": target, "layer": self.layer, **self.head.settings}
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n classes"]:
         """(N, classes) logits for (N, C, H, W) images."""
         seen: list[Tensor] = []
         hook = self.backbone.get_submodule(self.layer).register_forward_hook(lambda *call: seen.append(call[2]))

@@ -5,6 +5,7 @@
 Shapes: logits (N, C) or (N, C, *positions).
 """
 
+from jaxtyping import Float
 from torch import Tensor
 
 from distill.losses import reverse_kl_divergence
@@ -35,7 +36,7 @@ class ReverseKD(Method):
         self.temperature = positive("temperature", temperature)
         self.reduction = one_of("reduction", reduction, REDUCTIONS)
 
-    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The term `reverse_kd`."""
         divergence = reverse_kl_divergence(
             student.logits, teacher.at(self.temperature), temperature=self.temperature, reduction=self.reduction

@@ -12,6 +12,7 @@ out.
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from distill.methods.base import Example, Method, Taps
@@ -59,7 +60,7 @@ class ReviewKD(Method):
             Fusion(s.shape[1], middle, t.shape[1], fuses=i > 0) for i, (s, t) in enumerate(layers)
         )
 
-    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The term `reviewkd`."""
         deeper, losses = None, []
         for fuse, (s, t) in zip(self.fusions, paired_maps(self, student, teacher)[::-1], strict=True):

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
 from distill.methods.base import Method, Taps, not_negative
@@ -47,7 +48,7 @@ class RKD(Method):
         self.distance = not_negative("distance", distance)
         self.angle = not_negative("angle", angle)
 
-    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The terms `rkd_distance` and `rkd_angle`."""
         relations = [(_relations(s), _relations(t)) for s, t in self.pairs(student, teacher)]
         distances = torch.stack([F.smooth_l1_loss(mine[0], theirs[0]) for mine, theirs in relations]).sum()
@@ -59,7 +60,7 @@ class RKD(Method):
         return super().weight_of(term) * {"rkd_distance": self.distance, "rkd_angle": self.angle}.get(term, 1.0)
 
 
-def _relations(features: Tensor) -> tuple[Tensor, Tensor]:
+def _relations(features: Float[Tensor, "n ..."]) -> tuple[Float[Tensor, "n n"], Float[Tensor, "n n n"]]:
     """(N, ...) -> distances (N, N) over their mean, and cosines (N, N, N), the corner first."""
     features = features.flatten(1)
     difference = features.unsqueeze(0) - features.unsqueeze(1)

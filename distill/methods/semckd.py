@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from distill.methods.base import Example, Method, Taps, positive
@@ -58,7 +59,7 @@ class SemCKD(Method):
         channels = [(s.shape[1], t.shape[1]) for s in ours for t in theirs]
         self.projectors = nn.ModuleList(bottleneck(s, 2 * t, t) for s, t in channels)
 
-    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The term `semckd`."""
         ours, theirs = maps(self, student, teacher)
         distances = []
@@ -68,13 +69,15 @@ class SemCKD(Method):
         weighted = self.attention(ours, theirs).flatten(1) * torch.stack(distances, 1)
         return {"semckd": weighted.sum(1).mean() / len(ours)}
 
-    def attention(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
+    def attention(
+        self, student: Sequence[Float[Tensor, "n _ _ _"]], teacher: Sequence[Float[Tensor, "n _ _ _"]]
+    ) -> Float[Tensor, "n s t"]:
         """How much each student layer follows each teacher layer: (N, S, T), summing to 1 over T."""
         queries = torch.stack([self._embed(net, s) for net, s in zip(self.queries, student, strict=True)], 1)
         keys = torch.stack([self._embed(net, t) for net, t in zip(self.keys, teacher, strict=True)], 1)
         return (queries @ keys.mT / self.softness).softmax(2)
 
-    def _embed(self, network: nn.Module, feature: Tensor) -> Tensor:
+    def _embed(self, network: nn.Module, feature: Float[Tensor, "n ..."]) -> Float[Tensor, "n d"]:
         groups = torch.split(feature.flatten(1), self.group_size)
         similarities = torch.cat([F.pad(g @ g.mT, (0, self.group_size - len(g))) for g in groups])
         return F.normalize(through(network, similarities), dim=1)

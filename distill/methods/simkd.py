@@ -10,6 +10,7 @@ classifier is neither trained nor used, and no labels are: `deploy` gives the ne
 from collections.abc import Sequence
 
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from distill.methods.base import Example, Method, Taps, positive
@@ -49,7 +50,7 @@ class SimKD(Method):
         height, width = t.shape[2:]
         self.head = ProjectedHead(channels, classifier, relu=not_negative_anywhere(t), height=height, width=width)
 
-    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The term `simkd`."""
         s, t = single(self, student, teacher)
         projected, aim = matched(self.head.project(s), t)

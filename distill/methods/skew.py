@@ -8,6 +8,7 @@ p and q: softmax of the teacher's and the student's logits / T.
 Shapes: logits (N, C) or (N, C, *positions).
 """
 
+from jaxtyping import Float
 from torch import Tensor
 
 from distill.losses import skew_kl_divergence, skew_reverse_kl_divergence
@@ -46,7 +47,7 @@ class Skew(Method):
         self.temperature = positive("temperature", temperature)
         self.reduction = one_of("reduction", reduction, REDUCTIONS)
 
-    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The term `skew`."""
         divergence = skew_reverse_kl_divergence if self.reverse else skew_kl_divergence
         term = divergence(

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
 from distill.methods.base import Method, Taps
@@ -38,12 +39,12 @@ class SP(Method):
         super().__init__(weight=weight, label_weight=label_weight)
         self.taps = Taps.of(student_layers, teacher_layers)
 
-    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The term `sp`."""
         return {"sp": torch.stack([similarity_gap(s, t) for s, t in self.pairs(student, teacher)]).sum()}
 
 
-def similarity_gap(student: Tensor, teacher: Tensor) -> Tensor:
+def similarity_gap(student: Float[Tensor, "n ..."], teacher: Float[Tensor, "n ..."]) -> Float[Tensor, ""]:
     """Mean squared difference of the row-normalised similarity matrices of two (N, ...) features."""
     mine, theirs = (F.normalize(x @ x.T, dim=1) for x in (student.flatten(1), teacher.flatten(1)))
     return F.mse_loss(mine, theirs)

@@ -10,6 +10,7 @@ ReLU.
 from collections.abc import Sequence
 
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
 from distill.losses.logits import precise
@@ -46,7 +47,7 @@ class SRRL(Method):
         self.connector = connector(s, e, relu=not_negative_anywhere(e))
         self.classifier = teacher_classifier(self, example, e)
 
-    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The terms `srrl_feature` and `srrl_logits`."""
         s, e = single(self, student, teacher)
         regressed = through(self.connector, s).mean((2, 3))

@@ -7,6 +7,7 @@ p and q: softmax of the teacher's and the student's logits / T.
 Shapes: logits (N, C) or (N, C, *positions).
 """
 
+from jaxtyping import Float
 from torch import Tensor
 
 from distill.losses import symmetric_kl_divergence
@@ -37,7 +38,7 @@ class Symmetric(Method):
         self.temperature = positive("temperature", temperature)
         self.reduction = one_of("reduction", reduction, REDUCTIONS)
 
-    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The term `symmetric`."""
         divergence = symmetric_kl_divergence(
             student.logits, teacher.at(self.temperature), temperature=self.temperature, reduction=self.reduction

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 
@@ -56,11 +57,11 @@ class LossTerms(dict[str, Tensor]):
                 )
         return cls(weighted, unweighted, weights)
 
-    def total(self) -> Tensor:
+    def total(self) -> Float[Tensor, ""]:
         """The loss, a scalar ()."""
         return sum_of(self.values())
 
 
-def sum_of(terms: Iterable[Tensor]) -> Tensor:
+def sum_of(terms: Iterable[Float[Tensor, ""]]) -> Float[Tensor, ""]:
     """The sum of scalars, a scalar ()."""
     return torch.stack(list(terms)).sum()

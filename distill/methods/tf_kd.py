@@ -11,6 +11,7 @@ Shapes: logits (N, C) or (N, C, *positions).
 """
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from distill.losses import kl_divergence
@@ -47,7 +48,7 @@ class TfKD(Method):
             student, student, batch
         )  # in the place of the teacher, at which `compute_losses` doesn't look
 
-    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The term `tf_kd`."""
         rows = as_rows(student.logits)
         aim = torch.full_like(rows, (1 - self.correct) / max(1, rows.shape[1] - 1))

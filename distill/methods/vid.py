@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from distill.losses.logits import precise
@@ -54,7 +55,7 @@ class VID(Method):
         self.means = nn.ModuleList(_mean(s.shape[1], t.shape[1]) for s, t in layers)
         self.scales = nn.ParameterList(nn.Parameter(torch.full((t.shape[1],), scale)) for _, t in layers)
 
-    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The term `vid`."""
         layers = zip(self.means, self.scales, matched_maps(self, student, teacher), strict=True)
         losses = []

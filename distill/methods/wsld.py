@@ -10,6 +10,7 @@ Shapes: logits (N, C) or (N, C, *positions).
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
 from distill.losses import soft_cross_entropy
@@ -31,7 +32,7 @@ class WSLD(Method):
         super().__init__(weight=weight, label_weight=label_weight)
         self.temperature = positive("temperature", temperature)
 
-    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The term `wsld`."""
         rows, teacher_rows = as_rows(student.logits), as_rows(teacher.logits)
         with torch.no_grad():

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from distill.types import Batch
@@ -45,7 +46,7 @@ def as_batch(loaded: Any, adapt: Adapter | None = None) -> Batch:
     return Batch(parts[0], _as_targets(parts[1]), _as_indices(parts[2], loaded))
 
 
-def images_of(loaded: Any, adapt: Adapter | None = None) -> Tensor:
+def images_of(loaded: Any, adapt: Adapter | None = None) -> Shaped[Tensor, "n ..."]:
     """The images alone, (N, C, H, W): of what `as_batch` takes, with or without targets, or of images by themselves.
 
     Raises:
@@ -63,7 +64,7 @@ def images_of(loaded: Any, adapt: Adapter | None = None) -> Tensor:
     return images
 
 
-def _as_targets(targets: Tensor) -> Tensor:
+def _as_targets(targets: Shaped[Tensor, "n ..."]) -> Shaped[Tensor, "n ..."]:
     if _is_integer(targets):
         return (targets.squeeze(1) if targets.dim() > 1 and targets.shape[1] == 1 else targets).long()
     if targets.dim() < 2 or targets.shape[1] == 1:
@@ -74,7 +75,7 @@ def _as_targets(targets: Tensor) -> Tensor:
     return targets
 
 
-def _as_indices(indices: Any, loaded: Any) -> Tensor | None:
+def _as_indices(indices: Any, loaded: Any) -> Int[Tensor, "n"] | None:
     if indices is None:
         return None
     if not (isinstance(indices, Tensor) and _is_integer(indices) and indices.dim() == 1):

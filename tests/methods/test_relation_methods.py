@@ -84,8 +84,8 @@ def test_ickd_is_its_formula(golden, batch) -> None:
     method = ICKD(weight=1, label_weight=0)
     method.setup(
         Example(
-            Outputs(batch.targets, {"last_stage": student}),
-            Outputs(batch.targets, {"last_stage": teacher}),
+            Outputs(torch.zeros(len(batch), 5), {"last_stage": student}),
+            Outputs(torch.zeros(len(batch), 5), {"last_stage": teacher}),
             batch.targets,
         )
     )
@@ -142,7 +142,9 @@ def test_pairs_of_layers_add_up(golden, batch) -> None:
     features = [(golden[f"in/student_map{i}"], golden[f"in/teacher_map{i}"]) for i in (1, 2)]
     each = [terms_of(SP(label_weight=0), s, t, batch)["sp"].item() for s, t in features]
     names = ("first", "second")
-    mine, theirs = (Outputs(batch.targets, dict(zip(names, side, strict=True))) for side in zip(*features, strict=True))
+    mine, theirs = (
+        Outputs(torch.zeros(len(batch), 5), dict(zip(names, side, strict=True))) for side in zip(*features, strict=True)
+    )
     assert SP(names, names, label_weight=0)(mine, theirs, batch)["sp"].item() == pytest.approx(sum(each))
 
 
