@@ -13,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
+from yaml import MarkedYAMLError
 
 from distill.config.overrides import readable, with_home
 from distill.errors import SettingError, explain
@@ -181,5 +182,8 @@ def _mistake(error: BaseException) -> str | None:
     """The one line for a user's mistake; None for what is none."""
     if name := killed_worker(error):
         return f"data.workers: a process that decodes images was killed ({name}); if memory ran out, give fewer workers"
-    known = (SettingError, FloatingPointError, OSError, HydraException, OmegaConfBaseException, KilledError)
-    return explain(error, CONFIGS) if isinstance(error, known) and not DEBUGGING else None
+    known = (
+        SettingError, FloatingPointError, OSError, HydraException, OmegaConfBaseException, MarkedYAMLError, KilledError,
+    )  # fmt: skip
+    hydras = isinstance(error, ValueError) and str(error).startswith("Config group override must be")
+    return explain(error, CONFIGS) if (isinstance(error, known) or hydras) and not DEBUGGING else None

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from yaml import MarkedYAMLError
+
 
 class SettingError(ValueError):
     """A setting that cannot work. The message names the setting, its value, and what would work."""
@@ -43,6 +45,13 @@ def explain(error: BaseException, configs: Path) -> str:
     if isinstance(error, OSError) and error.strerror:  # not Hydra's own, which have none
         place = error.filename2 or error.filename  # none where an open file is written to
         return f"{f'{place}: ' if place else ''}{error.strerror} (HYDRA_FULL_ERROR=1 shows where)"
+    if isinstance(error, MarkedYAMLError):
+        mark = error.problem_mark or error.context_mark
+        return f"{f'{mark.name}, line {mark.line + 1}: ' if mark else ''}is no YAML: {error.problem or error.context}"
+    if "Config group override must be a string" in str(error):
+        groups = {argument: re.split("[@=]", argument)[0] for argument in sys.argv[1:]}
+        number = next((a for a, group in groups.items() if a[-1:].isdigit() and (configs / group).is_dir()), "")
+        return f"{number}: must be one of {', '.join(_options(configs, groups.get(number, '')))}"
     cause = error.__cause__ or error
     unknown_key = getattr(cause, "full_key", None)
     if "not in struct" in str(cause) and unknown_key:
@@ -69,7 +78,11 @@ def explain(error: BaseException, configs: Path) -> str:
     if isinstance(override := getattr(error, "override", None), str):
         name, equals, value = override.partition("=")
         return f"{override}: cannot be read; " + (
-            f"as a text write {_words(name, quoted(value))}" if equals else f"write {name}=VALUE"
+            f"as a text write {_words(name, quoted(value))}"
+            if equals
+            else f"write {name}=VALUE"
+            if name.replace(".", "").isidentifier()
+            else f"settings are NAME=VALUE: write what it is, such as run={name}"
         )
     lines = [line.strip() for line in str(error).splitlines() if line.strip() and "hydra.cc" not in line]
     return "; ".join(lines[:2]) or type(error).__name__

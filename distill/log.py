@@ -14,13 +14,14 @@ ACCOUNT = "preflight.txt"  # what preflight said of the run, a line each
 WARNINGS = "warnings.txt"  # beside train.log: a run's own warnings, a line each; no file where there are none
 
 # Lightning's advice that doesn't apply here (data that lives in memory has no use for workers; short stages log less
-# often than they might; what is in evaluation mode is frozen on purpose), and what it does that torch will not allow
-# one day.
+# often than they might; what is in evaluation mode is frozen on purpose; a run that was moved goes on from its last
+# checkpoint, the only one), and what it does that torch will not allow one day.
 BESIDE_THE_POINT = (
     ".*does not have many workers.*",
     ".*is smaller than the logging interval.*",
     ".*in eval mode at the start of training.*",
     ".*exists and is not empty.*",
+    ".*The dirpath has changed from.*",
     ".*isinstance.treespec, LeafSpec.*",
 )
 

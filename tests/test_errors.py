@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from distill.cli import CONFIGS, _needs_no_directory, one_line_errors
+from distill.config.run_config import parse
 from distill.errors import SettingError, explain, suggestion
 
 
@@ -36,6 +38,7 @@ def test_a_close_name_is_suggested_else_all_are_listed() -> None:
         ("trainer=ddpp", "trainer=ddpp: there is no configs/trainer/ddpp.yaml; did you mean ddp?"),
         ("seed=[1", "seed=[1: cannot be read; as a text write 'seed=\"[1\"'"),
         ("seed", "seed: cannot be read; write seed=VALUE"),
+        ("a/run", "a/run: cannot be read; settings are NAME=VALUE: write what it is, such as run=a/run"),
         (
             "data.root=a,b",
             "data.root=a,b: is several values; -m runs a job for each, 'data.root=[a,b]' gives a list, and "
@@ -53,6 +56,34 @@ def test_hydras_errors_are_one_line(override: str, line: str) -> None:
         with pytest.raises((HydraException, OmegaConfBaseException)) as caught:
             compose("train", [override])
         assert explain(caught.value, CONFIGS) == line
+
+
+@pytest.mark.parametrize("argument", ["optimizer=5", "model@student=5"])
+def test_a_number_for_a_name_of_configs_is_one_line(
+    argument: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["distill-train", argument])
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"), pytest.raises(SystemExit, match="2"):
+        one_line_errors(lambda: compose("train", [argument]))
+    assert capsys.readouterr().err.startswith(f"error: {argument}: must be one of ")
+
+
+def test_a_config_of_ones_own_that_is_no_yaml_or_lacks_parts_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "broken.yaml").write_text("seed: [1\nx: 2\n")
+    (tmp_path / "short.yaml").write_text("seed: 1\n")
+    (tmp_path / "whole.yaml").write_text("defaults: [train, _self_]\nseed: 1\n")
+    with initialize_config_dir(str(tmp_path), version_base="1.3"):
+        with pytest.raises(SystemExit, match="2"):
+            one_line_errors(lambda: compose("broken"))
+        assert f"error: {tmp_path / 'broken.yaml'}, line 2: is no YAML: expected" in capsys.readouterr().err
+        with pytest.raises(SettingError, match=r"^data is not set: .* begin .* `defaults: \[train, _self_\]`$"):
+            parse(compose("short"))
+    shutil.copytree(CONFIGS, tmp_path / "all")
+    shutil.copy(tmp_path / "whole.yaml", tmp_path / "all")
+    with initialize_config_dir(str(tmp_path / "all"), version_base="1.3"):
+        parse(compose("whole"))
 
 
 def test_a_value_that_must_be_given() -> None:

@@ -230,6 +230,9 @@ def precision(config: Node[TrainerSettings]) -> tuple[str, str]:
     return choose_precision(trainer(config, logger=False, precision="32-true").strategy.root_device)
 
 
+NOT_HERE = "No supported .* backend found|can ?not run on your system|Requirement .* not met"  # Lightning's own words
+
+
 def trainer(config: Node[TrainerSettings], **given: Any) -> pl.Trainer:
     """A Lightning trainer; what is given wins over what is configured.
 
@@ -246,4 +249,12 @@ def trainer(config: Node[TrainerSettings], **given: Any) -> pl.Trainer:
         "use_distributed_sampler": False,
         "num_sanity_val_steps": 0,
     }
-    return instantiate(node, "trainer", pl.Trainer, **fixed, **given)
+    try:
+        return instantiate(node, "trainer", pl.Trainer, **fixed, **given)
+    except SettingError as error:
+        if not re.search(NOT_HERE, str(error)):
+            raise
+        raise SettingError(
+            f"trainer.accelerator={config.target.accelerator}: this machine has none; trainer.accelerator=auto takes "
+            "what it has"
+        ) from error

@@ -23,6 +23,19 @@ from distill.config.settings import (
 from distill.data.augment import Augment
 from distill.errors import SettingError
 
+PARTS = {
+    "data": "data=NAME",
+    "data.augment": "data.augment.flip=true",
+    "teacher": "model@teacher=NAME",
+    "student": "model@student=NAME",
+    "method": "method=NAME",
+    "teaching": "teaching=NAME",
+    "optimizer": "optimizer=NAME",
+    "scheduler": "scheduler=NAME",
+    "trainer": "trainer=NAME",
+}
+"""What every run has settings of, and how they are given."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunConfig:
@@ -80,6 +93,7 @@ def parse(config: DictConfig) -> RunConfig:
     Raises:
         SettingError: a setting is missing, unknown, of a wrong type or out of range, or two don't go together.
     """
+    _check_parts(config)
     run = read(config, "", RunSettings)
     values: Any = OmegaConf.to_container(config, resolve=True)
     config = OmegaConf.create(values)
@@ -104,6 +118,20 @@ def parse(config: DictConfig) -> RunConfig:
     )
     _check_watched(parsed)
     return parsed
+
+
+def _check_parts(config: DictConfig) -> None:
+    """Raise SettingError for a part of a run that is left out, or is one value in place of settings."""
+    for name, given_by in PARTS.items():
+        part = OmegaConf.select(config, name)
+        if isinstance(part, DictConfig):
+            continue
+        if part is None:
+            raise SettingError(
+                f"{name} is not set: give {given_by}, and begin a file of your own with `defaults: [train, _self_]`"
+            )
+        chosen = "" if isinstance(part, bool | int | float) else str(part)
+        raise SettingError(f"{name}={part}: has settings of its own; give {given_by.replace('NAME', chosen or 'NAME')}")
 
 
 def _learner(config: DictConfig, where: str) -> Node[NetworkSettings]:

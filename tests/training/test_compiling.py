@@ -2,6 +2,7 @@
 
 import copy
 from contextlib import nullcontext
+from typing import Literal
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from distill.errors import SettingError
 from distill.models.network import Network
 from distill.training import compiling
 from distill.training.compiling import Compile, Work, choice_for, compile_network, release
+from distill.training.signals import Stopped
 
 IMAGES = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 WORK = Work(IMAGES, 10, nullcontext)
@@ -81,3 +83,16 @@ def test_what_fails_is_said_where_it_was_asked_for_and_left_where_not() -> None:
     with pytest.raises(SettingError, match=said):
         compile_network(Network(Broken()), "student", WORK, True)
     assert not compile_network(Network(Broken()), "student", WORK, "auto")
+
+
+@pytest.mark.parametrize("choice", [True, "auto"])
+def test_a_signal_while_it_compiles_is_no_failure_of_it(
+    monkeypatch: pytest.MonkeyPatch, choice: Literal[True, "auto"]
+) -> None:
+    def stop(*_: object) -> None:
+        raise Stopped
+
+    monkeypatch.setattr(compiling, "_compile", stop)
+    monkeypatch.setattr(compiling, "_pays", lambda *_: True)
+    with pytest.raises(Stopped):
+        compile_network(network(), "student", WORK, choice)
