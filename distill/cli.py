@@ -105,6 +105,9 @@ def cache_teacher() -> None:
         from distill.experiment.cache_commands import main
 
         sys.exit(one_line_errors(lambda: main(sys.argv[1:])))
+    if sys.argv[1:2] and sys.argv[1].isalpha():
+        print(f"error: {sys.argv[1]}: is none of list, verify, prune; settings are NAME=VALUE", file=sys.stderr)
+        sys.exit(2)
     _hydra_command(_cache_teacher)
 
 

@@ -44,7 +44,9 @@ def explain(error: BaseException, configs: Path) -> str:
         return str(error)
     if isinstance(error, OSError) and error.strerror:  # not Hydra's own, which have none
         place = error.filename2 or error.filename  # none where an open file is written to
-        return f"{f'{place}: ' if place else ''}{error.strerror} (HYDRA_FULL_ERROR=1 shows where)"
+        named = (given for given in sys.argv[1:] if place and str(place).startswith(given.partition("=")[2] or "="))
+        told = next(named, place)  # the setting, if the command gives this path or one above it
+        return f"{f'{told}: ' if told else ''}{error.strerror} (HYDRA_FULL_ERROR=1 shows where)"
     if isinstance(error, MarkedYAMLError):
         mark = error.problem_mark or error.context_mark
         return f"{f'{mark.name}, line {mark.line + 1}: ' if mark else ''}is no YAML: {error.problem or error.context}"

@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from distill import cli
 from distill.cli import CONFIGS, _needs_no_directory, one_line_errors
 from distill.config.run_config import parse
 from distill.errors import SettingError, explain, suggestion
@@ -154,3 +156,19 @@ def test_what_is_asked_of_hydra_is_taken_back(monkeypatch: pytest.MonkeyPatch) -
 )
 def test_a_new_run_has_a_directory(arguments: list[str], needs_none: bool) -> None:
     assert _needs_no_directory(arguments) == needs_none
+
+
+def test_a_path_that_the_command_gives_is_told_with_its_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = FileNotFoundError(errno.ENOENT, "No such file or directory", "/proc/x/deeper")
+    monkeypatch.setattr(sys, "argv", ["train.py", "seed=1", "hydra.run.dir=/proc/x", "logger="])
+    assert explain(error, CONFIGS).startswith("hydra.run.dir=/proc/x: No such file or directory")
+
+
+def test_a_mistyped_command_of_the_caches_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["cache_teacher.py", "lst"])
+    with pytest.raises(SystemExit) as end:
+        cli.cache_teacher()
+    assert end.value.code == 2
+    assert capsys.readouterr().err == "error: lst: is none of list, verify, prune; settings are NAME=VALUE\n"

@@ -15,6 +15,7 @@ from typeguard import TypeCheckError, check_type
 from distill.errors import SettingError, quoted, suggestion
 
 IN_WORDS: dict[Any, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+IN_PLURAL: dict[Any, str] = {int: "whole numbers", float: "numbers", str: "texts"}
 
 
 def check_node(config: DictConfig, where: str, target: Any, given: Collection[str]) -> None:
@@ -90,7 +91,7 @@ def join(where: str, name: str) -> str:
 
 
 def _described(hint: Any) -> str:
-    """A type in words: 'int', 'one of batchmean, sum', 'float or null', 'list of str'."""
+    """A type in words: 'int', 'one of batchmean, sum', 'a number or null', 'a list of texts'."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is type(None):
         return "null"
@@ -104,7 +105,8 @@ def _described(hint: Any) -> str:
             return f"one of {', '.join(map(str, itertools.chain(*words)))}"
         return " or ".join(dict.fromkeys(map(_described, arguments)))
     if origin is not None and arguments:
-        return f"{origin.__name__.lower()} of {', '.join(map(_described, arguments))}"
+        each = [IN_PLURAL.get(argument) or _described(argument) for argument in arguments]
+        return f"a {'mapping' if issubclass(origin, Mapping) else 'list'} of {' to '.join(each)}"
     return IN_WORDS.get(hint) or str(getattr(hint, "__name__", hint))
 
 

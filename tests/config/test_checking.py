@@ -61,7 +61,7 @@ def test_what_fits_passes(values: dict[str, Any]) -> None:
         ({"size": 3, "rate": "fast"}, "part.rate='fast': must be a number"),
         ({"size": 3, "kind": "c"}, "part.kind='c': must be one of a, b"),
         ({"size": 3, "name": 7}, "part.name=7: must be text or null; quotes make it one: 'part.name=\"7\"'"),
-        ({"size": 3, "layers": [1]}, "part.layers=[1]: must be sequence of text"),
+        ({"size": 3, "layers": [1]}, "part.layers=[1]: must be a list of texts"),
         ({"size": 3, "on": "yes, please"}, "part.on='yes, please': must be true or false"),
     ],
 )  # fmt: skip

@@ -50,7 +50,7 @@ def test_interpolations_reach_beyond_the_node() -> None:
             DataSettings, "data", {**DATA, "student_fraction": 1.5},
             "data.student_fraction=1.5: must be above 0 and at most 1",
         ),
-        (DataSettings, "data", {**DATA, "mean": ["a"]}, "data.mean=['a']: must be list of a number or null"),
+        (DataSettings, "data", {**DATA, "mean": ["a"]}, "data.mean=['a']: must be a list of numbers or null"),
         (
             NetworkSettings, "teacher", {"max_epochs": -1},
             "teacher.max_epochs=-1: must be 1 or more, or 0 to use the network as it is",
