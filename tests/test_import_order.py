@@ -23,6 +23,7 @@ ORDER = (
     ("experiment",),
     ("cli", "__main__"),
 )
+MOST_LINES = 300  # of a file: a longer one holds a second idea
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 
 
@@ -58,3 +59,8 @@ def test_an_import_against_the_order_is_seen(tmp_path: Path, monkeypatch: pytest
 def test_no_import_is_for_types_alone() -> None:
     hidden = [str(file.relative_to(ROOT)) for file in ROOT.rglob("*.py") if "TYPE_CHECKING" in file.read_text()]
     assert hidden == ["__init__.py"]
+
+
+def test_no_file_outgrows_one_idea() -> None:
+    lines = {str(file.relative_to(ROOT)): len(file.read_text().splitlines()) for file in ROOT.rglob("*.py")}
+    assert {name: count for name, count in lines.items() if count > MOST_LINES} == {}

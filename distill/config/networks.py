@@ -9,19 +9,17 @@ import torch
 from torch import nn
 
 from distill.config.settings import NetworkSettings
-from distill.data.augment.color import to_float
+from distill.config.trial_pass import first_images, show_images
 from distill.data.source import ImageSource
 from distill.errors import SettingError, first_line
 from distill.models import classes
 from distill.models.checkpoint import OtherChannelsError, OtherClassesError, load_weights
 from distill.models.heads import renew_head, with_head
 from distill.models.lazy import initialise, is_lazy
-from distill.models.modes import evaluating
 from distill.models.network import LUMA, Network, Origin, Preprocess
 from distill.models.preprocessing import Preprocessing, from_metadata, preprocessing_of
 from distill.models.provenance import UNKNOWN, Provenance, provenance
 from distill.models.weights_file import CheckpointError, Weights, read_weights
-from distill.types import Outputs
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +144,7 @@ class _Assembly:
         network = self._wrapped(*self.maker.build(self.source.num_classes, self.channels, False))
         show_images(network, self.where, self.source)
         try:
-            path, head = renew_head(network, network.preprocess(_few(self.source)), self.source.num_classes)
+            path, head = renew_head(network, network.preprocess(first_images(self.source)), self.source.num_classes)
         except SettingError as error:
             raise SettingError(f"{self.where}.{error}") from error
         if self.weights is not None:
@@ -210,7 +208,7 @@ class _Assembly:
 
     def _initialise(self, backbone: nn.Module, preprocess: Preprocess, origin: Origin) -> Origin:
         """Give lazy layers their sizes, by a look at the data."""
-        image = preprocess(_few(self.source))[:1]
+        image = preprocess(first_images(self.source))[:1]
         try:
             initialise(backbone, list(image.shape[1:]))
         except Exception as error:  # whatever a user's network raises
@@ -269,24 +267,6 @@ def adapted(statistics: Statistics, channels: int) -> Statistics:
     return mean, std
 
 
-def show_images(network: Network, where: str, source: ImageSource) -> Outputs:
-    """What a network says of two images of the data.
-
-    Raises:
-        SettingError: it cannot take them.
-    """
-    images = _few(source)
-    try:
-        with evaluating(network), torch.no_grad():
-            outputs: Outputs = network(images)
-    except Exception as error:  # whatever a user's network raises
-        raise SettingError(
-            f"{where}: {network.name} cannot take images of {tuple(images.shape[1:])}: {first_line(error)}"
-            f"{_way_out(network, where, images)}"
-        ) from error
-    return outputs
-
-
 def other_classes(where: str, name: str, count: int, source: ImageSource) -> str:
     """That a network answers for other classes than the data has, and what to do."""
     if where != "teacher":
@@ -300,21 +280,6 @@ def other_classes(where: str, name: str, count: int, source: ImageSource) -> str
         "name or WordNet id); teacher.head=new gives it a new last layer, and trains it first; methods of features "
         "alone, such as method=fitnet or method=at, take it as it is"
     )
-
-
-def _way_out(network: Network, where: str, images: torch.Tensor) -> str:
-    """The setting that may help a network that fails, if there is one."""
-    first = next((module for module in network.backbone.modules() if isinstance(module, nn.Conv2d)), None)
-    channels = images.shape[1] if network.preprocess.channels is None else network.preprocess.channels
-    if first is not None and first.in_channels * first.groups != channels and {first.in_channels, channels} == {1, 3}:
-        kinds = {1: "grey", 3: "RGB"}
-        return f"; {where}.channels={first.in_channels} shows it images as {kinds[first.in_channels]}"
-    at = "as they are" if network.preprocess.size is None else f"at {where}.size={network.preprocess.size}"
-    return f"; it gets them {at}: try another {where}.size (HYDRA_FULL_ERROR=1 shows where it fails)"
-
-
-def _few(source: ImageSource) -> torch.Tensor:
-    return to_float(source.train.show(torch.arange(min(2, len(source.train)))))
 
 
 def _described(values: Preprocessing, of_values: str, size: int | None, of_size: str, channels: int | None) -> str:

@@ -21,7 +21,7 @@ from distill.config.run_config import parse
 from distill.errors import SettingError
 from distill.experiment.pipeline import prepare, run
 from distill.experiment.preflight import check_networks, examine
-from distill.experiment.preflight.examine import Findings
+from distill.experiment.preflight.findings import Findings
 from distill.experiment.preflight.step import measure
 from distill.experiment.run import Run
 from distill.methods import KD

@@ -16,7 +16,7 @@ from distill.errors import SettingError
 from distill.experiment.pipeline import prepare, run
 from distill.experiment.preflight import check_networks, examine
 from distill.experiment.preflight.duration import in_words, seconds_an_epoch
-from distill.experiment.preflight.examine import Findings
+from distill.experiment.preflight.findings import Findings
 
 QUICK = (
     "trainer=cpu", "logger=none", "trainer.max_epochs=1", "teacher.max_epochs=1", "model@teacher=cnn4",

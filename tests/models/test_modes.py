@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from distill.config.networks import show_images
+from distill.config.trial_pass import show_images
 from distill.data.arrays import arrays
 from distill.models.modes import evaluating, start_training
 from distill.models.network import Network

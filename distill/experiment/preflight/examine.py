@@ -6,12 +6,9 @@ import logging
 import math
 import time
 import traceback
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
 from distill.config import build
@@ -21,18 +18,21 @@ from distill.data.source import Split
 from distill.errors import SettingError, first_line
 from distill.experiment.preflight.data import data_doubts, data_lines
 from distill.experiment.preflight.duration import in_words, seconds_an_epoch
+from distill.experiment.preflight.findings import Findings
+from distill.experiment.preflight.gradients import say_gradients
 from distill.experiment.preflight.images import output_doubts, preparation_lines
+from distill.experiment.preflight.memory import say_memory
 from distill.experiment.preflight.monitors import check_monitors
 from distill.experiment.preflight.networks import check_logits
 from distill.experiment.preflight.outputs import check_ruled_out
 from distill.experiment.preflight.rehearsal import rehearse
-from distill.experiment.preflight.resident import most_resident, resident
-from distill.experiment.preflight.step import Memory, Step, measure
+from distill.experiment.preflight.resident import resident
+from distill.experiment.preflight.step import Step, measure
 from distill.experiment.preflight.tapped import check_taps, few_images, members_of, tapped_lines
 from distill.experiment.preflight.teacher import mass_kept, score_sample
 from distill.experiment.run import Run
 from distill.experiment.stage import GENTLE, Stage
-from distill.log import account_of, keep_account
+from distill.log import account_of
 from distill.methods import Method, Supervised
 from distill.models import cost
 from distill.models.checkpoint import load_weights
@@ -49,30 +49,6 @@ log = logging.getLogger(__name__)
 QUICK = 2.0  # seconds: a whole batch that takes less is trained on; of others, the first samples
 PROBE = 32  # samples of the one batch; a real one's memory is reckoned from it
 MOST_MASS = 0.9  # of the teacher's, that the classes kept should hold (measured: benchmarks/top_k.md)
-UNBALANCED = 100.0  # a term that pulls so many times as hard as another leaves it no say
-
-
-@dataclass(slots=True)
-class Findings:
-    """What was found: lines to read, what looks wrong, and about how long each stage will take."""
-
-    lines: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    def say(self, about: str, text: str) -> None:
-        """A line of the account."""
-        self.lines.append(f"{about:<9} {text}")
-
-    @rank_zero_only
-    def show(self, directory: Path) -> None:
-        """Print the account, keep it in the run's directory for its report, and send it and the warnings to the log."""
-        keep_account(directory, self.lines)
-        for line in self.lines:
-            print(line, flush=True)
-            log.info(line)
-        for warning in self.warnings:
-            log.warning(warning)
 
 
 def examine(run: Run, networks: dict[str, Network], trainer: pl.Trainer) -> Findings:
@@ -121,10 +97,10 @@ def examine(run: Run, networks: dict[str, Network], trainer: pl.Trainer) -> Find
         if logits is not None:
             check_ruled_out(logits, steps["student"].pulls, members_of(run, method))
         telling = teacher is None or (apart and knows and not run.assistants)
-        _terms(run, steps["student"], method, telling=telling, apart=apart, findings=findings)
+        say_gradients(run, steps["student"], method, telling=telling, apart=apart, findings=findings)
         if run.config.run.baseline:
             _step(run, "baseline", networks["student"], None, Supervised(), trainer, findings)
-        _memory(run, {name: step.memory for name, step in steps.items()}, device, before, findings)
+        say_memory(run, {name: step.memory for name, step in steps.items()}, device, before, findings)
         answering = None if teacher is None else (last if apart else networks["student"])
         for text in tapped_lines(members_of(run, method), networks["student"], answering, few_images(run)):
             findings.say("layers", text)
@@ -279,70 +255,5 @@ def _place(run: Run, stage: str, method: Method, error: BaseException) -> str:
     return next((names[part] for part in at_work if part in names), stage)
 
 
-def _terms(run: Run, step: Step, method: Method, *, telling: bool, apart: bool, findings: Findings) -> None:
-    """How much each term has to say at the student.
-
-    telling: whether the gradients are like those in training; an untrained teacher's tell nothing of them.
-    apart: whether the teacher differs from the student; gradients towards oneself are zero.
-    """
-    settings = {term: _setting(run, method, term) for term in step.pulls}
-    wild = [term for term, pull in step.pulls.items() if pull != pull or pull == float("inf")]
-    for term in wild:
-        advice = f"lower {settings[term]}, or use trainer.precision=32-true"
-        findings.warnings.append(f"the gradient of {term} is not finite: {advice}")
-    for term in step.idle if apart else ():
-        findings.warnings.append(f"{term} has no gradient and teaches nothing: check {settings[term]}")
-    pulls = {term: pull for term, pull in step.pulls.items() if pull > 0 and term not in wild}
-    if not telling:
-        findings.say("gradients", f"of {', '.join(step.pulls)}: shares are unknown until their teacher is trained")
-        return
-    total = sum(pulls.values())
-    shares = [f"{term} {pull / total:.1%}" for term, pull in pulls.items()]
-    findings.say("gradients", f"at the student: {', '.join(shares) or 'none'}")
-    strong, weak = max(pulls, key=pulls.__getitem__, default=""), min(pulls, key=pulls.__getitem__, default="")
-    if pulls and pulls[strong] > UNBALANCED * pulls[weak]:
-        findings.warnings.append(
-            f"{strong} pulls {pulls[strong] / pulls[weak]:,.0f} times as hard at the student as {weak}: "
-            f"lower {settings[strong]}, or raise {settings[weak]}"
-        )
-
-
-def _memory(
-    run: Run, stages: dict[str, Memory], device: torch.device, resident_before: int, findings: Findings
-) -> None:
-    """Say what the stage that needs most takes: of a GPU's memory, or beside all else of the process's on a CPU."""
-    name, most = max(stages.items(), key=lambda item: item[1].total)
-    parts = {part: getattr(most, part) for part in Memory.__dataclass_fields__}
-    if device.type == "cpu":
-        del parts["weights"], parts["images"]  # the process has read them
-        parts = {"process with data and networks": resident_before, **parts}
-    total = sum(parts.values())
-    if device.type == "cpu":
-        total = max(total, most_resident())
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
-    beside = "" if free is None else f", {_size(free)} are free"
-    account = ", ".join(f"{part} {_size(size)}" for part, size in parts.items())
-    findings.say("memory", f"about {_size(total)} to train the {name} ({account}){beside}")
-    if free is not None and total > free:
-        findings.warnings.append(
-            f"training the {name} needs about {_size(total)} and {device} has {_size(free)} free: lower "
-            f"data.batch_size={run.config.data.own.batch_size}, or use trainer.precision=bf16-mixed"
-        )
-
-
-def _setting(run: Run, method: Method, term: str) -> str:
-    """The setting that a term's size depends on."""
-    key = "label_weight" if term == "ce" else "weight"
-    names = [name for name in members_of(run, method) if key in run.config.method[name]]
-    named = [name for name in names if name == term] or names
-    return " or ".join(f"method.{name}.{key}" for name in named) or "the weights in method"
-
-
 def _name(network: Network) -> str:
     return f"{network.name}, {short(cost.parameters(network))} parameters"
-
-
-def _size(count: float) -> str:
-    """Bytes in binary units: '12.3 MiB'."""
-    power = min(3, int(math.log2(max(count, 1)) / 10))
-    return f"{count / 1024**power:.3g} {('B', 'KiB', 'MiB', 'GiB')[power]}"

@@ -1,6 +1,6 @@
 """What the networks of a run make of images, and of what they answer."""
 
-from distill.config.networks import show_images
+from distill.config.trial_pass import show_images
 from distill.experiment.preflight.outputs import outputs_doubt
 from distill.experiment.run import Run
 from distill.models.network import Network

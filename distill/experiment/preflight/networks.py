@@ -2,7 +2,8 @@
 
 from torch import Tensor
 
-from distill.config.networks import other_classes, show_images
+from distill.config.networks import other_classes
+from distill.config.trial_pass import show_images
 from distill.data import ImageSource
 from distill.errors import SettingError
 from distill.experiment.run import Run
