@@ -1,7 +1,7 @@
 """Whole steps of the optimizer and a batch of the validation, by the run's trainer: what fails there fails here."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import repeat
 from typing import Any
 
@@ -106,7 +106,7 @@ class _Again(Iterable[Batch]):
 
 
 class _Forgetful(Teacher):
-    """A teacher that isn't told which split and epoch is asked for, so that it neither reads nor keeps answers."""
+    """A teacher whose batches belong to neither split, so that it neither reads nor keeps answers."""
 
     def __init__(self, teacher: Teacher) -> None:
         super().__init__(teacher.network)
@@ -114,7 +114,7 @@ class _Forgetful(Teacher):
 
     def predict(self, batch: Batch) -> Outputs:
         """The teacher's."""
-        return self.teacher.predict(batch)
+        return self.teacher.predict(replace(batch, split=None))
 
     def step(self, done: int) -> None:
         """The teacher's."""
