@@ -37,6 +37,7 @@ class RunSettings:
     averaging: Literal["ema", "swa"] | None = None
     ema_decay: float = 0.999
     swa_start: float = 0.75
+    on_nonfinite: Literal["stop", "skip"] = "stop"
 
     def __post_init__(self) -> None:
         if self.seed < 0:

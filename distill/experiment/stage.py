@@ -111,6 +111,7 @@ class Stage:
             example=data.example(),
             labels=self._labels(),
             seed=self.config.run.seed,
+            on_nonfinite=self.config.run.on_nonfinite,
         )
         check_kept(module.deployed)
         if teacher is not None and optimize_for_inference:
@@ -161,12 +162,19 @@ class Stage:
         self._compile(module, trainer)
         try:
             trainer.fit(module, datamodule=self.data(), ckpt_path=last if last.is_file() else None, weights_only=True)
-        except (SettingError, FloatingPointError, OSError):
+        except FloatingPointError as error:
+            raise FloatingPointError(f"{self.name}: {error}") from error
+        except (SettingError, OSError):
             raise
         except Exception as error:
             if setting := setting_at_work(error, self.config.trainer.own.gradient_clip_val, brought):
                 raise SettingError(f"{setting}: {first_line(error)} (HYDRA_FULL_ERROR=1 shows where)") from error
             raise
+        if module.losses.skipped:
+            log.warning(
+                f"{self.name}: {module.losses.skipped} of {trainer.global_step} steps were left out "
+                f"(on_nonfinite=skip), the first for {module.losses.first}"
+            )
         for network in self._compilable(module).values():
             release(network)
         kept = self._keep(module, watch)

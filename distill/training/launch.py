@@ -70,4 +70,6 @@ def launch(worker: Callable[[Path], None], directory: Path, processes: int) -> N
         if isinstance(message, dict):
             log.info(message.get("extraInfo", {}).get("py_callstack", ""))
             message = message.get("message", "")
-        raise SettingError(f"process {rank} of {processes} failed: {message.removeprefix('SettingError: ')}") from error
+        for kind in ("SettingError: ", "FloatingPointError: "):
+            message = message.removeprefix(kind)
+        raise SettingError(f"process {rank} of {processes} failed: {message}") from error

@@ -11,6 +11,7 @@ import torch
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from distill.data.augment.color import to_float
@@ -27,6 +28,7 @@ from distill.training.adapt import Adapter, as_batch, images_of
 from distill.training.connect import connect
 from distill.training.hyperparameters import as_method, described, optimizer_settings
 from distill.training.measures import measure, measure_unseen
+from distill.training.nonfinite import LossWatch, OnNonfinite, advice
 from distill.training.parameters import Grouping, OptimizerFactory, set_learning_rate
 from distill.training.running import RunningMeans, TrainingRecord
 from distill.training.streams import SideStream
@@ -55,6 +57,8 @@ class DistillModule(pl.LightningModule):
             on; needed only by methods with a memory of all samples.
         adapt: called with what the loader yields, where that is nothing that
             `distill.training.adapt.as_batch` understands.
+        on_nonfinite: 'stop' ends training with FloatingPointError at a loss that is not finite (on a GPU within
+            `log_every_n_steps`, so that no step waits for it); 'skip' leaves that step's update out.
         seed: what random layers (dropout) draw from, anew each epoch: a resumed run repeats the uninterrupted one.
 
     Attributes:
@@ -87,6 +91,7 @@ class DistillModule(pl.LightningModule):
         labels: Tensor | Sequence[int] | None = None,
         adapt: Adapter | None = None,
         seed: int = 0,
+        on_nonfinite: OnNonfinite = "stop",
     ) -> None:
         super().__init__()
         default = Supervised() if teacher is None else KD()
@@ -113,6 +118,7 @@ class DistillModule(pl.LightningModule):
         self._total_steps = 1
         self._unused = UnusedParameters()
         self._record = TrainingRecord()
+        self.losses = LossWatch(on_nonfinite)
         self._steps_done = 0
         self._side_stream = SideStream()
         self._validated = RunningMeans()
@@ -143,6 +149,7 @@ class DistillModule(pl.LightningModule):
         """The total loss of one batch; its terms and measurements go to the running means."""
         batch = self._batch(loaded, "train", self.current_epoch)
         device = batch.device
+        self.losses.begin(self)
         with self.span("teacher"), nullcontext() if self.teacher is None else self._side_stream.work(device):
             answers = self._ask(batch)
         with self.span("student"):
@@ -155,12 +162,32 @@ class DistillModule(pl.LightningModule):
         logits = self.method.deployed_logits(outputs)
         measures = {} if logits is None else measure(logits, answers, batch.targets)
         self._record.add(loss, terms, measures, self.method.scheduled())
+        self.losses.note(terms, batch, self.global_step + 1, self.current_epoch + 1, batch_idx)
+        if device.type == "cpu":
+            self._check_losses()
         parallel = self._trainer is not None and isinstance(self.trainer.strategy, DDPStrategy)
         return self._unused.add_to(loss, self.parameters()) if parallel else loss
 
     def on_after_backward(self) -> None:
         """What no term reaches has no gradient, in one process and in several."""
         self._unused.clear_gradients()
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Leave out a step whose loss or gradient is not finite, where that is asked for. A gradient that overflows in
+        float16 is for the loss scale to deal with."""
+        if self.losses.action != "skip":
+            return
+        scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
+        gradients = [] if scaled else [weight.grad for weight in self.parameters() if weight.grad is not None]
+        if said := self.losses.find(self._over_processes, gradients):
+            self.losses.skip(optimizer, said)
+            self._record.drop_step()
+
+    def _check_losses(self) -> None:
+        """Raise FloatingPointError, in all processes, for a loss that is not finite."""
+        finding_rate = self._trainer is not None and self.lr_schedulers() is not self._scheduler  # up to what diverges
+        if self.losses.action == "stop" and not finding_rate and (said := self.losses.find(self._over_processes)):
+            raise FloatingPointError(advice(said))
 
     def _batch(self, loaded: Any, split: SplitName | None, epoch: int = 0) -> Batch:
         """What the loader yields as samples on the device, where Lightning has brought all types that it knows."""
@@ -217,15 +244,18 @@ class DistillModule(pl.LightningModule):
             with self.span("teacher"):
                 self.teacher.step(self.global_step)
         every: int = getattr(self.trainer, "log_every_n_steps", 0)
+        if every and self.global_step % every == 0 and self.device.type != "cpu":
+            self._check_losses()
         if self.logger is not None and every and self.global_step % every == 0:
             self.logger.log_metrics(self._record.step(), step=self.global_step)
         self._record.end_step()
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's means."""
-        if self.lr_schedulers() is self._scheduler:  # else a learning-rate finder trains, up to rates that diverge
-            self._record.check_finite(self.current_epoch)
+        self._check_losses()
         values = self._record.epoch()
+        if self.losses.first is not None and "train/loss" not in values:
+            raise FloatingPointError(f"on_nonfinite=skip left out every step of an epoch: {advice(self.losses.first)}")
         groups = self.optimizers().param_groups  # type: ignore[union-attr]
         values["train/learning_rate"] = max(group["lr"] for group in groups)
         self.log_dict(values, sync_dist=self.trainer.world_size > 1)
@@ -241,6 +271,7 @@ class DistillModule(pl.LightningModule):
         """The history goes along, so that a resumed run's curves are whole; how images are prepared, for who loads the
         weights elsewhere; and a teacher that moves."""
         checkpoint["history"] = self.history
+        checkpoint["skipped"] = [self.losses.skipped, self.losses.first]
         checkpoint |= metadata(self.deployed)
         if self.teacher is not None and (memory := self.teacher.moving_state_dict()):
             checkpoint["teacher"] = memory
@@ -248,6 +279,7 @@ class DistillModule(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """As `on_save_checkpoint` left it."""
         self.history = checkpoint.get("history", [])
+        self.losses.skipped, self.losses.first = checkpoint.get("skipped", (0, None))
         if self.teacher is not None and "teacher" in checkpoint:
             self.teacher.load_moving_state_dict(checkpoint["teacher"])
 
@@ -265,7 +297,7 @@ class DistillModule(pl.LightningModule):
             self.log(f"{prefix}/{name}", mean, sync_dist=self.trainer.world_size > 1)
 
     def _over_processes(self, sums: Tensor) -> Tensor:
-        if self.trainer.world_size == 1:
+        if self._trainer is None or self.trainer.world_size == 1:
             return sums
         added: Tensor = self.trainer.strategy.reduce(sums.to(self.device), reduce_op="sum")
         return added.cpu()

@@ -1,6 +1,5 @@
 """Means of what batches measure, and what of them is logged in training."""
 
-import math
 from collections.abc import Callable, Mapping
 
 import torch
@@ -34,12 +33,9 @@ class RunningMeans:
         batches = self._values[self._step_start :]
         return dict(zip(self._names, torch.stack(batches).mean(0).tolist(), strict=True)) if batches else {}
 
-    def first_not_finite(self) -> tuple[int, dict[str, float]]:
-        """The number, from 0, of the first batch since `epoch` with values that aren't finite; those values."""
-        values = torch.stack(self._values).cpu() if self._values else torch.zeros(1, 0)
-        number = int(values.isfinite().all(1).logical_not().int().argmax())
-        row = zip(self._names, values[number].tolist(), strict=False)
-        return number, {name: value for name, value in row if not math.isfinite(value)}
+    def drop_step(self) -> None:
+        """Forget the batches of the current step."""
+        del self._values[self._step_start :], self._weights[self._step_start :]
 
     def epoch(self, add_up: Callable[[Tensor], Tensor] | None = None) -> dict[str, float]:
         """Weighted means since the last call; of all processes, if `add_up` gives the sum of a vector over them."""
@@ -83,16 +79,10 @@ class TrainingRecord:
         """The next batch belongs to another step."""
         self._values.end_step()
 
+    def drop_step(self) -> None:
+        """Forget what the current step measured."""
+        self._values.drop_step()
+
     def epoch(self) -> dict[str, float]:
         """Means since the last call, as `train/ce`, `weighted/ce`, `weight/ce`."""
         return self._values.epoch() | self._factors.epoch()
-
-    def check_finite(self, epoch: int) -> None:
-        """Raise FloatingPointError, naming the terms that were first at fault, unless all values are finite."""
-        number, bad = self._values.first_not_finite()
-        named = [f"{name.removeprefix('train/')}={value}" for name, value in bad.items() if name.startswith("train/")]
-        if named:
-            raise FloatingPointError(
-                f"{', '.join(named)} (first in batch {number}) in epoch {epoch}: lower optimizer.lr, "
-                "or use trainer.precision=32"
-            )

@@ -1,6 +1,8 @@
 """Two processes on the CPU."""
 
 import json
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +76,53 @@ def test_a_process_that_fails_is_one_line(command: Any, tmp_path: Path) -> None:
     *_, line = done.stderr.splitlines()
     assert line.startswith("error: process ")
     assert "of 2 failed" in line
-    assert "lower optimizer.lr" in line
+    assert re.search(
+        r"failed: teacher: ce=\S+ in step \d+ \(epoch 1, batch \d+ of samples [\d, ]+\): lower optimizer.lr", line
+    )
     assert "Traceback" in (tmp_path / "train.log").read_text()
     assert not (tmp_path / "summary.json").exists()
+
+
+ONE_IS_WRONG = """
+import os
+
+import torch
+from torch import nn
+
+
+class OneIsWrong(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.network = nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes))
+        self.passes = 0
+
+    def forward(self, images):
+        self.passes += self.training
+        wrong = self.training and self.passes == 5 and os.environ.get("RANK") == "1"
+        return self.network(images) + (torch.nan if wrong else 0)
+"""
+
+
+def test_a_step_that_is_wrong_in_one_process_is_left_out_in_both(command: Any, weights: Any, tmp_path: Path) -> None:
+    (tmp_path / "one_is_wrong.py").write_text(ONE_IS_WRONG)
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    settings = (
+        *TWO, "model@student=custom", "student.target=one_is_wrong.OneIsWrong", "baseline=false", "preflight=false",
+        "logger=none", "teacher.max_epochs=0", "trainer.max_epochs=1", "trainer.precision=32-true", "method=[kd]",
+    )  # fmt: skip
+    run = tmp_path / "skip"
+    done = command("train.py", *settings, "on_nonfinite=skip", f"hydra.run.dir={run}", PYTHONPATH=path)
+    warned = [line for line in json.loads((run / "summary.json").read_text())["warnings"] if "left out" in line]
+    assert len(warned) == 1
+    said = re.fullmatch(
+        r"student: 1 of \d+ steps were left out \(on_nonfinite=skip\), the first for (ce=nan, kd=nan in step 5 "
+        r"\(epoch 1, batch 4 of samples [\d, ]+\))",
+        warned[0],
+    )
+    assert said is not None
+    assert done.stderr.count("left out") == 1
+    assert all(value.isfinite().all() for value in weights(run / "student.safetensors").values())
+    stopped = command("train.py", *settings, f"hydra.run.dir={tmp_path / 'stop'}", PYTHONPATH=path, status=2)
+    *_, line = stopped.stderr.splitlines()
+    assert re.match(r"error: process [01] of 2 failed: student: ", line)
+    assert said[1] in line  # the same step, whichever process says so
