@@ -16,6 +16,7 @@ import torch
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.trainer.connectors.accelerator_connector import _AcceleratorConnector
 from torch import nn
 
 from distill.config.checking import check_node, located, parameters_of
@@ -39,6 +40,7 @@ from distill.models.custom import custom
 from distill.models.network import Network
 from distill.schedules import Schedule
 from distill.teachers import Teacher, TeacherInputs
+from distill.training.hardware import Hardware
 from distill.training.parameters import Grouping, OptimizerFactory, freeze
 from distill.training.precision import choose_precision
 
@@ -219,7 +221,7 @@ def logger(config: DictConfig, directory: Path, stage: str) -> Logger | bool:
     return cast(Logger, _instantiate(config, "logger", save_dir=directory / "tensorboard", version=stage))
 
 
-def precision(config: Node[TrainerSettings]) -> tuple[str, str]:
+def chosen_precision(config: Node[TrainerSettings]) -> tuple[str, str]:
     """The trainer's precision, chosen by what the device can do if it is 'auto', and the reason.
 
     Raises:
@@ -227,7 +229,24 @@ def precision(config: Node[TrainerSettings]) -> tuple[str, str]:
     """
     if config.own.precision != "auto":
         return str(config.own.precision or "32-true"), "trainer.precision"
-    return choose_precision(trainer(config, logger=False, precision="32-true").strategy.root_device)
+    return choose_precision(hardware(config, "32-true").device)
+
+
+def hardware(config: Node[TrainerSettings], precision: str | None = None) -> Hardware:
+    """What a trainer's devices, strategy and precision come to here, without a trainer.
+
+    Args:
+        config: of the trainer.
+        precision: in place of the configured one.
+
+    Raises:
+        SettingError: the machine hasn't the devices that are asked for, or a name is unknown.
+    """
+    known = parameters_of(_AcceleratorConnector)
+    node = OmegaConf.masked_copy(config.target, [str(name) for name in config.target if name in known])
+    node._target_ = f"{_AcceleratorConnector.__module__}.{_AcceleratorConnector.__qualname__}"
+    node.precision = precision or chosen_precision(config)[0]
+    return Hardware.of(instantiate(node, "trainer", _AcceleratorConnector, use_distributed_sampler=False).strategy)
 
 
 NOT_HERE = "No supported .* backend found|can ?not run on your system|Requirement .* not met"  # Lightning's own words
@@ -241,7 +260,7 @@ def trainer(config: Node[TrainerSettings], **given: Any) -> pl.Trainer:
     """
     given = {"max_epochs": config.own.max_epochs, **given}
     if config.own.precision == "auto" and "precision" not in given:
-        given["precision"] = precision(config)[0]
+        given["precision"] = chosen_precision(config)[0]
     node = OmegaConf.masked_copy(config.target, [str(name) for name in config.target if name not in given])
     fixed = {
         "enable_progress_bar": False,

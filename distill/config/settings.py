@@ -182,6 +182,7 @@ class TrainerSettings:
     gradient_clip_val: int | float | None = dataclasses.field(default=None, metadata=PASSED_ON)
     accumulate_grad_batches: int = dataclasses.field(default=1, metadata=PASSED_ON)
     check_val_every_n_epoch: int | None = dataclasses.field(default=1, metadata=PASSED_ON)
+    log_every_n_steps: int | None = dataclasses.field(default=50, metadata=PASSED_ON)
 
     def __post_init__(self) -> None:
         if self.max_epochs < 1:

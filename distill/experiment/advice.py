@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
-import pytorch_lightning as pl
-
 from distill.config import build
 from distill.config.options import option
 from distill.data.augment import Augment
@@ -118,17 +116,17 @@ def _nothing(shares: Mapping[str, float]) -> str:
     return f"{largest} is what takes the time ({share:.0%} of a step); there is nothing to gain by a setting."
 
 
-def advise(run: Run, teacher: Network, trainer: pl.Trainer, profile: Profile) -> list[str]:
+def advise(run: Run, teacher: Network, profile: Profile) -> list[str]:
     """One or two sentences for a run.
 
     Args:
         run: settings and data.
         teacher: the network that answers.
-        trainer: says which device, and how many.
         profile: of the run.
     """
     config, augment = run.config, run.config.augment
-    here = cores() // trainer.num_devices
+    hardware = run.hardware
+    here = cores() // hardware.devices
     workers = config.data.own.workers
     return advice(
         profile.shares,
@@ -141,9 +139,9 @@ def advise(run: Run, teacher: Network, trainer: pl.Trainer, profile: Profile) ->
             workers=min(MOST_WORKERS, here) if workers is None else workers,
             cores=here,
             keepable=config.data.target.get("in_memory", True) is not True,
-            logs=getattr(trainer, "log_every_n_steps", 0) if config.logger else 0,
+            logs=(config.trainer.own.log_every_n_steps or 0) if config.logger else 0,
             precision=config.precision,
-            native=choose_precision(trainer.strategy.root_device)[0],
+            native=choose_precision(hardware.device)[0],
         ),
     )
 

@@ -47,13 +47,12 @@ def evaluate_run(config: DictConfig) -> dict[str, dict[str, float | None]]:
     split, own = settings.split, config.data is None
     source = _own_data(finished.data.target, split) if own else _other_data(config.data, finished.student, split)
     precision = finished.precision if settings.precision == "run" else settings.precision
-    trainer = build.trainer(node(config.trainer, "trainer", TrainerSettings), logger=False, precision=precision)
-    device, batch_size = trainer.strategy.root_device, finished.data.own.batch_size
+    hardware = build.hardware(node(config.trainer, "trainer", TrainerSettings), precision)
     networks = finished.networks()
     for name, network in networks.items():
         check_network(network, name, source)
     answers = {
-        name: predict_split(network, source, batch_size, device, trainer.precision_plugin)
+        name: predict_split(network, source, finished.data.own.batch_size, hardware.device, hardware.plugin)
         for name, network in networks.items()
         if network.comparable
     }

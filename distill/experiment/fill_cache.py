@@ -54,7 +54,7 @@ def fill_cache(composed: DictConfig, directory: Path) -> None:
         _cached(run, networks["teacher"]).check(build.method(config.method))
         check_unused(config.values, directory)
         save_config(config.values, directory)
-        processes = processes_to_start(build.trainer(config.trainer, logger=False))
+        processes = processes_to_start(run.hardware)
         if processes:
             launch(fill_as_one_of_many, directory, processes)
         else:

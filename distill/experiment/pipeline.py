@@ -80,11 +80,10 @@ def run(composed: DictConfig, directory: Path) -> float | None:
 
 def _examine_and_train(prepared: Run, networks: dict[str, Network], started: float) -> float | None:
     config, directory = prepared.config, prepared.directory
-    trainer = build.trainer(config.trainer, logger=False)
-    processes = processes_to_start(trainer)
+    processes = processes_to_start(prepared.hardware)
     prepared.teacher(copy.deepcopy(networks["teacher"])).check(build.method(config.method))
     if config.run.preflight:
-        preflight.examine(prepared, networks, trainer)
+        preflight.examine(prepared, networks)
     else:
         preflight.tell_layers(prepared, networks)
     if config.run.preflight == "only":
@@ -122,6 +121,7 @@ def prepare(config: RunConfig, directory: Path) -> Run:
     """Build and check every part but the networks once; nothing is kept but the data."""
     allow_tf32(config.trainer.own.tf32)
     build.method(config.method)
+    build.trainer(config.trainer, logger=False)
     for stage in ("student", "teacher"):
         recipe(config, stage)
     loaded = load(config, directory)

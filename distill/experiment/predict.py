@@ -49,14 +49,12 @@ def predict_files(config: DictConfig) -> Path | None:
     finished = load_run(Path(settings.run))
     allow_tf32(finished.tf32)
     precision = finished.precision if settings.precision == "run" else settings.precision
-    trainer = build.trainer(node(config.trainer, "trainer", TrainerSettings), logger=False, precision=precision)
+    hardware = build.hardware(node(config.trainer, "trainer", TrainerSettings), precision)
     images = _stream(_images(Path(settings.input), finished.student), finished.student)
     source = ImageSource.of("input", {"val": images}, finished.student.classes)
     student = finished.network("student")
     with _told_in_the_table():
-        answers = predict_split(
-            student, source, settings.batch_size, trainer.strategy.root_device, trainer.precision_plugin
-        )
+        answers = predict_split(student, source, settings.batch_size, hardware.device, hardware.plugin)
     output = None if settings.output is None else Path(settings.output)
     _write(output, answers, images, finished.student.classes)
     unread = len(images) - len(answers.indices)

@@ -13,6 +13,7 @@ from distill.experiment.stage import Stage
 from distill.models.network import Network
 from distill.seeding import seed_torch
 from distill.teachers import Teacher, TeacherInputs
+from distill.training.hardware import Hardware
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,11 @@ class Run:
         """The stages between teacher and student, each taught by the one before."""
         chain = [node.where for node in self.config.chain]
         return chain + [f"generation{i}" for i in range(1, self.config.run.generations)]
+
+    @property
+    def hardware(self) -> Hardware:
+        """What this process computes on, in the precision of the run."""
+        return build.hardware(self.config.trainer)
 
     def network(self, role: str) -> Network:
         """The 'teacher', the 'student' or an assistant, untrained; its first weights depend on seed and role alone."""

@@ -6,7 +6,6 @@ import time
 
 import torch
 
-from distill.config import build
 from distill.data import ImageSource
 from distill.data.augment.color import to_float
 from distill.experiment.advice import advise
@@ -31,8 +30,7 @@ PACKAGES = ("distill", "torch", "torchvision", "pytorch-lightning", "hydra-core"
 def doubt(prepared: Run, stage: str, network: Network) -> None:
     """Warn right after the training of a network that others are to learn from, if it does no better than chance, or
     gives probabilities in place of logits."""
-    device = build.trainer(prepared.config.trainer, logger=False).strategy.root_device
-    found, logits = score_sample(network, prepared.stage(stage).data(), device)
+    found, logits = score_sample(network, prepared.stage(stage).data(), prepared.hardware.device)
     warn_at_chance(stage, found)
     if doubted := outputs_doubt(stage, logits, trained=True):
         log.warning(doubted)
@@ -52,9 +50,7 @@ def warn_at_chance(stage: str, found: Standing) -> None:
 
 def evaluate(prepared: Run, networks: dict[str, Network], records: dict[str, StageStats], started: float) -> Results:
     """Score every network on the validation split, in float32, and measure what it costs."""
-    source, config = prepared.source, prepared.config
-    trainer = build.trainer(config.trainer, logger=False)
-    device = trainer.strategy.root_device
+    source, config, device = prepared.source, prepared.config, prepared.hardware.device
     batch_size = config.data.own.batch_size
     comparable = {name: network for name, network in networks.items() if network.comparable}
     answers = {name: predict_split(network, source, batch_size, device) for name, network in comparable.items()}
@@ -94,7 +90,7 @@ def evaluate(prepared: Run, networks: dict[str, Network], records: dict[str, Sta
         keep=config.run.keep,
         test=score_test_split(source, networks, batch_size, device),
         profile=profile,
-        advice=advise(prepared, networks["teacher"], trainer, profile) if profile else [],
+        advice=advise(prepared, networks["teacher"], profile) if profile else [],
     )
 
 

@@ -115,9 +115,9 @@ class Stage:
         )
         check_kept(module.deployed)
         if teacher is not None and optimize_for_inference:
-            device = build.trainer(self.config.trainer, logger=False).strategy.root_device
-            own = teacher.to(device).network
-            teacher.optimize_for_inference(data.example(COMPARED).to(device), build.precision(self.config.trainer)[0])
+            hardware = build.hardware(self.config.trainer)
+            own = teacher.to(hardware.device).network
+            teacher.optimize_for_inference(data.example(COMPARED).to(hardware.device), str(hardware.plugin.precision))
             if own is not None and own is not teacher.network:
                 own.cpu()  # it is asked again only at the end
         return module

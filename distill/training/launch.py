@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from distill.errors import SettingError
+from distill.training.hardware import Hardware
 
 log = logging.getLogger("distill")
 
@@ -21,17 +21,15 @@ class KilledError(RuntimeError):
     """One of a run's processes was killed from outside: by a person, or for want of memory."""
 
 
-def processes_to_start(trainer: pl.Trainer) -> int:
+def processes_to_start(hardware: Hardware) -> int:
     """How many processes this one must start: 0 where it runs alone, or was itself started as one of many (by us,
     torchrun, SLURM, ...)."""
-    environment = getattr(trainer.strategy, "cluster_environment", None)
-    if environment is None or environment.creates_processes_externally or trainer.world_size == 1:
+    environment = hardware.environment
+    if environment is None or environment.creates_processes_externally or hardware.world_size == 1:
         return 0
-    if trainer.num_nodes > 1:
-        raise SettingError(
-            f"trainer.num_nodes={trainer.num_nodes}: start every node's processes with torchrun or SLURM"
-        )
-    return trainer.num_devices
+    if hardware.nodes > 1:
+        raise SettingError(f"trainer.num_nodes={hardware.nodes}: start every node's processes with torchrun or SLURM")
+    return hardware.devices
 
 
 def launch(worker: Callable[[Path], None], directory: Path, processes: int) -> None:

@@ -114,6 +114,37 @@ def test_a_trainer_without_its_gpu_is_one_line(option: str) -> None:
     assert "cuda" in str(caught.value).lower()
 
 
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["trainer=cpu"], (1, 1, 1)),
+        (["trainer=cpu", "trainer.precision=bf16-mixed"], (1, 1, 1)),
+        (["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"], (2, 1, 2)),
+        (["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "+trainer.num_nodes=2"], (2, 2, 4)),
+    ],
+)
+def test_the_hardware_is_that_of_a_trainer(overrides: list[str], expected: tuple[int, int, int]) -> None:
+    config = parse(composed(*overrides)).trainer
+    hardware, trainer = build.hardware(config), build.trainer(config, logger=False)
+    assert (hardware.devices, hardware.nodes, hardware.world_size) == expected
+    assert expected == (trainer.num_devices, trainer.num_nodes, trainer.world_size)
+    assert hardware.device == trainer.strategy.root_device
+    assert hardware.plugin.precision == trainer.precision
+    assert build.hardware(config, "64-true").plugin.precision == "64-true"
+
+
+@pytest.mark.parametrize("override", ["trainer.devices=0", "trainer.accelerator=abacus", "trainer.strategy=wishes"])
+def test_hardware_that_is_not_there_is_named_as_by_a_trainer(override: str) -> None:
+    config = parse(composed(override)).trainer
+    said = []
+    for make in (build.hardware, partial(build.trainer, logger=False)):
+        with pytest.raises(SettingError) as caught:
+            make(config)
+        said.append(str(caught.value))
+    assert said[0] == said[1]
+    assert said[0].startswith("trainer")
+
+
 def test_callbacks_and_logger(tmp_path: Path) -> None:
     config = composed("+callbacks.stop={_target_: pytorch_lightning.callbacks.EarlyStopping, monitor: val/accuracy}")
     checkpoint, stop = build.callbacks(config.callbacks, tmp_path / "checkpoints")

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from distill.cli import CONFIGS
-from distill.config import build
 from distill.config.run_config import parse
 from distill.experiment.advice import Circumstances, advice, advise
 from distill.experiment.pipeline import prepare
@@ -114,8 +113,7 @@ def advised(directory: Path, spent: dict[str, float], *overrides: str) -> str:
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         config = compose("train", ["trainer=cpu", "trainer.precision=32-true", *overrides])
     run = prepare(parse(config), directory)
-    trainer = build.trainer(run.config.trainer, logger=False)
-    return " ".join(advise(run, run.network("teacher"), trainer, Profile(100, 5, spent)))
+    return " ".join(advise(run, run.network("teacher"), Profile(100, 5, spent)))
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def config(file: Path, *overrides: str) -> DictConfig:
 
 def look(directory: Path, chosen: DictConfig) -> Findings:
     prepared: Run = prepare(parse(chosen), directory)
-    return examine(prepared, check_networks(prepared), build.trainer(prepared.config.trainer, logger=False))
+    return examine(prepared, check_networks(prepared))
 
 
 # ------------------------------------------------------------------------------------------------ as a part of a run
@@ -101,7 +101,7 @@ def test_random_generators_are_put_back(images: Path, tmp_path: Path) -> None:
     networks = check_networks(prepared)
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    examine(prepared, networks, build.trainer(prepared.config.trainer, logger=False))
+    examine(prepared, networks)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -173,8 +173,8 @@ def test_gradient_shares_are_those_of_the_terms_alone() -> None:
     student, teacher = nn.Linear(5, 3), nn.Linear(5, 3)
     images, targets = torch.randn(6, 5), torch.tensor([0, 1, 2, 0, 1, 2])
     module = DistillModule(student, teacher, KD(temperature=2.0, weight=0.7, label_weight=0.3))
-    trainer = build.trainer(parse(config(Path("none"), "trainer=cpu")).trainer, logger=False)
-    found = measure(module, Batch(images, targets, torch.arange(6)), 6, 0, trainer)
+    hardware = build.hardware(parse(config(Path("none"), "trainer=cpu")).trainer)
+    found = measure(module, Batch(images, targets, torch.arange(6)), 6, 0, hardware)
     log_q, log_p = (network(images).div(2).log_softmax(1) for network in (student, teacher))
     terms = {
         "ce": 0.3 * F.cross_entropy(student(images), targets),
@@ -268,11 +268,11 @@ def test_memory_is_that_of_weights_gradients_optimizer_and_what_autograd_keeps()
     student = nn.Sequential(nn.Linear(50, 20), nn.ReLU(), nn.Linear(20, 3))
     teacher = nn.Linear(50, 3)
     module = DistillModule(student, teacher, KD(), optimizer=partial(torch.optim.SGD, lr=0.1, momentum=0.9))
-    trainer = build.trainer(parse(config(Path("none"), "trainer=cpu")).trainer, logger=False)
+    hardware = build.hardware(parse(config(Path("none"), "trainer=cpu")).trainer)
     batch = Batch(torch.randn(64, 50), torch.zeros(64, dtype=torch.long), None)
-    memory = measure(module, batch, 128, 1000, trainer).memory
+    memory = measure(module, batch, 128, 1000, hardware).memory
     direct = Batch(torch.randn(128, 50), torch.zeros(128, dtype=torch.long), None)
-    assert memory == measure(module, direct, 128, 1000, trainer).memory
+    assert memory == measure(module, direct, 128, 1000, hardware).memory
     learnt = 4 * (50 * 20 + 20 + 20 * 3 + 3)
     assert memory.weights == learnt + 4 * (50 * 3 + 3)
     assert memory.gradients == memory.optimizer == learnt

@@ -10,7 +10,6 @@ from hydra import compose, initialize_config_dir
 from torch import Tensor, nn
 
 from distill.cli import CONFIGS
-from distill.config import build
 from distill.config.run_config import parse
 from distill.errors import SettingError
 from distill.experiment.pipeline import prepare, run
@@ -72,7 +71,7 @@ def look(directory: Path, *overrides: str) -> Findings:
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         chosen = compose("train", overrides=[*QUICK, *overrides])
     prepared = prepare(parse(chosen), directory)
-    return examine(prepared, check_networks(prepared), build.trainer(prepared.config.trainer, logger=False))
+    return examine(prepared, check_networks(prepared))
 
 
 @pytest.mark.parametrize(

@@ -54,8 +54,8 @@ def test_the_trainer_gets_what_was_chosen_and_a_given_precision_stays(monkeypatc
         auto, given = (parse(compose("train", overrides=["trainer=cpu", *more])).trainer
                        for more in ([], ["trainer.precision=32-true"]))  # fmt: skip
     assert build.trainer(auto, logger=False).precision == "bf16-mixed"
-    assert build.precision(auto) == ("bf16-mixed", "this CPU computes bfloat16 natively (AMX)")
-    assert build.trainer(given, logger=False).precision == build.precision(given)[0] == "32-true"
+    assert build.chosen_precision(auto) == ("bf16-mixed", "this CPU computes bfloat16 natively (AMX)")
+    assert build.trainer(given, logger=False).precision == build.chosen_precision(given)[0] == "32-true"
 
 
 @pytest.mark.parametrize("unknown", ["bf17", "bf16-true", "16-true"])

@@ -51,9 +51,9 @@ def settle_arithmetic(run: Run, networks: Mapping[str, Network]) -> Run:
     Returns:
         The run with both settled.
     """
-    trainer, settings = run.config.trainer, run.config.trainer.own
-    plain = build.trainer(trainer, logger=False, precision="32-true")
-    device = plain.strategy.root_device
+    settings = run.config.trainer.own
+    plain = build.hardware(run.config.trainer, "32-true")
+    device = plain.device
     automatic = settings.precision == "auto"
     usual, reason = choose_precision(device) if automatic else (run.config.precision, "")
     way = Way(usual, settings.channels_last is not False)

@@ -7,7 +7,6 @@ import math
 import time
 import traceback
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
@@ -51,7 +50,7 @@ PROBE = 32  # samples of the one batch; a real one's memory is reckoned from it
 MOST_MASS = 0.9  # of the teacher's, that the classes kept should hold (measured: benchmarks/top_k.md)
 
 
-def examine(run: Run, networks: dict[str, Network], trainer: pl.Trainer) -> Findings:
+def examine(run: Run, networks: dict[str, Network]) -> Findings:
     """Look at the data, score the teacher, take one step apart and reckon the memory; print what was found.
 
     Nothing of it is felt by the run: random generators are put back, and the networks are not the run's.
@@ -59,13 +58,12 @@ def examine(run: Run, networks: dict[str, Network], trainer: pl.Trainer) -> Find
     Args:
         run: settings and data.
         networks: 'teacher', assistants and 'student' of their own, as `check_networks` gives them; spoilt by this.
-        trainer: says which device and precision.
 
     Raises:
         SettingError: a layer to tap doesn't exist, or a training step fails.
     """
     started, before = time.perf_counter(), resident()
-    findings, device = Findings(), trainer.strategy.root_device
+    findings, device = Findings(), run.hardware.device
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         for about, text in data_lines(run.source, len(run.samples)):
             findings.say(about, text)
@@ -74,13 +72,9 @@ def examine(run: Run, networks: dict[str, Network], trainer: pl.Trainer) -> Find
         knows = logits is not None or not networks["teacher"].comparable
         findings.say("student", _name(networks["student"]))
         findings.warnings += output_doubts(run, networks)
-        steps = (
-            {}
-            if knows
-            else {"teacher": _step(run, "teacher", networks["teacher"], None, Supervised(), trainer, findings)}
-        )
+        steps = {} if knows else {"teacher": _step(run, "teacher", networks["teacher"], None, Supervised(), findings)}
         for name in run.assistants:  # without those who teach them: their time is a little more
-            _step(run, name, networks[name], None, Supervised(), trainer, findings)
+            _step(run, name, networks[name], None, Supervised(), findings)
         last = networks[["teacher", *run.assistants][-1]]
         seed_torch(run.config.run.seed, "method", "weights")
         method = build.method(run.config.method)
@@ -89,7 +83,7 @@ def examine(run: Run, networks: dict[str, Network], trainer: pl.Trainer) -> Find
         if teacher is not None:
             teacher.begin(networks["student"])  # before the student is tapped: a copy of it must not share its taps
         check_taps(run, networks["student"], teacher, method)
-        steps["student"] = _step(run, "student", networks["student"], teacher, method, trainer, findings)
+        steps["student"] = _step(run, "student", networks["student"], teacher, method, findings)
         if teacher is not None and teacher.form and knows and not run.assistants:
             findings.say("answers", teacher.form)
         if logits is not None and not run.assistants:
@@ -99,7 +93,7 @@ def examine(run: Run, networks: dict[str, Network], trainer: pl.Trainer) -> Find
         telling = teacher is None or (apart and knows and not run.assistants)
         say_gradients(run, steps["student"], method, telling=telling, apart=apart, findings=findings)
         if run.config.run.baseline:
-            _step(run, "baseline", networks["student"], None, Supervised(), trainer, findings)
+            _step(run, "baseline", networks["student"], None, Supervised(), findings)
         say_memory(run, {name: step.memory for name, step in steps.items()}, device, before, findings)
         answering = None if teacher is None else (last if apart else networks["student"])
         for text in tapped_lines(members_of(run, method), networks["student"], answering, few_images(run)):
@@ -203,11 +197,10 @@ def _step(
     network: Network,
     teacher: Teacher | None,
     method: Method,
-    trainer: pl.Trainer,
     findings: Findings,
 ) -> Step:
     """One step of a stage on the first samples that it will see: taken apart, then taken as the run does."""
-    stage, device = run.stage(name), trainer.strategy.root_device
+    stage, hardware = run.stage(name), run.hardware
     try:
         module: DistillModule = stage.module(network, teacher, method)
         data = stage.data()
@@ -217,13 +210,13 @@ def _step(
         batch = loader.__getitems__(Draw(epoch, indices[:PROBE]))
         loading = (time.perf_counter() - started) / len(batch)
         images = sum(split.images.nbytes for split in (run.source.train, run.source.val) if isinstance(split, Split))
-        step = measure(module, batch, len(indices), images, trainer)
+        step = measure(module, batch, len(indices), images, hardware)
         quick = (time.perf_counter() - started) * len(indices) / len(batch) < QUICK
         if quick:
             batch = loader.__getitems__(Draw(epoch, indices))
         scored = scoring.__getitems__(Draw(0, torch.arange(min(PROBE, len(scoring.split)))))
         before = copy.deepcopy(network.state_dict())
-        pace = rehearse(module, batch, scored, run.config.trainer, device, steps=5 if quick else 2)
+        pace = rehearse(module, batch, scored, run.config.trainer, hardware.device, steps=5 if quick else 2)
         network.load_state_dict(before)  # for what it teaches next
         if pace.trouble is not None and all(map(math.isfinite, step.pulls.values())):
             findings.warnings.append(f"{name}: in the rehearsal, {pace.trouble}")
@@ -233,7 +226,7 @@ def _step(
             batch=pace.batch * len(indices) / len(batch),
             image=pace.validation / len(scored),
             loading=loading * len(indices),
-            processes=trainer.world_size,
+            processes=hardware.world_size,
             every=run.config.trainer.own.check_val_every_n_epoch or 1,
         )
     except Exception as error:

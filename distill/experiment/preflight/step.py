@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
-import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities import move_data_to_device
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
+from distill.training.hardware import Hardware
 from distill.training.module import DistillModule
 from distill.training.parameters import OptimizerFactory
 from distill.types import Batch
@@ -48,7 +48,7 @@ class Step:
     memory: Memory
 
 
-def measure(module: DistillModule, batch: Batch, batch_size: int, images: int, trainer: pl.Trainer) -> Step:
+def measure(module: DistillModule, batch: Batch, batch_size: int, images: int, hardware: Hardware) -> Step:
     """Take a training step apart, without moving a weight; BatchNorm's statistics do move.
 
     Args:
@@ -56,9 +56,9 @@ def measure(module: DistillModule, batch: Batch, batch_size: int, images: int, t
         batch: a few samples, on any device.
         batch_size: how many a real batch has; activations grow with it.
         images: bytes of the images that live in memory.
-        trainer: says which device and precision.
+        hardware: where, and in which precision.
     """
-    plugin, device = trainer.precision_plugin, trainer.strategy.root_device
+    plugin, device = hardware.plugin, hardware.device
     module = plugin.convert_module(module).to(device).train()  # type: ignore[assignment]
     batch = plugin.convert_input(move_data_to_device(batch, device))
     students = [parameter for parameter in module.student.parameters() if parameter.requires_grad]
