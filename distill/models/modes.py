@@ -6,18 +6,18 @@ from contextlib import contextmanager
 from torch import nn
 
 
-def start_training(network: nn.Module) -> None:
-    """Put a network that arrives in evaluation mode, as loaded ones often do, into training mode.
+def start_training(*networks: nn.Module) -> None:
+    """Put networks that arrive in evaluation mode, as loaded ones often do, into training mode.
 
     Parts whose parameters are all frozen stay in evaluation mode, and so do parts of a network that is in training mode
     already: they were put there on purpose.
     """
-    if network.training:
-        return
-    frozen = [part for part in network.modules() if _is_frozen(part)]
-    network.train()
-    for part in frozen:
-        part.eval()
+    for network in networks:
+        if not network.training:
+            frozen = [part for part in network.modules() if _is_frozen(part)]
+            network.train()
+            for part in frozen:
+                part.eval()
 
 
 @contextmanager

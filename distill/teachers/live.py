@@ -38,6 +38,14 @@ class LiveTeacher(Teacher):
         return self.network.tap(patterns)
 
 
+def answers_of(teacher: Teacher | None, batch: Batch) -> Outputs | None:
+    """What a teacher predicts for a batch; None without one."""
+    if teacher is None:
+        return None
+    answers: Outputs = teacher(batch)
+    return answers
+
+
 def as_teacher(teacher: nn.Module) -> Teacher:
     """A teacher as it is; a network as one that is asked at every step."""
     if isinstance(teacher, Teacher):

@@ -56,6 +56,15 @@ def tap(method: Method, student: Network, teacher: Teacher, example: Tensor | No
     method.taps = Taps(student.tap(wanted.student), teacher.tap(wanted.teacher))
 
 
+def check_teacherless(method: Method) -> None:
+    """Raise ValueError for a method that needs a teacher."""
+    if method.needs_teacher:
+        raise ValueError(
+            f"method {type(method).__name__} imitates a teacher, and teacher=None was given; pass "
+            "DistillModule(student, teacher, ...), or method=Supervised() to learn from labels alone"
+        )
+
+
 def _check_given(method: Method, example: Tensor | None, labels: Tensor | None) -> None:
     name = type(method).__name__
     words = sorted({*method.taps.student, *method.taps.teacher} & set(taps.WORDS))

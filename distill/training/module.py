@@ -17,20 +17,22 @@ from torch.optim.lr_scheduler import LambdaLR
 from distill.data.augment.color import to_float
 from distill.methods import KD, Method, Supervised
 from distill.methods.terms import LossTerms
-from distill.models.metadata import metadata
 from distill.models.modes import start_training
 from distill.models.network import Network
 from distill.schedules import Constant, Schedule
 from distill.seeding import seed_torch
 from distill.teachers import Teacher
-from distill.teachers.live import as_teacher
+from distill.teachers.live import answers_of, as_teacher
 from distill.training.adapt import Adapter, as_batch, images_of
-from distill.training.connect import connect
+from distill.training.connect import check_teacherless, connect
+from distill.training.history import History
 from distill.training.hyperparameters import as_method, described, optimizer_settings
 from distill.training.measures import measure, measure_unseen
-from distill.training.nonfinite import LossWatch, OnNonfinite, advice
-from distill.training.parameters import Grouping, OptimizerFactory, set_learning_rate
+from distill.training.nonfinite import LossWatch, OnNonfinite
+from distill.training.parameters import Grouping, OptimizerFactory, set_learning_rate, unscale_before_step
+from distill.training.processes import sum_over_processes
 from distill.training.running import RunningMeans, TrainingRecord
+from distill.training.saved_state import load_saved_state, saved_state
 from distill.training.streams import SideStream
 from distill.training.unused_parameters import UnusedParameters
 from distill.types import Batch, Outputs, SplitName
@@ -96,16 +98,12 @@ class DistillModule(pl.LightningModule):
         super().__init__()
         default = Supervised() if teacher is None else KD()
         self.method = default if method is None else as_method(method)
-        if teacher is None and self.method.needs_teacher:
-            raise ValueError(
-                f"method {type(self.method).__name__} imitates a teacher, and teacher=None was given; pass "
-                "DistillModule(student, teacher, ...), or method=Supervised() to learn from labels alone"
-            )
+        if teacher is None:
+            check_teacherless(self.method)
         self.student = student if isinstance(student, Network) else Network(student)
         # Past nn.Module's registration on purpose: see the class docstring.
         object.__setattr__(self, "teacher", None if teacher is None else as_teacher(teacher))
-        for part in (self.student, self.student.backbone):
-            start_training(part)
+        start_training(self.student, self.student.backbone)
         self._deploy(self.student)
         self.optimizer_factory = optimizer
         self.grouping = grouping or Grouping()
@@ -113,7 +111,7 @@ class DistillModule(pl.LightningModule):
         self.learning_rate: float | None = None
         self.adapt = adapt
         self.seed = seed
-        self.history: list[dict[str, float]] = []
+        self.history = History()
         self.span: Callable[[str], AbstractContextManager[Any]] = nullcontext
         self._total_steps = 1
         self._unused = UnusedParameters()
@@ -122,7 +120,6 @@ class DistillModule(pl.LightningModule):
         self._steps_done = 0
         self._side_stream = SideStream()
         self._validated = RunningMeans()
-        self._validated_epoch = -1
         self._scheduler: LambdaLR | None = None
         self.method.setup_student(self.student)
         if self.teacher is not None:
@@ -151,7 +148,7 @@ class DistillModule(pl.LightningModule):
         device = batch.device
         self.losses.begin(self)
         with self.span("teacher"), nullcontext() if self.teacher is None else self._side_stream.work(device):
-            answers = self._ask(batch)
+            answers = answers_of(self.teacher, batch)
         with self.span("student"):
             outputs: Outputs = self.student(batch.inputs)
         with self.span("teacher"):
@@ -173,21 +170,14 @@ class DistillModule(pl.LightningModule):
         self._unused.clear_gradients()
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Leave out a step whose loss or gradient is not finite, where that is asked for. A gradient that overflows in
-        float16 is for the loss scale to deal with."""
-        if self.losses.action != "skip":
-            return
-        scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
-        gradients = [] if scaled else [weight.grad for weight in self.parameters() if weight.grad is not None]
-        if said := self.losses.find(self._over_processes, gradients):
-            self.losses.skip(optimizer, said)
+        """Leave out a step whose loss or gradient is not finite, where that is asked for."""
+        if self.losses.action == "skip" and self.losses.skipped_step(self, optimizer):
             self._record.drop_step()
 
     def _check_losses(self) -> None:
-        """Raise FloatingPointError, in all processes, for a loss that is not finite."""
-        finding_rate = self._trainer is not None and self.lr_schedulers() is not self._scheduler  # up to what diverges
-        if self.losses.action == "stop" and not finding_rate and (said := self.losses.find(self._over_processes)):
-            raise FloatingPointError(advice(said))
+        """Raise FloatingPointError, in all processes, for a loss that is not finite; not for a learning-rate finder."""
+        if self._trainer is None or self.lr_schedulers() is self._scheduler:
+            self.losses.check(self)
 
     def _batch(self, loaded: Any, split: SplitName | None, epoch: int = 0) -> Batch:
         """What the loader yields as samples on the device, where Lightning has brought all types that it knows."""
@@ -204,7 +194,7 @@ class DistillModule(pl.LightningModule):
         self._validate(self._batch(loaded, None))
 
     def _validate(self, batch: Batch) -> None:
-        answers = self._ask(batch)
+        answers = answers_of(self.teacher, batch)
         outputs: Outputs = self.deployed(batch.inputs)
         self._validated.add(measure_unseen(outputs.logits, answers, batch.targets), weight=len(batch))
 
@@ -213,17 +203,12 @@ class DistillModule(pl.LightningModule):
         logits: Tensor = self(images_of(loaded, self.adapt).to(self.device))
         return logits
 
-    def _ask(self, batch: Batch) -> Outputs | None:
-        if self.teacher is None:
-            return None
-        answers: Outputs = self.teacher(batch)
-        return answers
-
     # ---------------------------------------------------------------------------------------------- logging
 
     def on_train_start(self) -> None:
         """Forget what an interrupted epoch has left."""
-        self._record, self._steps_done, self._validated_epoch = TrainingRecord(), self.global_step, -1
+        self._record, self._steps_done = TrainingRecord(), self.global_step
+        self.history.begin()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Weights and temperatures that follow a schedule move with the share of steps done.
@@ -254,38 +239,24 @@ class DistillModule(pl.LightningModule):
         """Log the epoch's means."""
         self._check_losses()
         values = self._record.epoch()
-        if self.losses.first is not None and "train/loss" not in values:
-            raise FloatingPointError(f"on_nonfinite=skip left out every step of an epoch: {advice(self.losses.first)}")
+        if "train/loss" not in values:
+            self.losses.refuse_empty_epoch()
         groups = self.optimizers().param_groups  # type: ignore[union-attr]
         values["train/learning_rate"] = max(group["lr"] for group in groups)
         self.log_dict(values, sync_dist=self.trainer.world_size > 1)
-        # What was logged, for that is the mean over all processes; Lightning keeps validation's until there is another.
-        logged = {
-            name: float(value)
-            for name, value in self.trainer.callback_metrics.items()
-            if self._validated_epoch == self.current_epoch or not name.startswith("val/")
-        }
-        self.history.append({"epoch": self.current_epoch + 1, **logged})
+        self.history.add_epoch(self.current_epoch, self.trainer.callback_metrics)  # means over all processes
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The history goes along, so that a resumed run's curves are whole; how images are prepared, for who loads the
-        weights elsewhere; and a teacher that moves."""
-        checkpoint["history"] = self.history
-        checkpoint["skipped"] = [self.losses.skipped, self.losses.first]
-        checkpoint |= metadata(self.deployed)
-        if self.teacher is not None and (memory := self.teacher.moving_state_dict()):
-            checkpoint["teacher"] = memory
+        """What goes along with the weights: see `distill.training.saved_state`."""
+        checkpoint |= saved_state(self.history, self.losses, self.deployed, self.teacher)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """As `on_save_checkpoint` left it."""
-        self.history = checkpoint.get("history", [])
-        self.losses.skipped, self.losses.first = checkpoint.get("skipped", (0, None))
-        if self.teacher is not None and "teacher" in checkpoint:
-            self.teacher.load_moving_state_dict(checkpoint["teacher"])
+        load_saved_state(checkpoint, self.history, self.losses, self.teacher)
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation split's means, over all processes."""
-        self._validated_epoch = self.current_epoch
+        self.history.validated(self.current_epoch)
         self._log_validated("val")
 
     def on_test_epoch_end(self) -> None:
@@ -293,14 +264,8 @@ class DistillModule(pl.LightningModule):
         self._log_validated("test")
 
     def _log_validated(self, prefix: str) -> None:
-        for name, mean in self._validated.epoch(self._over_processes).items():
+        for name, mean in self._validated.epoch(partial(sum_over_processes, self)).items():
             self.log(f"{prefix}/{name}", mean, sync_dist=self.trainer.world_size > 1)
-
-    def _over_processes(self, sums: Tensor) -> Tensor:
-        if self._trainer is None or self.trainer.world_size == 1:
-            return sums
-        added: Tensor = self.trainer.strategy.reduce(sums.to(self.device), reduce_op="sum")
-        return added.cpu()
 
     # ---------------------------------------------------------------------------------------------- optimisation
 
@@ -308,9 +273,7 @@ class DistillModule(pl.LightningModule):
         """One optimizer over the student's and the method's parameters; the schedule moves at each step."""
         optimizer = self.grouping.optimizer(self.optimizer_factory, self.student, self.method)
         if self.trainer.gradient_clip_val:
-            # A fused optimizer divides by the loss scale within its step, so Lightning refuses to clip what it would
-            # give it. Without this mark gradients are divided before they are clipped, and its step stays fused.
-            optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
+            unscale_before_step(optimizer)
         self._total_steps = max(1, int(self.trainer.estimated_stepping_batches))
         if self.learning_rate is not None:
             set_learning_rate(optimizer, self.learning_rate)
@@ -319,8 +282,7 @@ class DistillModule(pl.LightningModule):
 
     def on_fit_start(self) -> None:
         """Training starts in training mode; strategies that shard the student leave the teacher to us."""
-        for part in (self, self.student, self.student.backbone):
-            start_training(part)
+        start_training(self, self.student, self.student.backbone)
         if self.teacher is not None:
             self.teacher.to(self.device)
 

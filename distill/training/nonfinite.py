@@ -1,13 +1,15 @@
 """Losses that are not finite: found at the step, in all processes alike."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from distill.training.processes import sum_over_processes
 from distill.types import Batch
 
 OnNonfinite = Literal["stop", "skip"]
@@ -65,12 +67,12 @@ class LossWatch:
         kept = {name: term.detach() for name, term in terms.items()}
         self._noted.append(_Noted(step, epoch, number, kept, batch.indices))
 
-    def find(self, over_processes: Callable[[Tensor], Tensor], gradients: list[Tensor] | None = None) -> str | None:
+    def find(self, module: pl.LightningModule, gradients: list[Tensor] | None = None) -> str | None:
         """The first batch since the last look whose terms are not finite, in words; the same in all processes, which
         have to ask at once. None where all are finite.
 
         Args:
-            over_processes: the sum of a tensor over all processes.
+            module: whose trainer knows the processes.
             gradients: looked at too.
         """
         noted, self._noted = self._noted, []
@@ -78,7 +80,7 @@ class LossWatch:
         bad = ~torch.stack(finite).all() if finite else torch.tensor(False)
         if gradients:
             bad = bad | ~torch.nn.utils.get_total_norm([gradient.float() for gradient in gradients]).isfinite()
-        if not float(over_processes(bad.float())):
+        if not float(sum_over_processes(module, bad.float())):
             return None
         said = next((said for each in noted if (said := each.said()) is not None), None)
         everywhere: list[str | None] = [said]
@@ -89,14 +91,33 @@ class LossWatch:
         unknown = f"the gradient is not finite in step {last.step} (epoch {last.epoch})" if last else "the gradient"
         return next((each for each in everywhere if each is not None), unknown)
 
+    def check(self, module: pl.LightningModule) -> None:
+        """Raise FloatingPointError for a loss that is not finite, if that ends the run."""
+        if self.action == "stop" and (said := self.find(module)):
+            raise FloatingPointError(advice(said))
+
     @torch.no_grad()
-    def skip(self, optimizer: torch.optim.Optimizer, said: str) -> None:
-        """Leave out the step that the optimizer is about to take: what has no gradient stays as it is."""
+    def skipped_step(self, module: pl.LightningModule, optimizer: torch.optim.Optimizer) -> bool:
+        """Whether the loss or a gradient is not finite; then the step that the optimizer is about to take is left out.
+
+        A gradient that overflows in float16 is for the loss scale to deal with.
+        """
+        scaled = getattr(module.trainer.precision_plugin, "scaler", None) is not None
+        gradients = [] if scaled else [weight.grad for weight in module.parameters() if weight.grad is not None]
+        said = self.find(module, gradients)
+        if said is None:
+            return False
         optimizer.zero_grad(set_to_none=True)
         for buffer, before in self._buffers:
             buffer.copy_(before)
         self.skipped += 1
         self.first = self.first or said
+        return True
+
+    def refuse_empty_epoch(self) -> None:
+        """Raise FloatingPointError for an epoch without a step, if steps were left out."""
+        if self.first is not None:
+            raise FloatingPointError(f"on_nonfinite=skip left out every step of an epoch: {advice(self.first)}")
 
 
 def advice(said: str) -> str:

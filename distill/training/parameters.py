@@ -82,6 +82,14 @@ def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
         group["lr"] = rate * (group["lr"] / base if base else 1.0)
 
 
+def unscale_before_step(optimizer: Optimizer) -> None:
+    """Have gradients divided by the loss scale before they are clipped; a fused optimizer's step stays fused.
+
+    It would divide within its step, and Lightning refuses to clip the gradients of such an optimizer.
+    """
+    optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
+
+
 def layers_of(backbone: nn.Module) -> list[list[nn.Parameter]]:
     """The parameters of a network by layer, from the first to the last.
 
