@@ -1,4 +1,4 @@
-"""From the CPU's memory to a device's without waiting, and how a GPU rounds float32."""
+"""Asynchronous copies from the CPU to a device, and TF32 on GPUs."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""What a set of answers is worth: accuracy, fidelity to the teacher, calibration. Built on torchmetrics."""
+"""Scores of a network's outputs: accuracy, fidelity to the teacher, calibration. Built on torchmetrics."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -54,7 +54,7 @@ class Scores:
         return {name: value if value is not None and math.isfinite(value) else None for name, value in values}
 
 
-UNKNOWN = Scores(math.nan, math.nan)  # of a network that answers for other classes than the data's
+UNKNOWN = Scores(math.nan, math.nan)  # of a network whose classes are not the data's
 
 
 def score(logits: Tensor, targets: Tensor, teacher_logits: Tensor | None = None) -> Scores:

@@ -1,4 +1,4 @@
-"""What travels between the rooms: a batch of samples, and what a network says of it."""
+"""The two types that all parts share: a batch of samples, and a network's outputs for it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace

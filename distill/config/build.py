@@ -20,7 +20,7 @@ from pytorch_lightning.trainer.connectors.accelerator_connector import _Accelera
 from torch import nn
 
 from distill.config.checking import check_node, located, parameters_of
-from distill.config.networks import Maker, Statistics, assemble
+from distill.config.networks import BackboneBuilder, Statistics, assemble
 from distill.config.settings import (
     DataSettings,
     MethodSettings,
@@ -133,7 +133,7 @@ def network(
         return instantiate(node, where, nn.Module, **given), built
 
     tells = builder is not custom and str(builder.__module__).startswith("distill.models.")
-    maker = Maker(make, "own_head" in parameters, tells)
+    maker = BackboneBuilder(make, "own_head" in parameters, tells)
     built = assemble(maker, own, where, data, statistics, needs_logits=needs_logits)
     try:
         freeze(built, own.freeze)

@@ -28,12 +28,12 @@ Statistics = tuple[list[float], list[float]]
 
 
 @dataclass(frozen=True, slots=True)
-class Maker:
+class BackboneBuilder:
     """Builds a backbone.
 
     build: called with the number of classes and channels, and whether pretrained weights keep their own last layer.
         Gives the backbone, and what it was built of, as plain data.
-    keeps_heads: whether it heeds the last.
+    keeps_heads: whether it respects the last argument.
     tells: whether the backbone says itself if its weights are trained; the project's own builders do.
     """
 
@@ -43,7 +43,7 @@ class Maker:
 
 
 def assemble(
-    maker: Maker,
+    maker: BackboneBuilder,
     own: NetworkSettings,
     where: str,
     source: ImageSource,
@@ -57,7 +57,7 @@ def assemble(
     says, which timm and torchvision know; else by the data's statistics.
 
     A teacher may answer for more classes than the data has: its outputs are chosen by `own.classes`, or found by their
-    names. Where neither is possible, it answers without a say in logits if `needs_logits` is False.
+    names. Where neither is possible, it is used for its features alone if `needs_logits` is False.
 
     Raises:
         SettingError: a file that doesn't fit, statistics for another number of channels, or other classes.
@@ -78,7 +78,7 @@ def assemble(
 class _Assembly:
     """The parts, and the steps from them to a network."""
 
-    maker: Maker
+    maker: BackboneBuilder
     own: NetworkSettings
     where: str
     source: ImageSource
@@ -268,7 +268,7 @@ def adapted(statistics: Statistics, channels: int) -> Statistics:
 
 
 def other_classes(where: str, name: str, count: int, source: ImageSource) -> str:
-    """That a network answers for other classes than the data has, and what to do."""
+    """The message that a network has other classes than the data, and what to do."""
     if where != "teacher":
         return (
             f"{where}: {name} has {count} outputs, and {source.name} has {source.num_classes} classes: give it "

@@ -1,4 +1,4 @@
-"""Files of configs/ that the command line names in a list rather than chooses."""
+"""Reads options of configs/ that the command line names in a list."""
 
 from typing import cast
 

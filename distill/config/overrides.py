@@ -1,4 +1,4 @@
-"""What people write behind NAME= on the command line, as Hydra's grammar wants it.
+"""Quotes values of the command line as Hydra's grammar needs it.
 
 To Hydra, `=`, `~`, `#`, brackets and spaces mean something; in names of files they are letters. What it cannot read is
 put in quotes here, so that all behind the first `=` is the value. Sweeps, lists and interpolations stay as they are.

@@ -1,4 +1,4 @@
-"""In which order an epoch shows the samples, and which process sees which."""
+"""The order of samples in an epoch, and each process's share of them."""
 
 from collections.abc import Iterator
 from typing import Literal, NamedTuple

@@ -1,4 +1,4 @@
-"""Random numbers without a state: each is a hash of what it is for.
+"""Stateless random numbers: each is a hash of seed, epoch and sample.
 
 Augmentation draws from here, so that what a sample looks like is a function of (seed, epoch, index) alone, on any
 device, in any order, in any number of processes.

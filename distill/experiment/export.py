@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from distill.config.checking import check_value
 from distill.errors import SettingError, first_line
-from distill.experiment.file_to_input import WRITTEN_BY, in_words, way_of
+from distill.experiment.file_to_input import WRITTEN_BY, in_words, input_steps
 from distill.experiment.finished import load_run
 from distill.files import write_atomically, write_text
 from distill.log import only_warnings
@@ -50,9 +50,9 @@ def export_run(config: DictConfig) -> Path:
     """Write a finished run's student in another format, and check that it answers as the original does.
 
     onnx and pt2 take (N, C, H, W) float32 images in [0, 1], any N, and normalise for themselves; safetensors holds the
-    weights under the names of the network's own modules. Each carries, in JSON, what
-    `distill.experiment.file_to_input.way_of` says: in its metadata, and in preprocess.json beside it. Beside an onnx
-    file lies predict.py too, which takes files all that way.
+    weights under the names of the network's own modules. Each carries, in JSON, the
+    steps of `distill.experiment.file_to_input.input_steps`: in its metadata, and in preprocess.json beside it. Beside
+    an onnx file lies predict.py too, which takes these steps from a file on.
 
     Raises:
         SettingError: no such run or format, a package that is missing, a network that can't be converted, or answers
@@ -64,7 +64,7 @@ def export_run(config: DictConfig) -> Path:
     student = Logits(finished.network("student")).eval()
     own = finished.directory / f"student.{config.format}"
     target = own if config.output is None else Path(config.output)
-    way = way_of(finished.student)
+    way = input_steps(finished.student)
     if config.format == "safetensors":
         about = {**_in_json(way), **_of_the_run(finished.directory / "student.safetensors")}
         save_weights(student.network.backbone, target, about)

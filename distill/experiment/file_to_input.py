@@ -1,4 +1,4 @@
-"""The whole way from an image file to a network's input: as data, for what is exported, and in words."""
+"""Preprocessing from an image file to a network's input: as data for exports, and in words."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ WRITTEN_BY = "distill-export"
 COLOURS = {1: "grey", 3: "RGB"}
 
 
-def way_of(record: NetworkRecord) -> dict[str, Any]:
+def input_steps(record: NetworkRecord) -> dict[str, Any]:
     """What preprocess.json holds, as JSON takes it. The steps stand in the order in which they are taken."""
     images, own = record.images, record.preprocessing
     channels, height, width = images.shape
@@ -39,7 +39,7 @@ def way_of(record: NetworkRecord) -> dict[str, Any]:
 
 
 def in_words(way: dict[str, Any], *, inside: bool) -> list[str]:
-    """What `way_of` gives, for people, a line each; `inside`: whether the network's file does the last steps itself."""
+    """The steps of `input_steps` in words, a line each; `inside`: whether the network's file does the last ones."""
     height, width, size = way["crop"]["height"], way["crop"]["width"], way["size"]
     before = f"scaled to {size} x {size} (bilinear, antialiased), " if size != height else ""
     before = f"shown as {way['shown_as']}, {before}" if way["shown_as"] != way["colour"] else before

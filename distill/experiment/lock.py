@@ -1,4 +1,4 @@
-"""Whose a directory is: each run has one for itself, however many start in the same second."""
+"""Locks a run's directory, so that each run has its own even if several start in the same second."""
 
 import itertools
 import os

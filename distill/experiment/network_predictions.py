@@ -1,4 +1,4 @@
-"""What a network answers for a whole split."""
+"""A network's predictions for a whole split."""
 
 import sys
 from dataclasses import dataclass, replace

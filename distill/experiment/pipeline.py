@@ -85,7 +85,7 @@ def _examine_and_train(prepared: Run, networks: dict[str, Network], started: flo
     if config.run.preflight:
         preflight.examine(prepared, networks)
     else:
-        preflight.tell_layers(prepared, networks)
+        preflight.print_tapped_layers(prepared, networks)
     if config.run.preflight == "only":
         return None
     networks.clear()  # or they would take up memory throughout

@@ -1,4 +1,4 @@
-"""What became of each job of a sweep: one that fails leaves the others to run, and is told of at the end."""
+"""The jobs of a sweep: one that fails does not stop the others, and is reported at the end."""
 
 import json
 import sys

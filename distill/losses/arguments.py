@@ -1,4 +1,4 @@
-"""The keywords that all divergences share, and what is said when one of them is wrong."""
+"""The keywords that all divergences share, and their checks."""
 
 from dataclasses import dataclass
 from typing import Literal, TypedDict, get_args

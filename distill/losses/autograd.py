@@ -32,7 +32,7 @@ def kernels() -> ModuleType | None:
         return None
 
 
-def by_best_means(job: Job, student: Tensor, teacher: Tensor, class_dim: int) -> Tensor:
+def fastest_sum(job: Job, student: Tensor, teacher: Tensor, class_dim: int) -> Tensor:
     """A job on logits as one number: by the Triton kernels on a GPU where they serve, else in chunks. Shape ()."""
     if student.is_cuda:
         triton = kernels()

@@ -1,4 +1,4 @@
-"""The engine as an operator that torch.compile takes whole: no graph break, and the chunks stay out of its sight."""
+"""The engine as a custom operator for torch.compile, so that it causes no graph break."""
 
 from collections.abc import Iterable
 from typing import Any, cast

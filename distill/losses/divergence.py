@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from distill.losses.arguments import Arguments, Options, check_logits, check_open_interval, check_temperature
-from distill.losses.autograd import Terms, by_best_means
+from distill.losses.autograd import Terms, fastest_sum
 from distill.losses.compiled import compiled_sum
 from distill.losses.engine import Job, as_rows, terms, working_dtype
 from distill.losses.formulas import (
@@ -151,7 +151,7 @@ def _measure(formula: Formula, student: Tensor, teacher: Teacher, options: Optio
     if a.teacher_is == "logits" and not (_learned(temperature) or _learned(weights)):
         if torch.compiler.is_compiling():
             return compiled_sum(job, a.student, a.teacher, a.class_dim)
-        return by_best_means(job, a.student, a.teacher, a.class_dim)
+        return fastest_sum(job, a.student, a.teacher, a.class_dim)
     rows = _terms(a, job, by_row=True)
     return (rows if weights is None else rows * weights).sum() * scale
 

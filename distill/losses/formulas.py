@@ -6,6 +6,9 @@ p is the teacher's distribution and q the student's, classes last; lp and lq are
 - `gradient(lp, lq, factor, scratch)`: the same terms; lq becomes the gradient at the student's logits times `factor` (a
   number, or one per row), and lp and scratch are used up. It starts from one of two slopes: u = dD/d(log q), which is
   u - q sum(u) at the logits, or r = dD/dq, which is q (r - sum(q r)) there;
+  Written by hand because it pays: at (1024, 1000) float32 on one CPU core, autograd of `terms` takes 1.2 to 1.6 times
+  as long for the skew, alpha-beta and Jensen-Shannon divergences, 2 times for total variation, 3 to 4 times for the
+  others, and 4 to 6 times the memory;
 - `mirror`: the formula with the roles of p and q exchanged, hence with the gradient at the teacher's logits.
 """
 

@@ -1,4 +1,4 @@
-"""Divergences between hidden states and a teacher, without ever holding the (N, V) logits that lie between.
+"""Divergences from hidden states to a teacher, chunk by chunk: the (N, V) logits are never held at once.
 
 Logits exist for a few rows at a time; the gradients of hidden states, weight and bias are made while they do. Products
 are taken in float32 whatever comes in: rounding the logits of bfloat16 factors to bfloat16 first, as a layer under

@@ -1,4 +1,4 @@
-"""A teacher as its k likeliest classes and the mass of the rest: what is worth keeping of 128,000 probabilities.
+"""A sparse teacher: its top k classes and the probability mass of all others, in place of 128,000 probabilities.
 
 The rest counts as one more class on both sides, so what is measured is a true divergence of two distributions over
 k + 1 classes: never negative, 0 where the student agrees on them, never more than the dense one, and equal to it at

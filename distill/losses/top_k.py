@@ -1,4 +1,4 @@
-"""What a store keeps of logits where it keeps the likeliest classes only: with exact tails at chosen temperatures.
+"""Top-k logits as a cache keeps them, with the exact mass of the other classes at chosen temperatures.
 
 A `SparseTeacher` is one temperature's view of it.
 """

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from distill.errors import SettingError
 from distill.losses.logits import precise, standardize
 from distill.methods.labels import LabelLoss
-from distill.methods.remembering import remembering
+from distill.methods.recorded_arguments import records_arguments
 from distill.methods.terms import LossTerms
 from distill.schedules import Schedule
 from distill.types import Batch, Outputs
@@ -109,9 +109,9 @@ class Method(nn.Module):
                 warnings.warn(f"{cls.__name__}.{old} is called {new} now", DeprecationWarning, stacklevel=2)
                 setattr(cls, new, vars(cls)[old])
         if "__init__" in vars(cls):
-            cls.__init__ = remembering(cls.__init__)  # type: ignore[method-assign]
+            cls.__init__ = records_arguments(cls.__init__)  # type: ignore[method-assign]
 
-    @remembering
+    @records_arguments
     def __init__(self, *, weight: float, label_weight: float) -> None:
         super().__init__()
         self.weight = not_negative("weight", weight)

@@ -1,4 +1,4 @@
-"""Several methods at once."""
+"""A method that adds up the terms of several methods."""
 
 from collections.abc import Mapping
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What contrasting samples takes (see crd): negatives to draw, and a bank that remembers every sample's embedding."""
+"""Contrastive learning (for crd): drawing negatives, and a memory bank of every sample's embedding."""
 
 import math
 

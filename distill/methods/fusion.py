@@ -1,4 +1,4 @@
-"""What reviewing takes (see reviewkd): a layer fused with those below it, and a distance at several resolutions."""
+"""Feature fusion (for reviewkd): a layer fused with deeper ones, and a distance at several resolutions."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What a method returns: the terms of the loss, weighted, and beside them what they were before their weights."""
+"""The terms of a loss that a method returns, weighted and unweighted."""
 
 from collections.abc import Callable, Iterable, Mapping
 

@@ -1,4 +1,4 @@
-"""The step that every average of weights takes."""
+"""One update step of a moving average of weights."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""A file's weights into a network: the place in the file whose names and shapes fit is found."""
+"""Loads a file's weights into a network, from the place in the file whose names and shapes fit."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from distill.models.matching import (
     best_fits,
     channels_there,
     classes_there,
-    complaint,
+    mismatch_message,
     others_than,
     plain,
     some,
@@ -100,14 +100,14 @@ def load_weights(module: nn.Module, weights: str | Path | Weights, anew: Collect
     kept = {plain(name) for name in anew}
     fits = best_fits(wanted, read.tensors, read.under)
     everywhere = all_fits(wanted, read.tensors)
-    if not fits or (read.under is not None and complaint(wanted, fits) and everywhere):
+    if not fits or (read.under is not None and mismatch_message(wanted, fits) and everywhere):
         places = ", ".join(written(fit.prefix) or "(the top)" for fit in everywhere)
         raise CheckpointError(
             f"{read.path}#{read.under}: no network that fits lies there; "
             + (f"those that fit: {places}" if places else "none in the file does")
         )
     fits = [_without(fit, kept) for fit in fits]
-    problem = complaint(wanted, fits)
+    problem = mismatch_message(wanted, fits)
     if problem:
         if classes := classes_there(wanted, fits[0]):
             raise OtherClassesError(f"{read.path}: {problem}", classes)

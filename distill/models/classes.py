@@ -1,4 +1,4 @@
-"""Which of a network's outputs are the classes of the data: chosen by the user, or found by their names."""
+"""Maps a network's outputs to the data's classes, as the user chooses or by class names."""
 
 from collections.abc import Sequence
 from functools import cache

@@ -1,4 +1,4 @@
-"""What a network costs: parameters, floating-point operations, latency."""
+"""A network's cost: parameters, floating-point operations, latency."""
 
 import copy
 import statistics

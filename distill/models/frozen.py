@@ -1,4 +1,4 @@
-"""A network that is only asked, never trained, in the fastest form whose answers are still its own."""
+"""A network for inference alone, in the fastest form whose outputs stay within a tolerance of its own."""
 
 import copy
 from collections.abc import Iterator

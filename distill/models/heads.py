@@ -1,4 +1,4 @@
-"""The last layer of a network, which knows its classes: found, and made anew."""
+"""Finds the last linear layer of a network, its classifier, and replaces it by a new one."""
 
 from torch import Tensor, nn
 

@@ -1,4 +1,4 @@
-"""What can be tapped: the layers of two networks side by side, and which of them belong together."""
+"""Lists the layers of two networks that can be tapped, and suggests which to pair."""
 
 import math
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""Which tensors of a file are those of a network: found by names and shapes, and said in words where they are not."""
+"""Matches the tensors of a file to those of a network by names and shapes, and explains a mismatch."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ def all_fits(wanted: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> lis
     half = (len(wanted) + 1) // 2  # what lacks more cannot fit; sparing the look at every other prefix
     prefixes = [prefix for prefix, (shapes, _) in _scores(wanted, tensors).items() if shapes >= half]
     fits = [_fit(wanted, tensors, prefix) for prefix in prefixes]
-    return [fit for fit in fits if complaint(wanted, [fit]) is None]
+    return [fit for fit in fits if mismatch_message(wanted, [fit]) is None]
 
 
 def others_than(taken: Fit, fits: Sequence[Fit]) -> tuple[str, ...]:
@@ -101,7 +101,7 @@ def _lies_under(prefix: str, under: str) -> bool:
     return written(prefix) == under or (bool(under) and prefix.startswith(f"{under}."))
 
 
-def complaint(wanted: Mapping[str, Tensor], fits: Sequence[Fit]) -> str | None:
+def mismatch_message(wanted: Mapping[str, Tensor], fits: Sequence[Fit]) -> str | None:
     """Say why a network cannot be filled from these equally good fits, and what to do; None where it can."""
     fit = fits[0]
     if not fit.matched and not fit.reshaped:

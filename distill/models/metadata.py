@@ -1,4 +1,4 @@
-"""What is saved beside a network's weights, and a network with the weights of another file."""
+"""The metadata saved beside a network's weights, and a network with the weights of another file."""
 
 import copy
 import json

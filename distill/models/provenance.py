@@ -1,4 +1,4 @@
-"""Whether a network comes with trained weights, where its builder doesn't say so: built again, random ones differ."""
+"""Detects whether a network comes with trained weights: it is built twice, and random weights differ."""
 
 import random
 from collections.abc import Callable

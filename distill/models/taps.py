@@ -1,4 +1,4 @@
-"""From words to layers: which submodules 'stages', 'last_stage' and 'embedding' are in two given networks."""
+"""Resolves the words 'stages', 'last_stage' and 'embedding' to the submodules of two networks."""
 
 import copy
 from collections.abc import Sequence

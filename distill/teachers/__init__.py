@@ -1,4 +1,4 @@
-"""Where the teacher's answers come from."""
+"""Teachers: a live network, a cache of its outputs, an ensemble, a moving average."""
 
 from distill.teachers.base import Teacher
 from distill.teachers.cached import CachedTeacher

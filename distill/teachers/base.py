@@ -1,4 +1,4 @@
-"""Where the teacher's answers come from."""
+"""The interface of all teachers."""
 
 from collections.abc import Iterable
 from typing import Any, ClassVar, Self

@@ -1,4 +1,4 @@
-"""A teacher that answers each question once: what it said is kept, and read from then on."""
+"""A teacher whose outputs are computed once, kept on disk, and read from then on."""
 
 import dataclasses
 import logging
@@ -20,7 +20,7 @@ from distill.models.network import Network
 from distill.teachers import fingerprint
 from distill.teachers.array_file import Numbers
 from distill.teachers.base import Teacher
-from distill.teachers.comparison import disagreeing
+from distill.teachers.comparison import count_disagreements
 from distill.teachers.inputs import TeacherInputs
 from distill.teachers.record import DType, Layout, in_bytes
 from distill.teachers.requirements import Features, check_method
@@ -273,7 +273,7 @@ class CachedTeacher(Teacher):
         table = tables.table(split, epoch)
         images = self.inputs.batches(split, epoch, torch.from_numpy(rows), self._device)
         precise = self.inputs.precision.startswith("32") and not tf32_on(self._device)
-        wrong = disagreeing(table, rows, self.network, images, self.layouts[split], precise)
+        wrong = count_disagreements(table, rows, self.network, images, self.layouts[split], precise)
         if wrong:
             key = tables.store.directory.name
             raise SettingError(

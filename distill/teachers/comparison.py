@@ -1,4 +1,4 @@
-"""Kept answers beside what the teacher says now."""
+"""Compares kept outputs with what the teacher predicts now."""
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from distill.types import Outputs
 EXACT, ROUNDED = 1e-3, 0.05
 
 
-def disagreeing(
+def count_disagreements(
     table: AnswerTable, rows: Numbers, network: Network, batches: Batches, layout: Layout, precise: bool
 ) -> int:
     """How many of some rows are not what the network says of the same images, beyond rounding.

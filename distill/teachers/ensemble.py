@@ -1,4 +1,4 @@
-"""Several teachers that answer as one."""
+"""An ensemble: several teachers whose outputs are averaged."""
 
 import logging
 import math

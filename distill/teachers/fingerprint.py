@@ -1,4 +1,4 @@
-"""A cache's key: a hash of everything that decides an answer, so that a change of any makes another cache."""
+"""A cache's key: a hash of everything that determines an output, so that any change makes another cache."""
 
 import hashlib
 import inspect

@@ -1,4 +1,4 @@
-"""What a teacher is shown: everything that decides the images of a run, apart from their order."""
+"""A teacher's inputs: all that determines the images of a run, except their order."""
 
 import numpy as np
 import torch

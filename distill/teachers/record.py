@@ -1,4 +1,4 @@
-"""What is kept of a teacher's answer to one sample, as plain arrays, and back."""
+"""Converts a teacher's outputs to the arrays that a cache keeps of each sample, and back."""
 
 import zlib
 from collections.abc import Mapping

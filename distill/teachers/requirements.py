@@ -1,4 +1,4 @@
-"""Does a cache keep what a method needs?"""
+"""Checks that a cache keeps what a method needs."""
 
 from typing import Literal
 

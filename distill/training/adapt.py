@@ -1,4 +1,4 @@
-"""From what people's loaders yield to `distill.types.Batch`."""
+"""Converts what a user's loader yields to a `distill.types.Batch`."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace

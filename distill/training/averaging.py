@@ -1,4 +1,4 @@
-"""Averages of the weights that a network goes through while it trains, which often answer better than the last."""
+"""Averages of a network's weights during training (EMA, SWA), which often score better than the last ones."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, get_args

@@ -1,4 +1,4 @@
-"""Which epoch's weights a stage keeps, and when it stops: both told from a metric of the validation split."""
+"""Keeps the best epoch's weights and stops early, by a metric of the validation split."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""What watches a stage while it trains: progress and throughput."""
+"""Callbacks of a stage: progress, throughput, elapsed time."""
 
 import math
 import statistics

@@ -1,4 +1,4 @@
-"""What time it is, on a device."""
+"""Times on a device: the CPU's clock, or CUDA events."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""torch.compile where it pays: measured, not guessed."""
+"""trainer.compile=auto: uses torch.compile where a measurement shows that it is faster."""
 
 import copy
 import logging

@@ -1,4 +1,4 @@
-"""Before training: which layers a method sees, and what it creates to fit them."""
+"""Before training: taps the layers that a method needs, and sets the method up for their shapes."""
 
 from collections.abc import Sequence
 

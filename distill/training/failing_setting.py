@@ -1,4 +1,4 @@
-"""In whose work an error came up: what people bring along is named by its setting."""
+"""Finds the setting whose object raised an error: a callback, an optimizer, a logger."""
 
 import traceback
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What is measured of a batch beside the loss: scalars on the device, means over the batch."""
+"""Metrics of a batch beside the loss: scalars on the device, means over the batch."""
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +28,7 @@ def measure(logits: Tensor, answers: Outputs | None, targets: Tensor) -> dict[st
 
 
 def comparable(logits: Tensor, answers: Outputs) -> bool:
-    """Whether a teacher answers for the same classes; one whose features alone are of use need not."""
+    """Whether a teacher's logits are for the same classes; a teacher used for its features alone may have others."""
     return answers.top_k is not None or answers.logits.shape[1] == logits.shape[1]
 
 

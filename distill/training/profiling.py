@@ -1,4 +1,8 @@
-"""profile=true: where the time of the student's training steps goes, and a trace of a few of them."""
+"""profile=true: where the time of the student's training steps goes, and a trace of a few of them.
+
+Lightning's SimpleProfiler measures whole calls, nested ones twice, and on a GPU only until the work is queued. Here
+each moment counts once, for the innermost part, by the device's own clock. The trace is torch.profiler's.
+"""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Means of what batches measure, and what of them is logged in training."""
+"""Running means of metrics over batches, and the values that training logs."""
 
 from collections.abc import Callable, Mapping
 

@@ -1,11 +1,11 @@
-"""What is remembered of a stage beside its weights."""
+"""What is saved of a trained stage beside its weights."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
 class StageStats:
-    """What is remembered of a stage beside its weights.
+    """What is saved of a trained stage beside its weights.
 
     seconds: spent training, in all attempts, without what an attempt did after its last checkpoint.
     steps: of the optimizer.

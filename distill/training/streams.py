@@ -1,4 +1,4 @@
-"""Two things at a time on a GPU."""
+"""A second CUDA stream, for the teacher's forward pass beside the student's."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

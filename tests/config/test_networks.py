@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from distill import DistillModule
-from distill.config.networks import Maker, assemble
+from distill.config.networks import BackboneBuilder, assemble
 from distill.config.settings import NetworkSettings
 from distill.data.source import ImageSource, Split
 from distill.errors import SettingError
@@ -49,7 +49,7 @@ def assembled(
     **given: Any,
 ) -> Network:
     """A network of a builder that takes (num_classes, in_channels, own_head)."""
-    maker = Maker(lambda *asked: (build(*asked), {"_target_": "made.up"}), keeps_heads=tells, tells=tells)
+    maker = BackboneBuilder(lambda *asked: (build(*asked), {"_target_": "made.up"}), keeps_heads=tells, tells=tells)
     return assemble(maker, settings(**given), where, source, STATISTICS[source.channels], needs_logits=needs_logits)
 
 
@@ -197,7 +197,7 @@ def test_a_network_for_rgb_alone_names_the_setting() -> None:
 
 
 def test_only_grey_and_rgb_are_made_of_each_other() -> None:
-    source, maker = data(["a", "b"], channels=4), Maker(lambda *asked: (small(*asked), {}))
+    source, maker = data(["a", "b"], channels=4), BackboneBuilder(lambda *asked: (small(*asked), {}))
     with pytest.raises(SettingError, match=r"teacher\.channels=1: made up has 4"):
         assemble(maker, settings(channels=1), "teacher", source, ([0.5] * 4, [0.5] * 4))
 

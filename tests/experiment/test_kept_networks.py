@@ -14,7 +14,7 @@ from distill.errors import SettingError
 from distill.experiment import pipeline
 from distill.experiment.directory import save_config
 from distill.experiment.evaluate import evaluate_run
-from distill.experiment.file_to_input import in_words, way_of
+from distill.experiment.file_to_input import in_words, input_steps
 from distill.experiment.finished import check_kept, keep_networks, load_run
 from distill.methods.replaced_head import ProjectedHead, WithReplacedHead
 from distill.metrics import Scores
@@ -95,7 +95,7 @@ def test_other_data_that_the_student_cannot_take_is_one_line(tmp_path: Path) -> 
 def test_an_export_says_what_is_shown_to_a_colour_network(tmp_path: Path) -> None:
     run = prepared(tmp_path, "student.channels=3", "student.size=12")
     kept(run, run.network("student"))
-    way = way_of(load_run(tmp_path).student)
+    way = input_steps(load_run(tmp_path).student)
     assert (way["colour"], way["channels"], way["shown_as"], way["size"]) == ("grey", 1, "RGB", 12)
     assert len(way["mean"]) == len(way["std"]) == 3
     files, inside = (line for line in in_words(way, inside=True) if "array" not in line)

@@ -109,7 +109,7 @@ def examine(run: Run, networks: dict[str, Network]) -> Findings:
     return findings
 
 
-def tell_layers(run: Run, networks: dict[str, Network]) -> None:
+def print_tapped_layers(run: Run, networks: dict[str, Network]) -> None:
     """Without a rehearsal: say which layers the student's method taps, unless an attempt before this one said more.
 
     networks: as for `examine`; they are tapped by this, and not trained.

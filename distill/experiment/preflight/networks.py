@@ -34,7 +34,7 @@ def check_network(network: Network, where: str, source: ImageSource) -> None:
     """Show a network two images of the data.
 
     Raises:
-        SettingError: it cannot take them, answers for other classes than the data has, or has nothing to train.
+        SettingError: it cannot take them, has other classes than the data, or has nothing to train.
     """
     logits = show_images(network, where, source).logits
     if logits.dim() != 2 or len(logits) != min(2, len(source.train)):

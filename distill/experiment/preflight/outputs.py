@@ -1,4 +1,4 @@
-"""Are a network's outputs logits, or probabilities already, and can a method take them?"""
+"""Checks that a network's outputs are logits, not probabilities, and that the method can take them."""
 
 import math
 from collections.abc import Iterable, Mapping

@@ -71,7 +71,7 @@ def rehearse(
         steps: of the optimizer, 2 or more; the first one warms up, and of the others the fastest counts.
     """
     if module.teacher is not None:
-        object.__setattr__(module, "teacher", _Forgetful(module.teacher))  # past registration, as the module does
+        object.__setattr__(module, "teacher", _Uncached(module.teacher))  # past registration, as the module does
     clock = _Clock(device)
     accumulated = min(config.own.accumulate_grad_batches, ACCUMULATED)
     trainer = build.trainer(
@@ -83,7 +83,7 @@ def rehearse(
     )
     trouble, logged = None, set()
     try:
-        trainer.fit(module, _Again(batch, steps * accumulated), _Again(validation, 1))
+        trainer.fit(module, _Repeated(batch, steps * accumulated), _Repeated(validation, 1))
         logged = set(trainer.callback_metrics)
     except FloatingPointError as error:
         trouble = str(error)
@@ -92,7 +92,7 @@ def rehearse(
     )
 
 
-class _Again(Iterable[Batch]):
+class _Repeated(Iterable[Batch]):
     """A batch, so many times, as a loader."""
 
     def __init__(self, batch: Batch, count: int) -> None:
@@ -105,7 +105,7 @@ class _Again(Iterable[Batch]):
         return repeat(self.batch, self.count)
 
 
-class _Forgetful(Teacher):
+class _Uncached(Teacher):
     """A teacher whose batches belong to neither split, so that it neither reads nor keeps answers."""
 
     def __init__(self, teacher: Teacher) -> None:

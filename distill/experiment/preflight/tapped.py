@@ -1,4 +1,4 @@
-"""Which layers the methods of a run look at, and which of student and teacher belong together."""
+"""Lists the layers that a run's methods tap, paired between student and teacher."""
 
 from collections.abc import Mapping
 

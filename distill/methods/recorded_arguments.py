@@ -1,4 +1,4 @@
-"""Objects that know what they were made with."""
+"""Records the arguments of a constructor."""
 
 import functools
 import inspect
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 
-def remembering(init: Callable[..., None]) -> Callable[..., None]:
+def records_arguments(init: Callable[..., None]) -> Callable[..., None]:
     """An `__init__` that first notes its arguments, defaults included, as `self.arguments`: a dict by name.
 
     Where a subclass's `__init__` calls that of its base, the subclass's arguments are noted.
