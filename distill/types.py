@@ -70,17 +70,31 @@ def _mapped(part: Any, function: Callable[[Tensor], Tensor]) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
+class FeatureLayout:
+    """How a layer's output lies in its dimensions.
+
+    kind: 'map' (N, C, H, W), 'channels-last map' (N, H, W, C), 'tokens' (N, T, D) or 'vector' (N, D).
+    grid: of tokens, height and width of the patches, which come last among the T; None where it is unknown.
+    """
+
+    kind: Literal["map", "channels-last map", "tokens", "vector"]
+    grid: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Outputs:
     """What a network says of a batch.
 
     logits: (N, C) or (N, C, *positions), any float dtype; (N, 0) where `top_k` is all that is known.
     features: tensors by tap name; empty where no method asked for any.
     top_k: the likeliest classes, of a teacher whose other logits were not kept.
+    layouts: how features lie in their dimensions, by tap name; where one is unknown, its shape must tell.
     """
 
     logits: Float[Tensor, "n c *positions"]
     features: Mapping[str, Float[Tensor, "n ..."]] = field(default_factory=dict)
     top_k: TopK | None = None
+    layouts: Mapping[str, FeatureLayout] = field(default_factory=dict)
 
     def at(self, temperature: float) -> Tensor | SparseTeacher:
         """What a divergence at this temperature takes: the logits, or what was kept of them."""

@@ -5,7 +5,7 @@
 
 The student's map passes through a 1x1 convolution to the teacher's C channels and batch normalisation, trained with it.
 
-Shapes: features F (N, C, *positions); positions may differ between student and teacher.
+Shapes: features F (N, C, H, W); positions may differ between student and teacher.
 """
 
 from collections.abc import Sequence
@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from distill.methods.base import Example, Method, Taps
+from distill.methods.projection import paired_maps
 from distill.types import Batch, Outputs
 
 
@@ -43,22 +44,17 @@ class ICKD(Method):
 
     def setup(self, example: Example) -> None:
         """Create the convolutions."""
-        for s, t in self.pairs(example.student, example.teacher):
+        for s, t in paired_maps(self, example.student, example.teacher):
             channels = t.shape[1]
             self.embed.append(nn.Sequential(nn.Conv1d(s.shape[1], channels, 1, bias=False), nn.BatchNorm1d(channels)))
 
     def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The term `ickd`."""
-        pairs = zip(self.embed, self.pairs(student, teacher), strict=True)
-        return {"ickd": torch.stack([channel_gap(e(_flat(s)), _flat(t)) for e, (s, t) in pairs]).sum()}
+        pairs = zip(self.embed, paired_maps(self, student, teacher), strict=True)
+        return {"ickd": torch.stack([channel_gap(e(s.flatten(2)), t.flatten(2)) for e, (s, t) in pairs]).sum()}
 
 
 def channel_gap(student: Float[Tensor, "n c p"], teacher: Float[Tensor, "n c q"]) -> Float[Tensor, ""]:
     """Mean over samples and channels of the squared difference of channel correlations; (N, C, P) both."""
     mine, theirs = (F.normalize(x @ x.transpose(1, 2), dim=2) for x in (student, teacher))
     return (mine - theirs).square().sum(2).mean()
-
-
-def _flat(feature: Float[Tensor, "n c *positions"]) -> Float[Tensor, "n c p"]:
-    """(N, C, *positions) -> (N, C, P)."""
-    return feature.flatten(2) if feature.ndim > 2 else feature.unsqueeze(2)

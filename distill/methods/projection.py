@@ -1,7 +1,8 @@
 """What feature methods share: features as maps of equal size, and projections from the student's to the teacher's.
 
-A map is (N, C, H, W). Tokens (N, T, D) become the D-channel map of their square grid, the class and register tokens
-before the grid left out; an embedding (N, D) becomes a map of one position.
+A map is (N, C, H, W); maps with the channels last are turned. Tokens (N, T, D) become the D-channel map of their grid,
+the class and register tokens before the grid left out; an embedding (N, D) becomes a map of one position. Networks know
+the layout of what is tapped once they have seen an example; without one, it is told from the shape of the feature.
 """
 
 import math
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from distill.losses.logits import gap, precise, ruled_out
 from distill.methods.base import Example, Method
-from distill.types import Outputs
+from distill.types import FeatureLayout, Outputs
 
 EXTRA_TOKENS = 5  # a class token and four registers are the most that a vision transformer puts before its grid
 
@@ -24,8 +25,13 @@ def maps(method: Method, student: Outputs, teacher: Outputs) -> tuple[list[Tenso
         ValueError: a feature is no map, no grid of tokens and no embedding.
     """
     name = type(method).__name__
-    ours = [as_map(student.features[layer], f"{name}: student_layers: {layer!r}") for layer in method.taps.student]
-    theirs = [as_map(teacher.features[layer], f"{name}: teacher_layers: {layer!r}") for layer in method.taps.teacher]
+    ours, theirs = (
+        [as_map(outputs.features[x], f"{name}: {side}_layers: {x!r}", outputs.layouts.get(x)) for x in layers]
+        for side, outputs, layers in (
+            ("student", student, method.taps.student),
+            ("teacher", teacher, method.taps.teacher),
+        )
+    )
     return ours, theirs
 
 
@@ -77,21 +83,31 @@ def single(
     return ours[0], theirs[0]
 
 
-def as_map(feature: Float[Tensor, "n ..."], what: str) -> Float[Tensor, "n c h w"]:
-    """A map, tokens or an embedding as (N, C, H, W); ValueError, beginning with `what`, for anything else."""
+def as_map(feature: Float[Tensor, "n ..."], what: str, layout: FeatureLayout | None = None) -> Float[Tensor, "n c h w"]:
+    """A map, tokens or an embedding as (N, C, H, W); ValueError, beginning with `what`, for anything else.
+
+    layout: of the feature; None where its shape must tell: equal first two of three are a map with the channels last.
+    """
     if feature.ndim == 4:
-        return feature
+        first, second, third = feature.shape[1:]
+        turned = first == second != third if layout is None else layout.kind == "channels-last map"
+        return feature.permute(0, 3, 1, 2) if turned else feature
     if feature.ndim == 2:
         return feature[:, :, None, None]
     if feature.ndim == 3:
-        side = math.isqrt(feature.shape[1])
-        extra = feature.shape[1] - side * side
-        if side and extra <= EXTRA_TOKENS:
-            return feature[:, extra:].mT.reshape(len(feature), -1, side, side)
+        grid = _square_grid(feature.shape[1]) if layout is None or layout.grid is None else layout.grid
+        if grid is not None:
+            return feature[:, -grid[0] * grid[1] :].mT.reshape(len(feature), -1, *grid)
     raise ValueError(
         f"{what} has shape {tuple(feature.shape)}: must be a map (N, C, H, W), tokens (N, T, D) of a square grid, "
         "or an embedding (N, D)"
     )
+
+
+def _square_grid(tokens: int) -> tuple[int, int] | None:
+    """The largest square grid of so many tokens, a few before it left out; None if there are too many of these."""
+    side = math.isqrt(tokens)
+    return (side, side) if side and tokens - side * side <= EXTRA_TOKENS else None
 
 
 def matched(

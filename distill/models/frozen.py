@@ -69,7 +69,7 @@ def _copy(network: Network) -> FrozenNetwork:
     other = FrozenNetwork(copy.deepcopy(network.backbone), name=network.name, trained=network.trained)
     other.lay_out(channels_last=network.channels_last)
     other.preprocess = copy.deepcopy(network.preprocess)
-    other.classes, other.comparable = network.classes, network.comparable
+    other.classes, other.comparable, other.layouts = network.classes, network.comparable, network.layouts
     paths = network.tapped
     if paths:
         for ours, theirs in zip(network.backbone.modules(), other.backbone.modules(), strict=True):

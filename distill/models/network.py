@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from distill.errors import SettingError, suggestion
 from distill.models.logits import logits_of
-from distill.types import Outputs
+from distill.types import FeatureLayout, Outputs
 
 INPUT = ":input"
 LUMA = (0.299, 0.587, 0.114)  # of red, green and blue, as Pillow makes grey images (ITU-R 601-2)
@@ -135,6 +135,7 @@ class Network(nn.Module):
         self.register_buffer("_classes", None, persistent=False)
         self.classes = classes
         self.comparable = comparable
+        self.layouts: dict[str, FeatureLayout] = {}  # of the tapped layers, once they were looked at
         self._captured: dict[str, Tensor] = {}
         self._overwritten: dict[tuple[str, bool], bool] = {}  # by tap and mode: whether a later layer works in place
         self._watched: dict[str, tuple[Tensor, int]] = {}
@@ -218,7 +219,7 @@ class Network(nn.Module):
         recipe = getattr(backbone, "recipe", None)
         origin = self.origin.within(recipe) if self.origin and recipe else None
         other = Network(backbone, name=self.name, origin=origin)
-        other.preprocess, other.preparation = self.preprocess, self.preparation
+        other.preprocess, other.preparation, other.layouts = self.preprocess, self.preparation, self.layouts
         other.lay_out(channels_last=self.channels_last)
         return other
 
@@ -232,7 +233,8 @@ class Network(nn.Module):
         for path in self._captured:
             self._captured[path] = torch.empty(0)
         logits = logits_of(output)
-        return Outputs(logits if self._classes is None else logits.index_select(1, self._classes), features)
+        logits = logits if self._classes is None else logits.index_select(1, self._classes)
+        return Outputs(logits, features, layouts=self.layouts)
 
     def arrange(self, maps: Tensor) -> Tensor:
         """(N, C, H, W) images or features as they lie in memory for the backbone; anything else as it is."""

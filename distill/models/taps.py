@@ -3,11 +3,15 @@
 import copy
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from distill.errors import SettingError
+from distill.models.feature_layouts import feature_layouts
 from distill.models.layers import Layer, list_layers, suggest_pairs
+from distill.models.modes import evaluating
 from distill.models.network import Network
+from distill.types import Outputs
 
 WORDS = ("stages", "last_stage", "embedding")
 
@@ -37,6 +41,18 @@ def resolve(
         _replace(student_layers, [pair[0].path for pair in pairs], ours, student),
         _replace(teacher_layers, [pair[1].path for pair in pairs], theirs, teacher),
     )
+
+
+def find_layouts(network: Network, images: Tensor) -> None:
+    """Let a network know how the outputs of its tapped layers lie, by a look at images (N, C, H, W) in [0, 1]."""
+    shown = network.preprocess(images)
+    layers = list_layers(network.backbone, shown)
+    with evaluating(network), torch.no_grad():
+        outputs: Outputs = network(images)
+    shapes, image = [layer.shape for layer in layers], (int(shown.shape[-2]), int(shown.shape[-1]))
+    known = dict(zip([layer.path for layer in layers], feature_layouts(shapes, image), strict=True))
+    for name, feature in outputs.features.items():  # what goes into a layer comes after what was before it
+        network.layouts[name] = known.get(name) or feature_layouts([*shapes, tuple(feature.shape[1:])], image)[-1]
 
 
 def _replace(words: Sequence[str], stages: list[str], layers: Sequence[Layer], network: Network) -> tuple[str, ...]:

@@ -165,7 +165,7 @@ class CachedTeacher(Teacher):
             self._keep(table, rows[~there], {name: values[~there] for name, values in kept.items()})
         answers = layout.decode(kept, batch.device)
         features = {name: self.network.arrange(feature) for name, feature in answers.features.items()}
-        return dataclasses.replace(answers, features=features)
+        return dataclasses.replace(answers, features=features, layouts=self.network.layouts)
 
     def _ask(self, batch: Batch) -> Outputs:
         outputs: Outputs = self.network(batch.inputs)

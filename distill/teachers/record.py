@@ -14,7 +14,7 @@ from distill.devices import to_device
 from distill.errors import SettingError
 from distill.losses.logits import precise
 from distill.losses.top_k import TopK
-from distill.types import Outputs
+from distill.types import FeatureLayout, Outputs
 
 DType = Literal["float32", "float16", "bfloat16"]
 Rows = Mapping[str, npt.NDArray[Any]]
@@ -79,7 +79,7 @@ class Layout:
         """What a method is shown of a network's answers: features averaged where they are pooled, all else as it is."""
         if not self.pooled:
             return outputs
-        return replace(outputs, features={name: averaged(feature) for name, feature in outputs.features.items()})
+        return replace(outputs, features={n: averaged(f, outputs.layouts.get(n)) for n, f in outputs.features.items()})
 
     def encode(self, outputs: Outputs) -> dict[str, npt.NDArray[Any]]:
         """Answers of a network, as they are kept.
@@ -126,11 +126,13 @@ class Layout:
         return to_device(torch.from_numpy(array), device).float()
 
 
-def averaged(feature: Tensor) -> Tensor:
+def averaged(feature: Tensor, layout: FeatureLayout | None = None) -> Tensor:
     """Maps (N, C, *positions) to (N, C) and tokens (N, T, D) to (N, D), at least float32; vectors as they are."""
     if feature.ndim < 3:
         return feature
-    return precise(feature).mean(1) if feature.ndim == 3 else precise(feature).flatten(2).mean(2)
+    if feature.ndim == 3 or (layout is not None and layout.kind == "channels-last map"):
+        return precise(feature).flatten(1, -2).mean(1)
+    return precise(feature).flatten(2).mean(2)
 
 
 def checksums(rows: Rows) -> npt.NDArray[np.uint32]:

@@ -54,6 +54,10 @@ def tap(method: Method, student: Network, teacher: Teacher, example: Tensor | No
     if example is not None and teacher.network is not None:
         wanted = Taps(*taps.resolve(wanted.student, wanted.teacher, student, teacher.network, example))
     method.taps = Taps(student.tap(wanted.student), teacher.tap(wanted.teacher))
+    if example is not None:
+        for network in (student, teacher.network):
+            if network is not None and network.tapped:
+                taps.find_layouts(network, example.to(next(network.parameters(), example).device))
 
 
 def check_teacherless(method: Method) -> None:
