@@ -15,7 +15,7 @@ from jaxtyping import install_import_hook
 
 SHAPES_CHECKED = (
     "distill.losses.logits", "distill.losses.singular", "distill.losses.top_k", "distill.methods",
-    "distill.training.adapt", "distill.types",
+    "distill.training.adapt",
 )  # fmt: skip
 
 # One thread a process, here and in the commands that tests start: the networks are tiny, and on a busy machine threads
