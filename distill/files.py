@@ -1,6 +1,7 @@
 """Where the configs lie, and writing files so that a reader never sees half of one."""
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +14,14 @@ def path_of(setting: str | Path) -> Path:
     return Path(setting).expanduser()
 
 
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then rename it: `path` is old, or new and whole."""
+def write_atomically(path: Path, write: Callable[[Path], object], keep: Path | None = None) -> None:
+    """Let `write` fill a temporary file beside `path`, then rename it: `path` is old, or new and whole.
+
+    Args:
+        path: what is written.
+        write: is given the temporary file.
+        keep: where a file that was at `path` goes, on the same file system.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp{path.suffix}")
     try:
@@ -22,9 +29,36 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         mode = temporary.stat().st_mode  # as new files have it here; some writers leave theirs to the owner alone
         write(temporary)
         temporary.chmod(mode)
+        _bring_to_disk(temporary)
+        if keep is not None and path.exists():
+            path.replace(keep)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _bring_to_disk(file: Path) -> None:
+    """Else a power loss may leave the new name and none of the content."""
+    with file.open("rb+") as opened:
+        os.fsync(opened.fileno())
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Remove the temporary files that `write_atomically` left in or below a directory, of processes that are gone."""
+    for file in directory.rglob(".*.tmp*"):
+        found = re.fullmatch(r"\..+\.(\d+)\.tmp(\.[^.]*)?", file.name)
+        if found and file.is_file() and not _is_alive(int(found[1])):
+            file.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return True
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,10 +1,13 @@
 """A reader never sees half a file."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from distill.files import write_atomically, write_text
+from distill.files import remove_leftovers, write_atomically, write_text
 
 
 def test_it_makes_directories_and_leaves_nothing_beside(tmp_path: Path) -> None:
@@ -42,3 +45,16 @@ def test_whoever_may_read_new_files_may_read_what_is_written(tmp_path: Path) -> 
 
     write_atomically(tmp_path / "written", as_if_for_the_owner_alone)
     assert (tmp_path / "written").stat().st_mode == (tmp_path / "new").stat().st_mode
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    alive = tmp_path / f".last.ckpt.{os.getpid()}.tmp.ckpt"
+    (tmp_path / "below").mkdir()
+    others = [tmp_path / name for name in ("summary.json", ".lock", ".notes.tmp", "x.1.tmp")]
+    left = [tmp_path / f".record.json.{gone.pid}.tmp.json", tmp_path / "below" / f".logits.bin.{gone.pid}.tmp"]
+    for file in (alive, *others, *left):
+        file.touch()
+    remove_leftovers(tmp_path)
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted([alive, *others])

@@ -214,11 +214,18 @@ def callbacks(config: DictConfig, checkpoints: Path) -> list[pl.Callback]:
     ]
 
 
-def logger(config: DictConfig, directory: Path, stage: str) -> Logger | bool:
-    """The stage's logger; False where none is configured."""
+def logger(config: DictConfig, directory: Path, stage: str, step: int | None = None) -> Logger | bool:
+    """The stage's logger; False where none is configured.
+
+    With `step`, that of the optimizer which a resumed stage goes on after, TensorBoard shows nothing that was logged
+    after it before.
+    """
     if not config:
         return False
-    return cast(Logger, _instantiate(config, "logger", save_dir=directory / "tensorboard", version=stage))
+    given: dict[str, Any] = {"save_dir": directory / "tensorboard", "version": stage}
+    if step is not None and str(config.get("_target_")).endswith(".TensorBoardLogger"):
+        given["purge_step"] = step + 1
+    return cast(Logger, _instantiate(config, "logger", **given))
 
 
 def chosen_precision(config: Node[TrainerSettings]) -> tuple[str, str]:

@@ -10,6 +10,7 @@ NO_EFFECT = {
     "show": "looks at the networks",
     "profile": "measures times",
     "logger": "where values are logged",
+    "checkpoint": "how often a run writes what it goes on from",
     "trainer.progress": "what the terminal shows",
     "trainer.log_every_n_steps": "how often values are logged",
     "data.workers": "how many processes decode images; an image depends on seed, epoch and index alone",

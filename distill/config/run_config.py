@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from distill.config import build
 from distill.config.options import option
 from distill.config.settings import (
+    CheckpointSettings,
     DataSettings,
     EarlyStoppingSettings,
     NetworkSettings,
@@ -16,6 +17,7 @@ from distill.config.settings import (
     RunSettings,
     TeachingSettings,
     TrainerSettings,
+    checkpoint,
     early_stopping,
     node,
     read,
@@ -46,6 +48,7 @@ class RunConfig:
     values: all of it as plain data, every interpolation resolved: what config.yaml and the report hold.
     run: the run-level switches.
     early_stopping: when stages end before their last epoch.
+    checkpoint: how often stages write what they go on from within epochs.
     data: which data set, and how it is shown.
     augment: of training images.
     teacher, student: the two networks.
@@ -60,6 +63,7 @@ class RunConfig:
     values: Mapping[str, Any]
     run: RunSettings
     early_stopping: EarlyStoppingSettings
+    checkpoint: CheckpointSettings
     data: Node[DataSettings]
     augment: Augment
     teacher: Node[NetworkSettings]
@@ -101,6 +105,7 @@ def parse(config: DictConfig) -> RunConfig:
         values=values,
         run=run,
         early_stopping=early_stopping(config.get("early_stopping")),
+        checkpoint=checkpoint(config.get("checkpoint")),
         data=node(config.data, "data", DataSettings),
         augment=build.augment(config.data.augment),
         teacher=node(config.teacher, "teacher", NetworkSettings),

@@ -67,6 +67,20 @@ class EarlyStoppingSettings:
 
 
 @dataclass(frozen=True)
+class CheckpointSettings:
+    """How often a stage writes what it goes on from, within epochs; after each epoch it does anyway."""
+
+    every_steps: int | None = None
+    every_minutes: int | float | None = None
+
+    def __post_init__(self) -> None:
+        if self.every_steps is not None and self.every_steps < 1:
+            raise ValueError(f"every_steps={self.every_steps}: must be 1 or more, or null for after epochs alone")
+        if self.every_minutes is not None and not self.every_minutes > 0:
+            raise ValueError(f"every_minutes={self.every_minutes}: must be above 0, or null for after epochs alone")
+
+
+@dataclass(frozen=True)
 class EvaluationSettings:
     """What configs/evaluate.yaml sets beside the run."""
 
@@ -246,6 +260,17 @@ def early_stopping(given: Any) -> EarlyStoppingSettings:
     if given is not None and not isinstance(given, DictConfig):
         raise SettingError(f"early_stopping={given}: must be told how; give early_stopping.patience=EPOCHS")
     return EarlyStoppingSettings() if given is None else read(given, "early_stopping", EarlyStoppingSettings)
+
+
+def checkpoint(given: Any) -> CheckpointSettings:
+    """How often a run's stages write what they go on from, by the node `checkpoint`.
+
+    Raises:
+        SettingError: as `read`, or something else than these settings was given.
+    """
+    if given is not None and not isinstance(given, DictConfig):
+        raise SettingError(f"checkpoint={given}: must be told how often; give checkpoint.every_steps=STEPS")
+    return CheckpointSettings() if given is None else read(given, "checkpoint", CheckpointSettings)
 
 
 def without(config: DictConfig, cls: type) -> DictConfig:

@@ -58,6 +58,7 @@ class Batches:
         self.seed = seed
         self.workers = workers if isinstance(split, Stream) else 0
         self.device = device or torch.device("cpu")
+        self._drawn = 0
         elsewhere = self.device.type == "mps" and self.augment.needs_float64
         self._workplace = torch.device("cpu") if elsewhere else self.device
         if pool is None:
@@ -85,10 +86,21 @@ class Batches:
     def __iter__(self) -> Iterator[Batch]:
         # A generator on purpose: workers start at the first batch asked for, when Lightning has set the epoch.
         from_memory = isinstance(self.reader, MemoryReader)
+        self._drawn = self.order.first if isinstance(self.order, TrainingOrder) else 0
         for decoded in map(self.reader.__getitems__, self.order) if from_memory else self._loader:
+            self._drawn += 1
             batch = self._finish(decoded)
             if len(batch):
                 yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """How many batches of the current iteration were shown, for a checkpoint."""
+        return {"drawn": self._drawn}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Begin the next iteration where that one was; what it had shown is not read again."""
+        assert isinstance(self.order, TrainingOrder)
+        self.order.first = state_dict["drawn"]
 
     def __getitems__(self, draw: Draw) -> Batch:
         """The batch that a draw names, made in this process."""

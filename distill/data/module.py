@@ -67,12 +67,17 @@ class ImageDataModule(pl.LightningDataModule):
         self.samples = torch.arange(len(source.train)) if samples is None else samples
         self.sampling = sampling
         self.workers = workers
+        self._position: dict[str, int] | None = None  # in an epoch, from a checkpoint
 
     def train_dataloader(self) -> Batches:
         """Shuffled, augmented batches of this process."""
         classes = self.source.train.targets[self.samples] if self.sampling == "balanced" else None
         order = TrainingOrder(self.samples, self.batch_size, self.seed, *self._process(), self.replay, classes)
-        return self._batches(self.source.train, order, self.augment)
+        batches = self._batches(self.source.train, order, self.augment)
+        if self._position is not None:
+            batches.load_state_dict(self._position)
+            self._position = None
+        return batches
 
     def val_dataloader(self) -> Batches:
         """The validation split in order, unaugmented, shared out over the processes."""
@@ -92,6 +97,18 @@ class ImageDataModule(pl.LightningDataModule):
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Batches come into being on the device."""
         return batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where training is in its epoch, for a checkpoint."""
+        batches = self.trainer.train_dataloader if self.trainer is not None else None
+        if not isinstance(batches, Batches):
+            return {}
+        assert self.trainer is not None
+        return {"position": None if self.trainer.is_last_batch else batches.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The next training batches begin there. Lightning asks for them before it would tell them by itself."""
+        self._position = state_dict["position"]
 
     def teardown(self, stage: str) -> None:
         """Say how many images were left out."""

@@ -58,6 +58,7 @@ class TrainingOrder:
         self.replay = replay
         self.classes = classes
         self.epoch = 0
+        self.first = 0  # the step that the next iteration begins with; those after it begin with the first
         self.sampler = self  # where Lightning looks for `set_epoch`
 
     def set_epoch(self, epoch: int) -> None:
@@ -73,7 +74,8 @@ class TrainingOrder:
         order = torch.randperm(len(self.samples), generator=generator)
         shuffled = self.samples[order if places is None else places[order]]
         shown = self.epoch % self.replay if self.replay else self.epoch
-        for step in range(len(self)):
+        first, self.first = self.first, 0
+        for step in range(first, len(self)):
             start = (step * self.processes + self.process) * self.batch_size
             yield Draw(shown, shuffled[start : start + self.batch_size])
 

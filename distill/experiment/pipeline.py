@@ -27,6 +27,7 @@ from distill.experiment.resume import resumed
 from distill.experiment.run import Run
 from distill.experiment.scoring import doubt, evaluate
 from distill.experiment.sweep import sweep_directory
+from distill.files import remove_leftovers
 from distill.log import forget_what_was_said, log_to, only_warnings
 from distill.methods import Supervised
 from distill.models.network import Network
@@ -66,6 +67,7 @@ def run(composed: DictConfig, directory: Path) -> float | None:
     with held(directory, "resume" if goes_on else "hydra.run.dir"):
         if not goes_on:
             forget_what_was_said(directory)
+        remove_leftovers(directory)
         log_to(directory / "train.log")
         if left_out:
             log.warning(f"resume={directory}: goes on with its own settings; not taken up: {', '.join(left_out)}")

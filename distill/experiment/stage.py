@@ -10,6 +10,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.utilities import rank_zero_only
 
 from distill.config import build
@@ -30,6 +31,8 @@ from distill.teachers import LiveTeacher, Teacher
 from distill.training.averaging import Averaging
 from distill.training.best_epoch import Watch
 from distill.training.callbacks import Elapsed, LeaveOnSignals, StageProgress, Throughput
+from distill.training.checkpoint_files import CheckpointFiles, newest_whole, step_of
+from distill.training.checkpointing import StepCheckpoint
 from distill.training.compiling import Choice, Work, choice_for, compile_network, release
 from distill.training.failing_setting import setting_at_work
 from distill.training.module import DistillModule
@@ -39,6 +42,7 @@ from distill.training.stats import StageStats
 log = logging.getLogger(__name__)
 
 GENTLE = "a hundredth of optimizer.lr, for its weights are pretrained; teacher.optimizer.lr sets another"
+LAST = "last.ckpt"  # what an unfinished stage goes on from
 COMPARED = 32  # images on which the teacher's fastest form is compared with itself
 
 
@@ -151,9 +155,9 @@ class Stage:
         # The baseline is the student without the teacher: the same seed, and so the same weights to start from.
         seed_torch(self.config.run.seed, "student" if self.name == "baseline" else self.name, "training")
         throughput, elapsed, watch = Throughput(), Elapsed(), self._watch()
-        brought = self._brought()
+        last = newest_whole(self.checkpoints / LAST)
+        brought = self._brought(None if last is None else step_of(last))
         trainer = self._trainer(brought, [throughput, elapsed, watch, *self._averaging()])
-        last = self.checkpoints / "last.ckpt"
         log.info(f"{self.name}: {len(self.samples)} images, {self.max_epochs} epochs")
         if module.teacher is not None and module.teacher.form:
             log.info(f"{self.name}: its teacher answers {module.teacher.form}")
@@ -161,7 +165,7 @@ class Stage:
             log.info(f"{self.name}: fine-tuned at lr={tuned.rate:g} ({GENTLE})")
         self._compile(module, trainer)
         try:
-            trainer.fit(module, datamodule=self.data(), ckpt_path=last if last.is_file() else None, weights_only=True)
+            trainer.fit(module, datamodule=self.data(), ckpt_path=last, weights_only=True)
         except FloatingPointError as error:
             raise FloatingPointError(f"{self.name}: {error}") from error
         except (SettingError, OSError):
@@ -245,23 +249,27 @@ class Stage:
             found["teacher"] = module.teacher.network
         return found
 
-    def _brought(self) -> dict[str, Any]:
-        """The callbacks and the logger of the configuration, by their settings."""
+    def _brought(self, step: int | None) -> dict[str, Any]:
+        """The callbacks and the logger of the configuration, by their settings; logs go on after `step`."""
         callbacks = build.callbacks(self.config.callbacks, self.checkpoints)
         names = [f"callbacks.{name}" for name in map(str, self.config.callbacks)]
-        logger = build.logger(self.config.logger, self.directory, self.name)
+        logger = build.logger(self.config.logger, self.directory, self.name, step)
         return {**dict(zip(names, callbacks, strict=True)), "logger": logger}
 
     def _trainer(self, brought: dict[str, Any], watching: Sequence[pl.Callback]) -> pl.Trainer:
-        configured = self.config.trainer.own.progress
+        configured, checkpoint = self.config.trainer.own.progress, self.config.checkpoint
         bars = sys.stdout.isatty() if configured == "auto" else configured
         callbacks = [part for part in brought.values() if isinstance(part, pl.Callback)]
         if self.name == "student" and self.config.run.profile:
             callbacks.append(Profiling(self.directory))
-        return build.trainer(
+        callbacks.append(StepCheckpoint(self.checkpoints / LAST, checkpoint.every_steps, checkpoint.every_minutes))
+        trainer = build.trainer(
             self.config.trainer,
             max_epochs=self.max_epochs,
             default_root_dir=str(self.directory),
             logger=brought["logger"],
             callbacks=[*callbacks, *watching, LeaveOnSignals(), StageProgress(self.name, bars=bars)],
         )
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # else the user brought another
+            trainer.strategy.checkpoint_io = CheckpointFiles()
+        return trainer

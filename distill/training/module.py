@@ -20,7 +20,7 @@ from distill.methods.terms import LossTerms
 from distill.models.modes import start_training
 from distill.models.network import Network
 from distill.schedules import Constant, Schedule
-from distill.seeding import seed_torch
+from distill.seeding import generator_states, seed_torch, set_generator_states
 from distill.teachers import Teacher
 from distill.teachers.live import answers_of, as_teacher
 from distill.training.adapt import Adapter, as_batch, images_of
@@ -30,7 +30,7 @@ from distill.training.hyperparameters import as_method, described, optimizer_set
 from distill.training.measures import measure, measure_unseen
 from distill.training.nonfinite import LossWatch, OnNonfinite
 from distill.training.parameters import Grouping, OptimizerFactory, set_learning_rate, unscale_before_step
-from distill.training.processes import sum_over_processes
+from distill.training.processes import of_all_processes, sum_over_processes
 from distill.training.running import RunningMeans, TrainingRecord
 from distill.training.saved_state import load_saved_state, saved_state
 from distill.training.streams import SideStream
@@ -117,6 +117,7 @@ class DistillModule(pl.LightningModule):
         self._unused = UnusedParameters()
         self._record = TrainingRecord()
         self.losses = LossWatch(on_nonfinite)
+        self._generators: dict[str, Any] | None = None  # from a checkpoint, until the first batch
         self._steps_done = 0
         self._side_stream = SideStream()
         self._validated = RunningMeans()
@@ -205,9 +206,14 @@ class DistillModule(pl.LightningModule):
 
     # ---------------------------------------------------------------------------------------------- logging
 
+    def setup(self, stage: str) -> None:
+        """Forget what an interrupted epoch has left, before a checkpoint brings what another had."""
+        if stage == "fit":
+            self._record, self._generators = TrainingRecord(), None
+
     def on_train_start(self) -> None:
-        """Forget what an interrupted epoch has left."""
-        self._record, self._steps_done = TrainingRecord(), self.global_step
+        """From here on steps count."""
+        self._steps_done = self.global_step
         self.history.begin()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
@@ -216,14 +222,20 @@ class DistillModule(pl.LightningModule):
         What random layers draw is a function of the epoch alone, so that a restart draws the same. Seeded here and not
         when the epoch starts: a DataLoader draws too as it begins, and after a restart it begins sooner.
         """
+        if self._generators is not None:
+            set_generator_states(self._generators, self.device)
+            self._generators = None
         if batch_idx == 0:
             seed_torch(self.seed, "epoch", self.current_epoch, self.global_rank)
         self.method.set_progress(self.global_step / self._total_steps)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """After a step of the optimizer let the teacher follow, and every `log_every_n_steps` log the step's means."""
-        if self.global_step == self._steps_done:
-            return  # gradients are accumulated
+        self._end_step()
+
+    def _end_step(self) -> None:
+        if self.global_step <= self._steps_done:
+            return  # gradients are accumulated, or a checkpoint was written after the step
         self._steps_done = self.global_step
         if self.teacher is not None:
             with self.span("teacher"):
@@ -247,12 +259,21 @@ class DistillModule(pl.LightningModule):
         self.history.add_epoch(self.current_epoch, self.trainer.callback_metrics)  # means over all processes
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """What goes along with the weights: see `distill.training.saved_state`."""
+        """What goes along with the weights: see `distill.training.saved_state`; what the epoch has measured; and where
+        each process's generators stand. Callbacks write checkpoints after a step before the module has ended it."""
+        self._end_step()
+        self._check_losses()
         checkpoint |= saved_state(self.history, self.losses, self.deployed, self.teacher)
+        mine = {"record": self._record.state_dict(), "generators": generator_states(self.device)}
+        checkpoint["processes"] = of_all_processes(mine)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """As `on_save_checkpoint` left it."""
         load_saved_state(checkpoint, self.history, self.losses, self.teacher)
+        processes = checkpoint.get("processes", [])
+        if len(processes) == self.trainer.world_size:
+            self._record.load_state_dict(processes[self.global_rank]["record"])
+            self._generators = processes[self.global_rank]["generators"]
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation split's means, over all processes."""

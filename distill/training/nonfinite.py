@@ -6,10 +6,9 @@ from typing import Literal
 
 import pytorch_lightning as pl
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
-from distill.training.processes import sum_over_processes
+from distill.training.processes import of_all_processes, sum_over_processes
 from distill.types import Batch
 
 OnNonfinite = Literal["stop", "skip"]
@@ -83,10 +82,7 @@ class LossWatch:
         if not float(sum_over_processes(module, bad.float())):
             return None
         said = next((said for each in noted if (said := each.said()) is not None), None)
-        everywhere: list[str | None] = [said]
-        if dist.is_available() and dist.is_initialized():
-            everywhere = [None] * dist.get_world_size()
-            dist.all_gather_object(everywhere, said)
+        everywhere = of_all_processes(said)
         last = noted[-1] if noted else None
         unknown = f"the gradient is not finite in step {last.step} (epoch {last.epoch})" if last else "the gradient"
         return next((each for each in everywhere if each is not None), unknown)

@@ -1,6 +1,7 @@
 """Running means of metrics over batches, and the values that training logs."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ class RunningMeans:
         self._values: list[Tensor] = []
         self._weights: list[float] = []
         self._step_start = 0
+        self._earlier: dict[str, Any] | None = None  # of the epoch, from a checkpoint
 
     def add(self, values: Mapping[str, Tensor | float], weight: float = 1.0) -> None:
         """Add one batch's scalars; every batch has the same names, and all scalars are tensors or all numbers."""
@@ -43,15 +45,29 @@ class RunningMeans:
 
     def epoch(self, add_up: Callable[[Tensor], Tensor] | None = None) -> dict[str, float]:
         """Weighted means since the last call; of all processes, if `add_up` gives the sum of a vector over them."""
-        if not self._values:
+        state = self.state_dict()
+        if not state["weights"]:
             return {}
-        weights, values = torch.tensor(self._weights, dtype=torch.float64), torch.stack(self._values).cpu().double()
+        weights, values = torch.tensor(state["weights"], dtype=torch.float64), state["values"].double()
         sums = torch.cat([weights @ values, weights.sum()[None]])
         *totals, weight = (sums if add_up is None else add_up(sums)).tolist()
         self._values.clear()
         self._weights.clear()
-        self._step_start = 0
-        return {name: total / weight for name, total in zip(self._names, totals, strict=True)}
+        self._step_start, self._earlier = 0, None
+        return {name: total / weight for name, total in zip(state["names"], totals, strict=True)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """All since the last call of `epoch`, on the CPU: the names, (n, names) values, and n weights."""
+        values = [torch.stack(self._values).cpu()] if self._values else []
+        names, weights = self._names, list(self._weights)
+        if self._earlier is not None:
+            names, weights = self._earlier["names"], self._earlier["weights"] + weights
+            values.insert(0, self._earlier["values"])
+        return {"names": names, "values": torch.cat(values) if values else torch.empty(0), "weights": weights}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As `state_dict` gave it at the end of a step."""
+        self._earlier = state_dict if state_dict["weights"] else None
 
 
 class TrainingRecord:
@@ -90,3 +106,12 @@ class TrainingRecord:
     def epoch(self) -> dict[str, float]:
         """Means since the last call, as `train/ce`, `weighted/ce`, `weight/ce`."""
         return self._values.epoch() | self._factors.epoch()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the epoch has measured so far."""
+        return {"values": self._values.state_dict(), "factors": self._factors.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As `state_dict` gave it."""
+        self._values.load_state_dict(state_dict["values"])
+        self._factors.load_state_dict(state_dict["factors"])
