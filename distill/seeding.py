@@ -29,8 +29,10 @@ def generator_states(device: torch.device) -> dict[str, Any]:
     return states
 
 
-def set_generator_states(states: dict[str, Any], device: torch.device) -> None:
-    """Put the global generators where `generator_states` found them."""
+def set_generator_states(states: dict[str, Any] | None, device: torch.device) -> None:
+    """Put the global generators where `generator_states` found them; None leaves them where they are."""
+    if states is None:
+        return
     torch.set_rng_state(states["torch"].cpu())
     np.random.set_state(states["numpy"])
     random.setstate(states["python"])

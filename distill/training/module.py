@@ -20,7 +20,7 @@ from distill.methods.terms import LossTerms
 from distill.models.modes import start_training
 from distill.models.network import Network
 from distill.schedules import Constant, Schedule
-from distill.seeding import generator_states, seed_torch, set_generator_states
+from distill.seeding import seed_torch, set_generator_states
 from distill.teachers import Teacher
 from distill.teachers.live import answers_of, as_teacher
 from distill.training.adapt import Adapter, as_batch, images_of
@@ -30,7 +30,7 @@ from distill.training.hyperparameters import as_method, described, optimizer_set
 from distill.training.measures import measure, measure_unseen
 from distill.training.nonfinite import LossWatch, OnNonfinite
 from distill.training.parameters import Grouping, OptimizerFactory, set_learning_rate, unscale_before_step
-from distill.training.processes import of_all_processes, sum_over_processes
+from distill.training.processes import sum_over_processes
 from distill.training.running import RunningMeans, TrainingRecord
 from distill.training.saved_state import load_saved_state, saved_state
 from distill.training.streams import SideStream
@@ -136,8 +136,6 @@ class DistillModule(pl.LightningModule):
         # Past registration too: its weights are the student's and the method's, and belong once in a checkpoint.
         object.__setattr__(self, "deployed", network)
 
-    # ---------------------------------------------------------------------------------------------- steps
-
     def forward(self, images: Tensor) -> Tensor:
         """The (N, classes) logits for (N, C, H, W) images, of the network that is deployed."""
         outputs: Outputs = self.deployed(images)
@@ -204,8 +202,6 @@ class DistillModule(pl.LightningModule):
         logits: Tensor = self(images_of(loaded, self.adapt).to(self.device))
         return logits
 
-    # ---------------------------------------------------------------------------------------------- logging
-
     def setup(self, stage: str) -> None:
         """Forget what an interrupted epoch has left, before a checkpoint brings what another had."""
         if stage == "fit":
@@ -222,18 +218,14 @@ class DistillModule(pl.LightningModule):
         What random layers draw is a function of the epoch alone, so that a restart draws the same. Seeded here and not
         when the epoch starts: a DataLoader draws too as it begins, and after a restart it begins sooner.
         """
-        if self._generators is not None:
-            set_generator_states(self._generators, self.device)
-            self._generators = None
+        set_generator_states(self._generators, self.device)
+        self._generators = None
         if batch_idx == 0:
             seed_torch(self.seed, "epoch", self.current_epoch, self.global_rank)
         self.method.set_progress(self.global_step / self._total_steps)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """After a step of the optimizer let the teacher follow, and every `log_every_n_steps` log the step's means."""
-        self._end_step()
-
-    def _end_step(self) -> None:
         if self.global_step <= self._steps_done:
             return  # gradients are accumulated, or a checkpoint was written after the step
         self._steps_done = self.global_step
@@ -259,21 +251,14 @@ class DistillModule(pl.LightningModule):
         self.history.add_epoch(self.current_epoch, self.trainer.callback_metrics)  # means over all processes
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """What goes along with the weights: see `distill.training.saved_state`; what the epoch has measured; and where
-        each process's generators stand. Callbacks write checkpoints after a step before the module has ended it."""
-        self._end_step()
+        """See `distill.training.saved_state`. Callbacks write checkpoints before this module has ended the step."""
+        self.on_train_batch_end(None, None, 0)
         self._check_losses()
-        checkpoint |= saved_state(self.history, self.losses, self.deployed, self.teacher)
-        mine = {"record": self._record.state_dict(), "generators": generator_states(self.device)}
-        checkpoint["processes"] = of_all_processes(mine)
+        checkpoint |= saved_state(self.history, self.losses, self.deployed, self.teacher, self._record, self.device)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """As `on_save_checkpoint` left it."""
-        load_saved_state(checkpoint, self.history, self.losses, self.teacher)
-        processes = checkpoint.get("processes", [])
-        if len(processes) == self.trainer.world_size:
-            self._record.load_state_dict(processes[self.global_rank]["record"])
-            self._generators = processes[self.global_rank]["generators"]
+        self._generators = load_saved_state(checkpoint, self.history, self.losses, self.teacher, self._record)
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation split's means, over all processes."""
@@ -287,8 +272,6 @@ class DistillModule(pl.LightningModule):
     def _log_validated(self, prefix: str) -> None:
         for name, mean in self._validated.epoch(partial(sum_over_processes, self)).items():
             self.log(f"{prefix}/{name}", mean, sync_dist=self.trainer.world_size > 1)
-
-    # ---------------------------------------------------------------------------------------------- optimisation
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """One optimizer over the student's and the method's parameters; the schedule moves at each step."""
