@@ -49,6 +49,7 @@ OPTIONS += [("model@teacher", file.stem) for file in sorted((CONFIGS / "model").
 def test_every_option_composes(group: str, option: str) -> None:
     config = composed(f"{group}={option}")
     assert set(config) == {
+        "checkpoint",
         "seed", "baseline", "resume", "data", "teacher", "student", "method", "teaching", "optimizer", "scheduler",
         "trainer", "callbacks", "logger", "chain", "generations", "preflight", "show", "profile",
         "label_smoothing", "class_weights", "keep", "early_stopping", "averaging", "ema_decay", "swa_start",
