@@ -16,11 +16,10 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError
 
 from distill.config.overrides import readable, with_home
-from distill.errors import SettingError, explain
+from distill.errors import KilledError, SettingError, explain
 from distill.experiment import sweep
-from distill.experiment.lock import check_shared
 from distill.files import CONFIGS
-from distill.training.launch import KilledError
+from distill.training.peers import Peers, launcher
 from distill.training.signals import killed_worker, stop_on_signals, stopped_by
 from distill.versions import installed
 
@@ -36,7 +35,6 @@ logging.getLogger("matplotlib").setLevel(logging.WARNING)  # tells a new user fi
 def _train(config: DictConfig) -> float | None:
     from distill.experiment.pipeline import run
 
-    one_line_errors(check_shared)
     directory = Path(HydraConfig.get().runtime.output_dir)
     config = with_home(config)
     return _work(lambda: run(config, directory), Path(config.get("resume") or directory))
@@ -67,7 +65,6 @@ def _export(config: DictConfig) -> None:
 def _cache_teacher(config: DictConfig) -> None:
     from distill.experiment.fill_cache import fill_cache
 
-    one_line_errors(check_shared)
     _work(lambda: fill_cache(with_home(config), Path(HydraConfig.get().runtime.output_dir)))
 
 
@@ -75,7 +72,7 @@ def train() -> None:
     """`python train.py`, `python -m distill`, `distill-train`."""
     if _needs_no_directory(sys.argv[1:]):
         sys.argv += ["hydra.run.dir=.", "hydra.output_subdir=null"]  # or Hydra makes one for a new run
-    _hydra_command(_train)
+    _hydra_command(_train, _train_as_one_of_many)
 
 
 def _needs_no_directory(arguments: Sequence[str]) -> bool:
@@ -108,7 +105,7 @@ def cache_teacher() -> None:
     if sys.argv[1:2] and sys.argv[1].isalpha():
         print(f"error: {sys.argv[1]}: is none of list, verify, prune; settings are NAME=VALUE", file=sys.stderr)
         sys.exit(2)
-    _hydra_command(_cache_teacher)
+    _hydra_command(_cache_teacher, _fill_as_one_of_many)
 
 
 def compare() -> None:
@@ -120,8 +117,25 @@ def compare() -> None:
     one_line_errors(lambda: main(sys.argv[1:]))
 
 
-def _hydra_command(command: Callable[[], None]) -> None:
-    """A command whose settings Hydra reads: one job, or with -m a sweep of them."""
+def _train_as_one_of_many(directory: Path) -> None:
+    from distill.experiment.pipeline import run_as_one_of_many
+
+    run_as_one_of_many(directory)
+
+
+def _fill_as_one_of_many(directory: Path) -> None:
+    from distill.experiment.fill_cache import fill_as_one_of_many
+
+    fill_as_one_of_many(directory)
+
+
+def _hydra_command(command: Callable[[], None], as_one_of_many: Callable[[Path], None] | None = None) -> None:
+    """A command whose settings Hydra reads: one job, or with -m a sweep of them.
+
+    Args:
+        command: the command itself.
+        as_one_of_many: what every process but the first does where torchrun, SLURM, ... started several of them.
+    """
     if _told_version():
         return
     stop_on_signals()
@@ -129,6 +143,26 @@ def _hydra_command(command: Callable[[], None]) -> None:
     # What the user's own names (method._target_, data.target, callbacks, ...) may be found under, here and in the
     # processes that this one starts: an installed command knows only its own folder.
     sys.path.append(str(Path.cwd()))
+    if as_one_of_many is None or (environment := launcher()) is None:
+        _first_or_only(command)
+        return
+    peers = one_line_errors(lambda: Peers(environment))
+    if peers.rank:
+        sys.exit(peers.follow(as_one_of_many, _mistake))
+    with peers.leading():
+        one_line_errors(_no_sweep)
+        _first_or_only(command)
+
+
+def _no_sweep() -> None:
+    if {"-m", "--multirun"} & set(sys.argv[1:]):
+        raise SettingError(
+            "-m: a sweep is started as one process, without torchrun or srun; each of its jobs starts as many as "
+            "trainer.devices"
+        )
+
+
+def _first_or_only(command: Callable[[], None]) -> None:
     with suppress(sweep.JobError):  # by which an optimizing sweeper says that too many failed
         one_line_errors(command)
     failed = sweep.account(sweep.Jobs.directory) if sweep.Jobs.directory else None
@@ -165,6 +199,8 @@ def one_line_errors(command: Callable[[], T], run: Path | None = None) -> T:
         return command()
     except BaseException as end:
         number, line = stopped_by(end), _mistake(end)
+        if Peers.met and line is None and not isinstance(end, SystemExit) and (failure := Peers.met.failure()):
+            number, line, end = None, _mistake(failure), failure  # which broke off this process's work
         goes_on = f"; go on with resume={run}" if run is not None and (run / "config.yaml").is_file() else ""
         if DEBUGGING or (number is None and line is None):
             raise

@@ -14,6 +14,10 @@ class SettingError(ValueError):
     """A setting that cannot work. The message names the setting, its value, and what would work."""
 
 
+class KilledError(RuntimeError):
+    """One of a run's processes was killed from outside: by a person, or for want of memory."""
+
+
 def suggestion(name: str, known: Iterable[str]) -> str:
     """'; did you mean X?' where a known name is close, else the list of known names, for the end of a message."""
     known = sorted(known)

@@ -30,6 +30,7 @@ from distill.models.network import Network
 from distill.teachers.cached import CachedTeacher
 from distill.training.callbacks import LeaveOnSignals
 from distill.training.launch import launch, processes_to_start
+from distill.training.peers import Peers
 from distill.training.signals import leave_on_signals
 from distill.types import Batch, SplitName
 
@@ -58,13 +59,16 @@ def fill_cache(composed: DictConfig, directory: Path) -> None:
         if processes:
             launch(fill_as_one_of_many, directory, processes)
         else:
+            if Peers.met:
+                Peers.met.start(directory)
             fill(run)
 
 
 def fill_as_one_of_many(directory: Path) -> None:
     """One process of several, for the run whose config.yaml lies in `directory`."""
-    leave_on_signals()
-    if os.environ["RANK"] == "0":
+    if Peers.met is None:
+        leave_on_signals()
+    if Peers.met is None and os.environ["RANK"] == "0":
         log_to(directory / "cache_teacher.log")
     else:
         logging.disable()

@@ -1,14 +1,12 @@
 """Locks a run's directory, so that each run has its own even if several start in the same second."""
 
 import itertools
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
@@ -22,8 +20,8 @@ class Directories(Callback):
     """Hydra's callback before a run or a sweep: a directory that is named by the time alone is made for it anew."""
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Of a run; where several processes started from outside must share one, see `check_shared`."""
-        if _by_time(config.hydra.run) and not _several():
+        """Of a run."""
+        if _by_time(config.hydra.run):
             with read_write(config), open_dict(config):
                 config.hydra.run.dir = new_directory(config.hydra.run.dir)
 
@@ -48,12 +46,6 @@ def new_directory(path: str) -> str:
     raise AssertionError("there is always another number")
 
 
-def check_shared() -> None:
-    """Raise SettingError if this is one of several processes that the time would send to directories of their own."""
-    if _several() and _by_time(HydraConfig.get().run):
-        raise SettingError("hydra.run.dir is not set: processes started by torchrun or srun need hydra.run.dir=DIR")
-
-
 @contextmanager
 def held(directory: Path, setting: str) -> Iterator[None]:
     """Hold a directory while a run works in it. The system lets go of it when the process ends, however it ends.
@@ -65,9 +57,6 @@ def held(directory: Path, setting: str) -> Iterator[None]:
     Raises:
         SettingError: another process works there.
     """
-    if _process() > 0:  # the first of them holds it for all
-        yield
-        return
     directory.mkdir(parents=True, exist_ok=True)
     lock = FileLock(directory / LOCK)
     try:
@@ -85,12 +74,3 @@ def held(directory: Path, setting: str) -> Iterator[None]:
 
 def _by_time(node: Any) -> bool:
     return "${now:" in str(OmegaConf.to_container(node, resolve=False)["dir"])  # type: ignore[call-overload, index]
-
-
-def _several() -> bool:
-    return _process() > 0 or int(os.environ.get("WORLD_SIZE", 1)) > 1
-
-
-def _process() -> int:
-    """Which of several processes started from outside this one is; 0 where it is the only one."""
-    return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", 0)))

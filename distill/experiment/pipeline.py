@@ -34,6 +34,7 @@ from distill.models.network import Network
 from distill.report import write_report
 from distill.seeding import seed_torch
 from distill.training.launch import launch, processes_to_start
+from distill.training.peers import Peers
 from distill.training.signals import leave_on_signals
 from distill.training.stats import StageStats
 
@@ -97,6 +98,8 @@ def _examine_and_train(prepared: Run, networks: dict[str, Network], started: flo
     if processes:
         launch(run_as_one_of_many, directory, processes)
     else:
+        if Peers.met:
+            Peers.met.start(directory)
         run_stages(prepared, started)
     summary = json.loads((directory / "summary.json").read_text())
     return float(summary["student"]["accuracy"])
@@ -110,8 +113,9 @@ def _overrides() -> list[str]:
 def run_as_one_of_many(directory: Path) -> None:
     """The stages of the run whose config.yaml lies in `directory`, in one process of several; the first one writes."""
     started = time.perf_counter()
-    leave_on_signals()
-    if os.environ["RANK"] == "0":
+    if Peers.met is None:
+        leave_on_signals()
+    if Peers.met is None and os.environ["RANK"] == "0":
         log_to(directory / "train.log")
     else:
         logging.disable()

@@ -11,14 +11,10 @@ from typing import Any
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from distill.errors import SettingError
+from distill.errors import KilledError, SettingError
 from distill.training.hardware import Hardware
 
 log = logging.getLogger("distill")
-
-
-class KilledError(RuntimeError):
-    """One of a run's processes was killed from outside: by a person, or for want of memory."""
 
 
 def processes_to_start(hardware: Hardware) -> int:

@@ -3,16 +3,14 @@
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
 
 from distill.cli import CONFIGS
 from distill.errors import SettingError
-from distill.experiment.lock import Directories, check_shared, held, new_directory
+from distill.experiment.lock import Directories, held, new_directory
 
 
 def test_each_that_asks_for_a_directory_gets_another(tmp_path: Path) -> None:
@@ -41,21 +39,6 @@ def test_a_command_takes_one_new_directory(command: str, tmp_path: Path, monkeyp
     assert [directory.name for directory in tmp_path.glob("runs/*")] == [str(timed.hydra.run.dir).removeprefix("runs/")]
     assert exact.hydra.run.dir == "runs/mine"
     assert len(list(tmp_path.glob("multirun/*/*"))) == 4
-
-
-def test_processes_started_from_outside_must_be_given_their_directory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    for overrides in ([], ["hydra.run.dir=here"]):
-        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            config = compose("train", overrides, return_hydra_config=True)
-        Directories().on_run_start(config)
-        monkeypatch.setattr(HydraConfig.instance(), "cfg", config)
-        with nullcontext() if overrides else pytest.raises(SettingError, match=r"need hydra\.run\.dir=DIR"):
-            check_shared()
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_directory_is_held_until_its_process_ends(tmp_path: Path) -> None:

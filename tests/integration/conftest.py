@@ -68,7 +68,7 @@ def run_here(tmp_path: Path) -> RunHere:
     return execute
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def weights() -> Callable[[Path], dict[str, Tensor]]:
     """Reads a file of weights."""
     return load_file

@@ -1,0 +1,134 @@
+"""Each way to start several processes, on the CPU: they are one run, which learns the same however it was started."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from torch import Tensor
+
+ROOT = Path(__file__).parents[2]
+TRAIN = str(ROOT / "train.py")
+# 32-true, one thread: the same to the last bit.
+TINY = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.precision=32-true", "trainer.max_epochs=1",
+        "teacher.max_epochs=0", "baseline=false", "preflight=false", "logger=none")  # fmt: skip
+Start = Callable[..., list[subprocess.Popen[str]]]
+
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc_per_node")
+
+# What srun does: it starts the tasks of all nodes, each told by SLURM's variables which one it is.
+SRUN = """
+import os, subprocess, sys
+nodes, tasks, *command = sys.argv[1:]
+nodes, tasks = int(nodes), int(tasks)
+job = {"SLURM_JOB_ID": os.environ["SLURM_JOB_ID"], "SLURM_JOB_NAME": "distil", "SLURM_NODELIST": "localhost",
+       "SLURM_NTASKS": str(nodes * tasks), "SLURM_NTASKS_PER_NODE": str(tasks), "SLURM_NNODES": str(nodes)}
+started = [
+    subprocess.Popen(command, env=os.environ | job | {
+        "SLURM_PROCID": str(node * tasks + task), "SLURM_LOCALID": str(task), "SLURM_NODEID": str(node)})
+    for node in range(nodes) for task in range(tasks)
+]
+statuses = [process.wait() for process in started]
+print("statuses", *statuses)
+sys.exit(max(statuses))
+"""
+
+
+def free_port() -> int:
+    """A port that nobody listens at now."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts commands side by side in an empty directory; what still runs after the test is ended."""
+    started: list[subprocess.Popen[str]] = []
+    inherited = {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"}
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+    def execute(*commands: tuple[str, ...], **environment: str) -> list[subprocess.Popen[str]]:
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        started.extend(
+            subprocess.Popen(
+                command, cwd=tmp_path / "empty", text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                env={**inherited, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, **environment},
+            )
+            for command in commands
+        )  # fmt: skip
+        return started
+
+    yield execute
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def ended(processes: list[subprocess.Popen[str]], status: int = 0) -> tuple[str, str]:
+    """What processes say, once all have ended with this exit status."""
+    said = [process.communicate(timeout=120) for process in processes]
+    out, err = ("".join(parts) for parts in zip(*said, strict=True))
+    assert [process.returncode for process in processes] == [status] * len(processes), out + err
+    return out, err
+
+
+def slurm(tmp_path: Path, nodes: int, tasks: int) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The start of a command under a stand-in for srun, and its environment."""
+    (tmp_path / "srun.py").write_text(SRUN)
+    job = {"SLURM_JOB_ID": "123", "MASTER_PORT": str(free_port())}
+    return (sys.executable, str(tmp_path / "srun.py"), str(nodes), str(tasks), sys.executable), job
+
+
+Weights = Callable[[Path], dict[str, Tensor]]
+
+
+@pytest.fixture(scope="module")
+def student(weights: Weights, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
+    """The student of two processes that the command starts itself."""
+    directory = tmp_path_factory.mktemp("own")
+    environment = {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"}
+    subprocess.run(
+        [sys.executable, TRAIN, *TINY, "trainer.devices=2"],
+        cwd=directory, env={**environment, "OMP_NUM_THREADS": "1"}, check=True, timeout=120,
+    )  # fmt: skip
+    return weights(only_run(directory) / "student.safetensors")
+
+
+def only_run(directory: Path) -> Path:
+    """The run in a directory where there is nothing else."""
+    (outputs,) = directory.iterdir()
+    (run,) = outputs.glob("*/*")
+    return run
+
+
+@pytest.mark.parametrize("launch", ["torchrun", "torchrun on two nodes", "slurm on two nodes"])
+def test_however_processes_are_started_they_are_one_run_with_the_same_student(
+    launch: str, student: dict[str, Tensor], start: Start, weights: Weights, tmp_path: Path
+) -> None:
+    if launch == "torchrun":
+        processes = start((*TORCHRUN, "2", "--master_port", str(free_port()), TRAIN, *TINY, "trainer.devices=2"))
+    elif launch == "torchrun on two nodes":
+        nodes = ("--nnodes=2", "--master_addr=127.0.0.1", f"--master_port={free_port()}")
+        settings = (TRAIN, *TINY, "trainer.devices=1", "trainer.num_nodes=2")
+        processes = start(*((*TORCHRUN, "1", *nodes, f"--node_rank={rank}", *settings) for rank in (1, 0)))
+    else:
+        srun, job = slurm(tmp_path, nodes=2, tasks=1)
+        processes = start((*srun, TRAIN, *TINY, "trainer.devices=1", "trainer.num_nodes=2"), **job)
+    out, _ = ended(processes)
+    assert out.count("report  ") == 1
+    run = only_run(tmp_path / "empty")
+    found = weights(run / "student.safetensors")
+    assert found.keys() == student.keys()
+    assert all(found[name].equal(student[name]) for name in found)
+    assert (run / "train.log").read_text().count("student trained in") == 1
+
+
+def test_a_mistake_is_one_line_and_the_status_of_all_processes(start: Start, tmp_path: Path) -> None:
+    srun, job = slurm(tmp_path, nodes=1, tasks=2)
+    out, err = ended(start((*srun, TRAIN, *TINY, "trainer.devices=2", "optimizer.lr=-1"), **job), status=2)
+    assert err.splitlines() == ["error: optimizer.lr=-1: must be zero or more"]
+    assert out == "statuses 2 2\n"
