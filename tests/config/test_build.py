@@ -121,7 +121,7 @@ def test_a_trainer_without_its_gpu_is_one_line(option: str) -> None:
         (["trainer=cpu"], (1, 1, 1)),
         (["trainer=cpu", "trainer.precision=bf16-mixed"], (1, 1, 1)),
         (["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"], (2, 1, 2)),
-        (["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "+trainer.num_nodes=2"], (2, 2, 4)),
+        (["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.num_nodes=2"], (2, 2, 4)),
     ],
 )
 def test_the_hardware_is_that_of_a_trainer(overrides: list[str], expected: tuple[int, int, int]) -> None:
