@@ -6,7 +6,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,16 +52,17 @@ def fill_cache(composed: DictConfig, directory: Path) -> None:
         networks = preflight.check_networks(run)
         run = preflight.settle_arithmetic(run, networks)
         config = run.config
-        _cached(run, networks["teacher"]).check(build.method(config.method))
+        _cached(run, preflight.spare(networks["teacher"])).check(build.method(config.method))
         check_unused(config.values, directory)
         save_config(config.values, directory)
         processes = processes_to_start(run.hardware)
         if processes:
+            networks.clear()  # each process builds its own
             launch(fill_as_one_of_many, directory, processes)
         else:
             if Peers.met:
                 Peers.met.start(directory)
-            fill(run)
+            fill(run, networks)
 
 
 def fill_as_one_of_many(directory: Path) -> None:
@@ -73,17 +74,18 @@ def fill_as_one_of_many(directory: Path) -> None:
     else:
         logging.disable()
         warnings.simplefilter("ignore")
-    fill(prepare(parse(load_config(directory, "run")), directory))
+    run = prepare(parse(load_config(directory, "run")), directory)
+    fill(run, run.networks())
 
 
-def fill(run: Run) -> None:
+def fill(run: Run, networks: Mapping[str, Network]) -> None:
     """Ask the teacher for this process's share of what is missing."""
     config = run.config
-    network = run.network("teacher")
+    network = networks["teacher"]
     if not network.trained:
         network, _ = run.stage("teacher").train(network, None, Supervised())
     teacher = _cached(run, network)
-    run.stage("student").module(run.network("student"), teacher, build.method(config.method))  # taps what is wanted
+    run.stage("student").module(networks["student"], teacher, build.method(config.method))  # taps what is wanted
     trainer = build.trainer(
         config.trainer, logger=False, enable_checkpointing=False, callbacks=[LeaveOnSignals()], max_epochs=1
     )

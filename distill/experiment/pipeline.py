@@ -84,23 +84,23 @@ def run(composed: DictConfig, directory: Path) -> float | None:
 def _examine_and_train(prepared: Run, networks: dict[str, Network], started: float) -> float | None:
     config, directory = prepared.config, prepared.directory
     processes = processes_to_start(prepared.hardware)
-    prepared.teacher(copy.deepcopy(networks["teacher"])).check(build.method(config.method))
-    if config.run.preflight:
-        preflight.examine(prepared, networks)
-    else:
-        preflight.print_tapped_layers(prepared, networks)
+    prepared.teacher(preflight.spare(networks["teacher"])).check(build.method(config.method))
+    look = preflight.examine if config.run.preflight else preflight.print_tapped_layers
+    look(prepared, {role: preflight.spare(network) for role, network in networks.items()})
     if config.run.preflight == "only":
         return None
-    networks.clear()  # or they would take up memory throughout
+    for network in networks.values():
+        network.cpu()  # from where spare ones took the weights that they share
     jobs = sweep_directory() if config.run.baseline else None
     if jobs and (other := take_over_baseline(config.values, directory, jobs)):
         log.info(f"baseline: taken over from {other}, which trained it with the same settings")
     if processes:
+        networks.clear()  # each process builds its own
         launch(run_as_one_of_many, directory, processes)
     else:
         if Peers.met:
             Peers.met.start(directory)
-        run_stages(prepared, started)
+        run_stages(prepared, networks, started)
     summary = json.loads((directory / "summary.json").read_text())
     return float(summary["student"]["accuracy"])
 
@@ -120,7 +120,8 @@ def run_as_one_of_many(directory: Path) -> None:
     else:
         logging.disable()
         warnings.simplefilter("ignore")
-    run_stages(prepare(parse(load_config(directory, "run")), directory), started)
+    prepared = prepare(parse(load_config(directory, "run")), directory)
+    run_stages(prepared, prepared.networks(), started)
 
 
 def prepare(config: RunConfig, directory: Path) -> Run:
@@ -147,8 +148,14 @@ def load(config: RunConfig, directory: Path) -> Run:
     return Run(config, directory, source, samples, statistics)
 
 
-def run_stages(prepared: Run, started: float) -> None:
-    """Train, evaluate, report. In a process group every process trains, and the first one does the rest."""
+def run_stages(prepared: Run, networks: dict[str, Network], started: float) -> None:
+    """Train, evaluate, report. In a process group every process trains, and the first one does the rest.
+
+    Args:
+        prepared: the run.
+        networks: that it starts from, by role; each leaves this when its stage is over.
+        started: when the run began, by `time.perf_counter`.
+    """
     config, directory = prepared.config, prepared.directory
     source = prepared.source
     log.info(
@@ -156,31 +163,30 @@ def run_stages(prepared: Run, started: float) -> None:
         f"{len(source.val)} validation images"
     )
     records: dict[str, StageStats] = {}
-    teacher = prepared.network("teacher")
+    teacher = networks.pop("teacher")
     if not teacher.trained:
         teacher, records["teacher"] = prepared.stage("teacher").train(teacher, None, Supervised())
         doubt(prepared, "teacher", teacher)
-    networks = {"teacher": teacher}
+    ends = {"teacher": teacher}
     if config.run.baseline:
         stage = prepared.stage("baseline")
-        networks["baseline"], records["baseline"] = stage.train(prepared.network("student"), None, Supervised())
+        ends["baseline"], records["baseline"] = stage.train(copy.deepcopy(networks["student"]), None, Supervised())
     answering = teacher
     for name in prepared.assistants:
-        answering, records[name] = distill(prepared, name, answering)
+        answering, records[name] = distill(prepared, name, networks.pop(name), answering)
         doubt(prepared, name, answering)
-    networks["student"], records["student"] = distill(prepared, "student", answering)
+    ends["student"], records["student"] = distill(prepared, "student", networks.pop("student"), answering)
     started -= sum(record.earlier for record in records.values())  # times count all attempts
     if int(torch.distributed.get_rank() if torch.distributed.is_initialized() else 0) == 0:
-        results = evaluate(prepared, networks, records, started)
+        results = evaluate(prepared, ends, records, started)
         scores = {name: stage.scores for name, stage in results.stages.items()}
-        keep_networks(directory, networks, source, scores, config.teacher.own.checkpoint)
+        keep_networks(directory, ends, source, scores, config.teacher.own.checkpoint)
         write_report(results, config.values, directory)
 
 
-def distill(prepared: Run, name: str, answering: Network) -> tuple[Network, StageStats]:
-    """The stage of the student, or of an assistant, taught by a network that answers."""
+def distill(prepared: Run, name: str, network: Network, answering: Network) -> tuple[Network, StageStats]:
+    """The stage of the student, or of an assistant: a network that another one, which answers, teaches."""
     config = prepared.config
-    network = prepared.network(name)
     seed_torch(config.run.seed, "method", "weights")
     method = build.method(config.method)
     teacher = prepared.teacher(answering) if method.needs_teacher else None

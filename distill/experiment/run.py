@@ -44,6 +44,10 @@ class Run:
         """What this process computes on, in the precision of the run."""
         return build.hardware(self.config.trainer)
 
+    def networks(self) -> dict[str, Network]:
+        """Every network that the run starts from, by its role: 'teacher', assistants, 'student'."""
+        return {role: self.network(role) for role in ("teacher", *self.assistants, "student")}
+
     def network(self, role: str) -> Network:
         """The 'teacher', the 'student' or an assistant, untrained; its first weights depend on seed and role alone."""
         config = self.config

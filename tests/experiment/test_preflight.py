@@ -20,12 +20,13 @@ from distill.config import build
 from distill.config.run_config import parse
 from distill.errors import SettingError
 from distill.experiment.pipeline import prepare, run
-from distill.experiment.preflight import check_networks, examine
+from distill.experiment.preflight import check_networks, examine, spare
 from distill.experiment.preflight.findings import Findings
 from distill.experiment.preflight.step import measure
 from distill.experiment.run import Run
 from distill.methods import KD
 from distill.metrics import Standing
+from distill.models.network import Network
 from distill.models.weights_file import save_weights
 
 ROOT = Path(__file__).parents[2]
@@ -85,15 +86,40 @@ def test_preflight_only_trains_nothing_and_writes_only_what_it_was(
     assert said.splitlines()[0] in (tmp_path / "train.log").read_text()
 
 
-def test_a_run_is_the_same_bit_for_bit_with_and_without(images: Path, tmp_path: Path) -> None:
+def test_a_run_is_the_same_bit_for_bit_with_and_without(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built, build_network = [], build.network
+    monkeypatch.setattr(
+        build,
+        "network",
+        lambda config, *args, **given: built.append(config.where) or build_network(config, *args, **given),
+    )
     norm = ("teacher.norm=batch", "student.norm=batch", "method=[kd,fitnet]", "baseline=true")
     step = ("trainer.gradient_clip_val=0.1", "trainer.accumulate_grad_batches=3", "trainer.precision=bf16-mixed")
     for switch in ("true", "false"):
         run(config(images, *QUICK, *norm, *step, f"preflight={switch}"), tmp_path / switch)
+    assert built == 2 * ["teacher", "student"]  # once in each run
     for name in ("teacher.safetensors", "baseline.safetensors", "student.safetensors"):
         assert (tmp_path / "true" / name).read_bytes() == (tmp_path / "false" / name).read_bytes()
     assert "preflight took" in (tmp_path / "true" / "train.log").read_text()
     assert "preflight took" not in (tmp_path / "false" / "train.log").read_text()
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_a_spare_network_shares_weights_that_stay(trained: bool) -> None:
+    network = Network(nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2)), mean=[0.5], std=[0.5], trained=trained)
+    other = spare(network)
+    for one, two in zip(
+        (*network.parameters(), *network.buffers()), (*other.parameters(), *other.buffers()), strict=True
+    ):
+        assert torch.equal(one, two)
+        assert (one is two) == trained
+    other.tap(["0"])
+    assert other.tapped
+    assert not network.tapped
+    other.train()
+    assert network.eval().training is False is not other.training
 
 
 def test_random_generators_are_put_back(images: Path, tmp_path: Path) -> None:

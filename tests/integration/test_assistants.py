@@ -43,7 +43,7 @@ def test_each_is_taught_by_the_one_before(tmp_path: Path, monkeypatch: pytest.Mo
     pipeline.save_config(config, tmp_path)
     monkeypatch.setattr(pipeline, "write_report", lambda results, *_: (tmp_path / "stages").write_text(
         json.dumps({name: stage.scores.accuracy for name, stage in results.stages.items()})))  # fmt: skip
-    pipeline.run_stages(run, 0.0)
+    pipeline.run_stages(run, run.networks(), 0.0)
     assert taught == ["cnn24", "resnet8", "cnn4"]
     first, second = (load_file(tmp_path / f"{name}.safetensors") for name in ("generation1", "student"))
     assert first.keys() == second.keys()

@@ -57,7 +57,7 @@ def examine(run: Run, networks: dict[str, Network]) -> Findings:
 
     Args:
         run: settings and data.
-        networks: 'teacher', assistants and 'student' of their own, as `check_networks` gives them; spoilt by this.
+        networks: spare ones, as `check_networks` gives them; spoilt by this.
 
     Raises:
         SettingError: a layer to tap doesn't exist, or a training step fails.

@@ -1,5 +1,7 @@
 """Do both networks take the data, and answer for its classes?"""
 
+import copy
+
 from torch import Tensor
 
 from distill.config.networks import other_classes
@@ -12,16 +14,22 @@ from distill.models.network import Network
 
 
 def check_networks(run: Run) -> dict[str, Network]:
-    """Build the 'teacher', the 'student' and the assistants anew, and check each; they are the caller's to spoil.
+    """Build the networks of a run, as `Run.networks` does, and check each.
 
     Raises:
         SettingError: one cannot be built, cannot take the data's images, or answers for other classes.
     """
-    networks = {}
-    for role in ("teacher", *run.assistants, "student"):
-        networks[role] = run.network(role)
-        check_network(networks[role], role, run.source)
+    networks = run.networks()
+    for role, network in networks.items():
+        check_network(network, role, run.source)
     return networks
+
+
+def spare(network: Network) -> Network:
+    """A copy to try things on. It shares the weights of a network that is used as it is, which nothing moves, and
+    which may be large."""
+    tensors = (*network.parameters(), *network.buffers()) if network.trained else ()
+    return copy.deepcopy(network, {id(tensor): tensor for tensor in tensors})
 
 
 def check_logits(logits: Tensor, where: str, name: str) -> None:
