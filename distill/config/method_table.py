@@ -1,6 +1,5 @@
 """The table of all methods, out of their configs and the headings of their files: docs/methods.md."""
 
-import inspect
 import re
 import sys
 from pathlib import Path
@@ -26,12 +25,12 @@ classifier sees; all are found by themselves, and paths such as `[layer2, layer3
 |---|---|---|---|---|
 """
 
-# What a method asks for beside both networks' answers, by what its file calls.
 NEEDS = {
-    "teacher_classifier(": "the teacher's classifier",
-    "classes_of(": "labels",
-    "example.labels": "memory of every training sample",
+    "needs_classifier": "the teacher's classifier",
+    "needs_classes": "labels",
+    "needs_labels": "memory of every training sample",
 }
+"""What a method asks for beside both networks' answers, by the attribute that says so."""
 
 
 def methods_table(configs: Path) -> str:
@@ -44,7 +43,7 @@ def _row(file: Path) -> str:
     method = getattr(methods, settings.pop("_target_").rpartition(".")[2])
     module = sys.modules[method.__module__]
     option = f"`{file.stem}`" + ("" if file.stem == name else f" (sets `method.{name}`)")
-    cells = (option, _paper(module), _needs(method, module, settings), _defaults(settings), _source(file))
+    cells = (option, _paper(module), _needs(method, settings), _defaults(settings), _source(file))
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
@@ -59,9 +58,8 @@ def _paper(module: ModuleType) -> str:
     return re.sub(r"(\d{4}\.\d{4,5})", r"[\1](https://arxiv.org/abs/\1)", line)
 
 
-def _needs(method: type[methods.Method], module: ModuleType, settings: dict[str, Any]) -> str:
-    source = inspect.getsource(module)
-    found = [what for call, what in NEEDS.items() if call in source]
+def _needs(method: type[methods.Method], settings: dict[str, Any]) -> str:
+    found = [what for attribute, what in NEEDS.items() if getattr(method, attribute)]
     if settings["label_weight"] and "labels" not in found:
         found.append("labels")
     if not method.needs_teacher:

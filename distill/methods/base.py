@@ -88,6 +88,8 @@ class Method(nn.Module):
             than the data's will do.
         needs_teacher: False for a method that works without one; its `forward` may then be given None.
         needs_labels: whether `setup` asks for the class of every training sample.
+        needs_classes: whether `compute_losses` asks for the true class of each sample, whatever `label_weight` is.
+        needs_classifier: whether `setup` asks for the teacher's last linear layer.
         arguments: what it was made with, by name; for those who log it or make it again.
         label_loss: the cross-entropy with the true labels that `label_weight` weighs: smoothed, by class, or plain.
     """
@@ -98,6 +100,8 @@ class Method(nn.Module):
     accepts_pooled: bool = False
     needs_teacher: bool = True
     needs_labels: bool = False
+    needs_classes: bool = False
+    needs_classifier: bool = False
     needs_logits: bool = True
     arguments: Mapping[str, Any]
 

@@ -32,6 +32,8 @@ class DKD(Method):
         warmup: share of the training in which `weight` rises linearly from 0.
     """
 
+    needs_classes = True
+
     def __init__(
         self,
         temperature: float = 4.0,

@@ -27,6 +27,8 @@ class NKD(Method):
         label_weight: of the cross-entropy.
     """
 
+    needs_classes = True
+
     def __init__(
         self, temperature: float = 3.0, gamma: float = 3.5, weight: float = 1.0, label_weight: float = 1.0
     ) -> None:

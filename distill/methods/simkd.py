@@ -30,6 +30,8 @@ class SimKD(Method):
         label_weight: of the cross-entropy of the student's own classifier, which the deployed student doesn't have.
     """
 
+    needs_classifier = True
+
     def __init__(
         self,
         student_layers: Sequence[str] = ("last_stage",),

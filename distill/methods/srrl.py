@@ -30,6 +30,7 @@ class SRRL(Method):
     """
 
     accepts_pooled = True
+    needs_classifier = True
 
     def __init__(
         self,

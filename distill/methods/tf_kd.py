@@ -32,6 +32,7 @@ class TfKD(Method):
     """
 
     needs_teacher = False
+    needs_classes = True
 
     def __init__(
         self, correct: float = 0.99, temperature: float = 20.0, weight: float = 0.1, label_weight: float = 0.9

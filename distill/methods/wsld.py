@@ -28,6 +28,8 @@ class WSLD(Method):
         label_weight: of the cross-entropy.
     """
 
+    needs_classes = True
+
     def __init__(self, temperature: float = 4.0, weight: float = 2.25, label_weight: float = 1.0) -> None:
         super().__init__(weight=weight, label_weight=label_weight)
         self.temperature = positive("temperature", temperature)

@@ -227,3 +227,21 @@ def test_every_method_has_a_config() -> None:
     methods = {cls.__name__ for cls in public if inspect.isclass(cls) and issubclass(cls, Method)}
     # DeiT needs a student with two heads, and so comes with one: configs/experiment/deit.yaml.
     assert configured == methods - {cls.__name__ for cls in (Method, Composite, Supervised, DeiT)}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_what_a_method_says_that_it_needs_is_what_it_takes(file: Path) -> None:
+    method = build(file)
+    student, teacher, batch, example = case("resnets", torch.float32)
+    without = dataclasses.replace(example, classifier=None)
+    if method.needs_classifier:
+        with pytest.raises(ValueError, match="last linear layer"):
+            build(file).setup(without)
+    else:
+        build(file).setup(without)
+    method.setup(example)
+    method.label_weight = 0.0
+    others = dataclasses.replace(batch, targets=(batch.targets + 1) % CLASSES)
+    method.eval()
+    before, after = (sum(evaluate(method, student, teacher, each, False).values()) for each in (batch, others))
+    assert torch.equal(torch.as_tensor(before), torch.as_tensor(after)) != method.needs_classes
