@@ -20,7 +20,7 @@ from distill.errors import KilledError, SettingError, explain
 from distill.experiment import sweep
 from distill.files import CONFIGS
 from distill.training.peers import Peers, launcher
-from distill.training.signals import killed_worker, stop_on_signals, stopped_by
+from distill.training.signals import ignore_signals, killed_worker, stop_on_signals, stopped_by
 from distill.versions import installed
 
 T = TypeVar("T")
@@ -199,7 +199,7 @@ def one_line_errors(command: Callable[[], T], run: Path | None = None) -> T:
         return command()
     except BaseException as end:
         number, line = stopped_by(end), _mistake(end)
-        if Peers.met and line is None and not isinstance(end, SystemExit) and (failure := Peers.met.failure()):
+        if line is None and not isinstance(end, SystemExit) and (failure := _failure_of_another()):
             number, line, end = None, _mistake(failure), failure  # which broke off this process's work
         goes_on = f"; go on with resume={run}" if run is not None and (run / "config.yaml").is_file() else ""
         if DEBUGGING or (number is None and line is None):
@@ -215,6 +215,14 @@ def one_line_errors(command: Callable[[], T], run: Path | None = None) -> T:
             del os.environ[FULL_ERROR]
         else:
             os.environ[FULL_ERROR] = given
+
+
+def _failure_of_another() -> Exception | None:
+    """What ended another process of the run before this one, if there are others and one did."""
+    if Peers.met is None:
+        return None
+    ignore_signals()
+    return Peers.met.failure()
 
 
 def _mistake(error: BaseException) -> str | None:

@@ -193,6 +193,8 @@ class TrainerSettings:
     max_epochs: int = 1
     precision: str | int | None = dataclasses.field(default="32-true", metadata=PASSED_ON)
     strategy: Any = dataclasses.field(default="auto", metadata=PASSED_ON)
+    devices: Any = dataclasses.field(default="auto", metadata=PASSED_ON)
+    num_nodes: int = dataclasses.field(default=1, metadata=PASSED_ON)
     gradient_clip_val: int | float | None = dataclasses.field(default=None, metadata=PASSED_ON)
     accumulate_grad_batches: int = dataclasses.field(default=1, metadata=PASSED_ON)
     check_val_every_n_epoch: int | None = dataclasses.field(default=1, metadata=PASSED_ON)
@@ -206,6 +208,10 @@ class TrainerSettings:
         clip = self.gradient_clip_val
         if clip is not None and not clip >= 0:  # Lightning would not clip, and not say so
             raise ValueError(f"gradient_clip_val={clip}: must be above 0, or null to leave gradients as they are")
+        if not self.devices or str(self.devices) == "0":
+            raise ValueError(f"devices={self.devices}: must be how many, 1 or more, or which: [0]; auto takes all")
+        if self.num_nodes < 1:
+            raise ValueError(f"num_nodes={self.num_nodes}: must be 1 or more machines")
         if self.accumulate_grad_batches < 1:
             raise ValueError(f"accumulate_grad_batches={self.accumulate_grad_batches}: must be 1 or more")
 

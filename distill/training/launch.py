@@ -11,10 +11,13 @@ from typing import Any
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from distill.data.module import cores
 from distill.errors import KilledError, SettingError
 from distill.training.hardware import Hardware
 
 log = logging.getLogger("distill")
+
+THREADS = "OMP_NUM_THREADS"
 
 
 def processes_to_start(hardware: Hardware) -> int:
@@ -25,6 +28,11 @@ def processes_to_start(hardware: Hardware) -> int:
         return 0
     if hardware.nodes > 1:
         raise SettingError(f"trainer.num_nodes={hardware.nodes}: start every node's processes with torchrun or SLURM")
+    if hardware.device.type == "cpu" and hardware.devices > cores():
+        raise SettingError(
+            f"trainer.devices={hardware.devices}: so many processes would only wait for each other on the {cores()} "
+            f"cores that there are; give trainer.devices={cores()} or fewer"
+        )
     return hardware.devices
 
 
@@ -52,6 +60,8 @@ def launch(worker: Callable[[Path], None], directory: Path, processes: int) -> N
     for name in ("torch.distributed.elastic", "torch.multiprocessing"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     logging.getLogger("torch.distributed.elastic.agent.server.api").disabled = True  # has a level of its own
+    given = os.environ.get(THREADS)
+    os.environ[THREADS] = given or str(max(1, cores() // processes))  # each process would take all cores
     try:
         elastic_launch(settings, worker)(directory)
     except ChildFailedError as error:
@@ -67,3 +77,6 @@ def launch(worker: Callable[[Path], None], directory: Path, processes: int) -> N
         for kind in ("SettingError: ", "FloatingPointError: "):
             message = message.removeprefix(kind)
         raise SettingError(f"process {rank} of {processes} failed: {message}") from error
+    finally:
+        if given is None:
+            del os.environ[THREADS]

@@ -53,6 +53,12 @@ def leave_on_signals() -> None:
         signal.signal(number, _leave)
 
 
+def ignore_signals() -> None:
+    """For a process that ends already, and has yet to say why: a launcher that ends it too would cut that off."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def leave_as_before() -> None:
     """`leave_on_signals` again, if it was called: by now Lightning has the processes tell each other of a signal."""
     if signal.getsignal(signal.SIGINT) is _leave:  # which Lightning leaves alone

@@ -134,7 +134,7 @@ def test_the_hardware_is_that_of_a_trainer(overrides: list[str], expected: tuple
     assert build.hardware(config, "64-true").plugin.precision == "64-true"
 
 
-@pytest.mark.parametrize("override", ["trainer.devices=0", "trainer.accelerator=abacus", "trainer.strategy=wishes"])
+@pytest.mark.parametrize("override", ["trainer.devices=some", "trainer.accelerator=abacus", "trainer.strategy=wishes"])
 def test_hardware_that_is_not_there_is_named_as_by_a_trainer(override: str) -> None:
     config = parse(composed(override)).trainer
     said = []

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from torch import Tensor
 
+from distill.errors import SettingError
+
 ROOT = Path(__file__).parents[2]
 TRAIN = str(ROOT / "train.py")
 # 32-true, one thread: the same to the last bit.
@@ -132,3 +134,51 @@ def test_a_mistake_is_one_line_and_the_status_of_all_processes(start: Start, tmp
     out, err = ended(start((*srun, TRAIN, *TINY, "trainer.devices=2", "optimizer.lr=-1"), **job), status=2)
     assert err.splitlines() == ["error: optimizer.lr=-1: must be zero or more"]
     assert out == "statuses 2 2\n"
+
+
+ONE_ENDS = """
+import os
+import signal
+
+from torch import nn
+
+
+class OneEnds(nn.Module):
+    def __init__(self, num_classes, killed):
+        super().__init__()
+        self.network = nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes))
+        self.killed, self.passes = killed, 0
+
+    def forward(self, images):
+        self.passes += self.training
+        if self.passes == 5 and os.environ.get("RANK") == "1":
+            if self.killed:
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise TypeError("no such thing")
+        return self.network(images)
+"""
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_a_process_that_ends_under_torchrun_ends_the_run_with_a_line_that_names_it(
+    killed: bool, start: Start, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty/one_ends.py").write_text(ONE_ENDS)
+    student = ("model@student=custom", "student.target=one_ends.OneEnds", f"+student.arguments.killed={killed}")
+    settings = (*TINY, *student, "trainer.devices=2", "hydra.run.dir=run")
+    _, err = ended(start((*TORCHRUN, "2", "--master_port", str(free_port()), TRAIN, *settings)), status=1)
+    (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    if killed:
+        assert line.startswith("error: process 1 of 2 was killed")
+        assert line.endswith(f"; go on with resume={tmp_path}/empty/run")
+    else:
+        assert line == "error: process 1 of 2 failed: TypeError: no such thing"
+        assert "Traceback" in (tmp_path / "empty/run/train.log").read_text()
+
+
+def test_an_impossible_number_of_devices_is_one_line(run_here: Callable[..., Path]) -> None:
+    with pytest.raises(SettingError, match=r"trainer\.devices=0: must be how many, 1 or more"):
+        run_here("trainer.devices=0")
+    with pytest.raises(SettingError, match=r"trainer\.devices=9999: .* give trainer\.devices=\d+ or fewer"):
+        run_here("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=9999")
