@@ -14,6 +14,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from distill.data.module import cores
 from distill.errors import KilledError, SettingError
 from distill.training.hardware import Hardware
+from distill.training.peers import Peers
 
 log = logging.getLogger("distill")
 
@@ -23,7 +24,12 @@ THREADS = "OMP_NUM_THREADS"
 def processes_to_start(hardware: Hardware) -> int:
     """How many processes this one must start: 0 where it runs alone, or was itself started as one of many (by us,
     torchrun, SLURM, ...)."""
-    environment = hardware.environment
+    environment, started = hardware.environment, Peers.met.world_size if Peers.met else 0
+    if started and started != hardware.world_size:
+        raise SettingError(
+            f"trainer.devices={hardware.devices}: {started} processes were started, on trainer.num_nodes="
+            f"{hardware.nodes} machines; their product must be as many, with trainer=ddp"
+        )
     if environment is None or environment.creates_processes_externally or hardware.world_size == 1:
         return 0
     if hardware.nodes > 1:
