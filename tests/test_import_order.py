@@ -12,8 +12,9 @@ ROOT = Path(distill.__file__).parent
 ORDER = (
     ("errors", "files", "seeding", "devices", "log", "schedules", "versions"),
     ("losses",),
-    ("types", "metrics"),
+    ("types",),
     ("methods",),
+    ("tasks",),
     ("data",),
     ("models",),
     ("teachers",),

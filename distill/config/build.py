@@ -35,10 +35,10 @@ from distill.data.augment import Augment
 from distill.data.source import ImageSource, Only
 from distill.errors import SettingError
 from distill.methods import Composite, Method
-from distill.methods.labels import LabelLoss, class_weights
 from distill.models.custom import custom
 from distill.models.network import Network
 from distill.schedules import Schedule
+from distill.tasks import Task
 from distill.teachers import Teacher, TeacherInputs
 from distill.training.hardware import Hardware
 from distill.training.parameters import Grouping, OptimizerFactory, freeze
@@ -174,13 +174,13 @@ def _method(config: DictConfig, where: str) -> Method:
     return built
 
 
-def label_loss(run: RunSettings, shown: torch.Tensor) -> LabelLoss:
-    """The cross-entropy with the true labels, for (C,) shares of the classes among the samples that are shown."""
+def label_loss(run: RunSettings, task: Task, shown: torch.Tensor) -> nn.Module:
+    """The labels' loss of a task, for (C,) shares of the classes among the samples that are shown."""
     try:
-        weights = None if run.class_weights is None else class_weights(run.class_weights, shown)
+        weights = None if run.class_weights is None else task.class_weights(run.class_weights, shown)
     except ValueError as error:
         raise SettingError(str(error)) from error
-    return LabelLoss(run.label_smoothing, weights)
+    return task.label_loss(run.label_smoothing, weights)
 
 
 def optimizer(config: DictConfig, where: str = "optimizer") -> OptimizerFactory:

@@ -3,7 +3,7 @@
 import pickle
 import typing
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from distill.data.labels import class_numbers
+from distill.data.labels import class_numbers, is_multi_hot, label_table
 from distill.data.loading import InMemory, keep_in_memory
 from distill.data.mapped import Pickled
 from distill.data.pixels import PixelError, to_bytes
 from distill.data.source import ImageSource, Only, Part, Split, wanted
 from distill.data.stream import Stream
 from distill.errors import SettingError
+from distill.tasks import Classification, MultiLabel
 
 PARTS = typing.get_args(Part)
 REQUIRED = ("train_images", "train_labels", "val_images", "val_labels")
@@ -35,7 +36,8 @@ def arrays(path: str, in_memory: InMemory = "auto", only: Only | None = None) ->
 
     Args:
         path: an .npz file with train_images and val_images, (N, H, W) or (N, H, W, C), best uint8; train_labels and
-            val_labels, (N,) whole numbers from 0; optionally test_images and test_labels, which validate where there
+            val_labels, (N,) whole numbers from 0, or (N, labels) of 0 and 1 where an image has several labels or none;
+            optionally test_images and test_labels, which validate where there
             are no val_images, and class_names, (classes,) strings. Keras's names will do too: x_train, y_train and
             so on. Or a directory with such arrays as train_images.npy and so on, which need not fit into memory.
         in_memory: for a directory, whether to read it into memory; "auto" does so up to 2 GiB.
@@ -56,17 +58,19 @@ def arrays(path: str, in_memory: InMemory = "auto", only: Only | None = None) ->
         raise SettingError(
             f"{setting}: cannot be read as arrays ({error}); write them with numpy.savez or numpy.save"
         ) from None
-    rows = {part: _rows(setting, content, name) for part, name in _parts(setting, content, only).items()}
+    several = _have_several_labels(content)
+    read_labels, task = (label_table, MultiLabel()) if several else (class_numbers, Classification())
+    rows = {part: _rows(setting, content, name, read_labels) for part, name in _parts(setting, content, only).items()}
     names = _class_names(content, rows)
     needed = sum(part.images.size for part in rows.values())
     from_disk = place.is_dir() and not keep_in_memory(in_memory, needed)
     splits = {part: _stream(found) if from_disk else _split(setting, found) for part, found in rows.items()}
-    return ImageSource.of(place.absolute().name if place.is_dir() else place.stem, splits, names)
+    return ImageSource.of(place.absolute().name if place.is_dir() else place.stem, splits, names, task=task)
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Images that lie one after another in an array: (N, H, W, C), as they are; (N,) int64."""
+    """Images that lie one after another in an array: (N, H, W, C), as they are; int64 labels, one row for each."""
 
     images: npt.NDArray[Any]
     targets: Tensor
@@ -131,7 +135,12 @@ def _parts(setting: str, content: Arrays, only: Only | None) -> Mapping[Part, st
     return found
 
 
-def _rows(setting: str, content: Arrays, name: str) -> Rows:
+def _have_several_labels(content: Arrays) -> bool:
+    """Whether images have several labels at once, or none: in any split, for all splits are of one task."""
+    return any(is_multi_hot(content[f"{part}_labels"]) for part in PARTS if f"{part}_labels" in content)
+
+
+def _rows(setting: str, content: Arrays, name: str, read_labels: Callable[[Any, str], Tensor]) -> Rows:
     """One split's arrays, checked."""
     images, where = content[f"{name}_images"], f"{setting}: {name}_labels"
     if f"{name}_labels" not in content:
@@ -145,7 +154,7 @@ def _rows(setting: str, content: Arrays, name: str) -> Rows:
             f"{setting}: {name}_images of shape {images.shape} has {images.shape[3]} channels; must be (N, H, W, C), "
             "channels last: use numpy.transpose(images, (0, 2, 3, 1))"
         )
-    targets = class_numbers(content[f"{name}_labels"], where)
+    targets = read_labels(content[f"{name}_labels"], where)
     if len(targets) != len(images):
         raise SettingError(f"{where} are {len(targets)} for {len(images)} images; there must be one for each")
     rows = Rows(images[..., None] if images.ndim == 3 else images, targets, f"{name}_images")
@@ -174,7 +183,8 @@ def _bytes(setting: str, name: str, images: npt.NDArray[Any]) -> npt.NDArray[np.
 def _class_names(content: Arrays, rows: Mapping[Part, Rows]) -> list[str]:
     if "class_names" in content:
         return [str(name) for name in content["class_names"]]
-    highest = max((int(part.targets.max()) for part in rows.values() if len(part.targets)), default=0)
+    tables = [part.targets for part in rows.values() if len(part.targets)]
+    highest = max((int(table.max()) if table.ndim == 1 else table.shape[1] - 1 for table in tables), default=0)
     return [str(number) for number in range(1 + highest)]
 
 

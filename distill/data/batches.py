@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -16,6 +15,7 @@ from distill.data.source import Split
 from distill.data.stream import Stream
 from distill.devices import to_device
 from distill.errors import SettingError
+from distill.tasks import Classification, Task
 from distill.types import Batch
 
 
@@ -28,6 +28,7 @@ class Batches:
         order: which samples a step shows. In training, an image that cannot be read is replaced by another of the
             order's samples; in evaluation it is left out of its batch.
         num_classes: of the labels.
+        task: what the labels are; None for classes.
         augment: what to do to the images.
         seed: of the augmentation.
         device: where batches come into being.
@@ -44,6 +45,7 @@ class Batches:
         order: TrainingOrder | EvaluationOrder | ListedOrder,
         *,
         num_classes: int,
+        task: Task | None = None,
         augment: Augment | None = None,
         seed: int = 0,
         device: torch.device | None = None,
@@ -54,6 +56,7 @@ class Batches:
         self.order = order
         self.batch_sampler = order  # where Lightning looks for a `sampler` that has a `set_epoch`
         self.num_classes = num_classes
+        self.task = task or Classification()
         self.augment = augment or Augment()
         self.seed = seed
         self.workers = workers if isinstance(split, Stream) else 0
@@ -120,7 +123,7 @@ class Batches:
         targets = to_device(self.split.targets[indices], self._workplace)
         if not self.augment.mixes:
             return images, targets, indices
-        targets = F.one_hot(targets, self.num_classes).float()
+        targets = self.task.as_probabilities(targets, self.num_classes)
         (images, others), (targets, other_targets) = images.chunk(2), targets.chunk(2)
         indices = indices[: len(images)]
         mixed = self.augment.mix(images, targets, others, other_targets, self.seed, decoded.epoch, indices)

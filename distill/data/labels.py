@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -37,6 +38,32 @@ def class_numbers(labels: Any, where: str) -> Tensor:
     return torch.from_numpy(values.astype(np.int64))
 
 
+def is_multi_hot(labels: npt.NDArray[Any]) -> bool:
+    """Whether labels are (N, 2 or more) of 0 and 1, and name several classes at once in places, or none."""
+    if labels.ndim != 2 or labels.shape[1] < 2 or labels.dtype.kind not in "biuf":
+        return False
+    ones = labels == 1
+    return bool((ones | (labels == 0)).all() and (ones.sum(1) != 1).any())
+
+
+def label_table(labels: npt.NDArray[Any], where: str) -> Tensor:
+    """(N, C) int64 of 0 and 1, of labels of that shape in any type.
+
+    Args:
+        labels: an array.
+        where: what holds them, for messages.
+
+    Raises:
+        SettingError: another shape, or other numbers.
+    """
+    if labels.ndim != 2 or labels.dtype.kind not in "biuf" or not ((labels == 0) | (labels == 1)).all():
+        raise SettingError(
+            f"{where} are {labels.dtype} of shape {labels.shape}; must be (N, labels) of 0 and 1, as the other splits "
+            "have them"
+        )
+    return torch.from_numpy(labels.astype(np.int64))
+
+
 def _from_one_hot(values: Any, where: str) -> Any:
     ones = values == 1
     if not (ones | (values == 0)).all():
@@ -44,7 +71,7 @@ def _from_one_hot(values: Any, where: str) -> Any:
     if not (ones.sum(1) == 1).all():
         raise SettingError(
             f"{where} name {ones.sum(1).max()} classes at once in places; images with several classes, or none, are "
-            "not supported: give one class number for each"
+            "read by data=arrays alone: give one class number for each"
         )
     return ones.argmax(1)
 

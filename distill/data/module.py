@@ -71,7 +71,8 @@ class ImageDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> Batches:
         """Shuffled, augmented batches of this process."""
-        classes = self.source.train.targets[self.samples] if self.sampling == "balanced" else None
+        balanced = self.sampling == "balanced"
+        classes = self.source.task.balanced(self.source.train.targets[self.samples]) if balanced else None
         order = TrainingOrder(self.samples, self.batch_size, self.seed, *self._process(), self.replay, classes)
         batches = self._batches(self.source.train, order, self.augment)
         if self._position is not None:
@@ -85,10 +86,14 @@ class ImageDataModule(pl.LightningDataModule):
         return self._batches(self.source.val, order, None)
 
     def shown(self) -> Tensor:
-        """(C,) float: the share of each class among the training samples that an epoch shows; its sum is 1."""
-        counts = self.source.train.targets[self.samples].bincount(minlength=self.source.num_classes)
-        counts = counts.clamp_max(1) if self.sampling == "balanced" else counts
-        return counts / counts.sum()
+        """(C,) float: the share of the training samples that have each class, as an epoch shows them.
+
+        Raises:
+            SettingError: classes are to be balanced, and cannot be.
+        """
+        source = self.source
+        balanced = self.sampling == "balanced"
+        return source.task.shown(source.train.targets[self.samples], source.num_classes, balanced=balanced)
 
     def example(self, count: int = 2) -> Tensor:
         """The first training images, as a network sees them: (count, C, H, W) float in [0, 1]."""
@@ -124,6 +129,7 @@ class ImageDataModule(pl.LightningDataModule):
             split,
             order,
             num_classes=self.source.num_classes,
+            task=self.source.task,
             augment=augment,
             seed=self.augment_seed,
             device=self.trainer.strategy.root_device if self.trainer is not None else None,
@@ -145,11 +151,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def student_samples(targets: Tensor, fraction: float, seed: int) -> Tensor:
+def student_samples(strata: Tensor, fraction: float, seed: int) -> Tensor:
     """Indices of the share of the training samples that the student may see: the same share of every class.
 
     Args:
-        targets: (N,) int64 labels.
+        strata: (N,) int64 classes, or what else each sample is one of.
         fraction: above 0, at most 1.
         seed: which samples.
 
@@ -162,5 +168,5 @@ def student_samples(targets: Tensor, fraction: float, seed: int) -> Tensor:
     if not 0 < fraction <= 1:
         raise ValueError(f"student_fraction={fraction}: must be above 0 and at most 1")
     if fraction == 1:
-        return torch.arange(len(targets))
-    return share_of_each_class(targets, fraction, derive_seed(seed, "student_fraction"))
+        return torch.arange(len(strata))
+    return share_of_each_class(strata, fraction, derive_seed(seed, "student_fraction"))

@@ -2,7 +2,7 @@
 
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from typing import Literal, TypeVar
 
@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from distill.data.image_format import ImageFormat
-from distill.data.stream import Renumbered, Stream
+from distill.data.stream import Relabelled, Stream
 from distill.errors import SettingError
+from distill.tasks import Classification, Task
 
 SAMPLED_FOR_STATISTICS = 256
 
@@ -27,7 +28,7 @@ class Split:
     """Images in memory.
 
     images: (N, C, H, W) uint8.
-    targets: (N,) int64 class indices.
+    targets: int64, as the task has them: (N,) class indices, or (N, C) of 0 and 1.
     names: of the images, such as paths; where there are none, an image's place in the split is its name.
     """
 
@@ -60,6 +61,7 @@ class ImageSource:
     resize: what files were scaled to, see `distill.data.image_format.ImageFormat`.
     test: scored once, at the end; nothing is chosen by it.
     notes: what the user should know of how the data was read, a line each.
+    task: what the labels are.
 
     Raises:
         SettingError: images or labels of a wrong shape or type, labels outside the classes, an empty split.
@@ -72,10 +74,11 @@ class ImageSource:
     resize: int | None = None
     test: Split | Stream | None = None
     notes: Sequence[str] = ()
+    task: Task = field(default_factory=Classification)
 
     def __post_init__(self) -> None:
         for label, split in self.parts.items():
-            _check_split(f"{self.name}: {label}", split, len(self.class_names))
+            _check_split(f"{self.name}: {label}", split, self.task, len(self.class_names))
             if self.train.shape != split.shape:
                 raise SettingError(
                     f"{self.name}: train images are {self.train.shape}, {label} images {split.shape}; "
@@ -90,10 +93,12 @@ class ImageSource:
         class_names: Sequence[str],
         resize: int | None = None,
         notes: Sequence[str] = (),
+        task: Task | None = None,
     ) -> "ImageSource":
         """From splits by their names; one that is alone, because no other was wanted, stands for all."""
         named = dict(parts) if len(parts) > 1 else dict.fromkeys(typing.get_args(Part), *parts.values())
-        return cls(name, named["train"], named["val"], class_names, resize, named.get("test"), notes)
+        task = task or Classification()
+        return cls(name, named["train"], named["val"], class_names, resize, named.get("test"), notes, task)
 
     @property
     def parts(self) -> dict[Part, Split | Stream]:
@@ -141,7 +146,7 @@ class ImageSource:
         return [round(v, 4) for v in mean.tolist()], [round(v, 4) for v in std.tolist()]
 
 
-def _check_split(label: str, split: Split | Stream, classes: int) -> None:
+def _check_split(label: str, split: Split | Stream, task: Task, classes: int) -> None:
     targets = split.targets
     if isinstance(split, Split):
         images = split.images
@@ -149,27 +154,13 @@ def _check_split(label: str, split: Split | Stream, classes: int) -> None:
             raise SettingError(
                 f"{label} images are {images.dtype} {tuple(images.shape)}; they must be uint8 (N, C, H, W)"
             )
-        if targets.ndim != 1 or len(targets) != len(images):
+        if targets.ndim == 0 or len(targets) != len(images):
             raise SettingError(f"{label} has {len(images)} images and labels of shape {tuple(targets.shape)}")
     if targets.dtype != torch.long:
         raise SettingError(f"{label} labels are {targets.dtype}; they must be int64")
     if len(targets) == 0:
         raise SettingError(f"{label} split is empty")
-    low, high = int(targets.min()), int(targets.max())
-    if low < 0 or high >= classes:
-        raise SettingError(
-            f"{label} labels run from {low} to {high}, and there are {classes} classes: 0 to {classes - 1}"
-        )
-
-
-def check_told_apart(source: ImageSource) -> None:
-    """Raise SettingError if there is nothing to learn, because all training images are of one class."""
-    present = source.train.targets.unique().tolist()
-    if len(present) < 2:
-        raise SettingError(
-            f"data: {source.name} has training images of one class only ({source.class_names[present[0]]}): there is "
-            "nothing to tell apart; give images of two classes or more, each with a folder or a number of its own"
-        )
+    task.check_targets(label, targets, classes)
 
 
 def check_same_classes(names: Mapping[Part, Sequence[str]], setting: str) -> None:
@@ -184,12 +175,11 @@ def check_same_classes(names: Mapping[Part, Sequence[str]], setting: str) -> Non
             )
 
 
-def renumbered(split: Split | Stream, numbers: Tensor) -> Split | Stream:
-    """The images with class `numbers[i]`, (classes,) int64, in place of class i."""
-    targets = numbers[split.targets]
+def relabelled(split: Split | Stream, targets: Tensor) -> Split | Stream:
+    """The images with other labels, one for each."""
     if isinstance(split, Split):
         return replace(split, targets=targets)
-    return replace(split, source=Renumbered(split.source, targets))
+    return replace(split, source=Relabelled(split.source, targets))
 
 
 def wanted(found: Mapping[Part, T], only: Only | None, setting: str) -> dict[Part, T]:

@@ -22,7 +22,7 @@ class Readable(Protocol):
 
     @property
     def targets(self) -> Tensor:
-        """(N,) int64 class indices."""
+        """(N, ...) int64 labels, as the task has them."""
         ...
 
     def read(self, index: int) -> Tensor:
@@ -35,8 +35,8 @@ class Readable(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Renumbered:
-    """Images under other labels: (N,) int64."""
+class Relabelled:
+    """Images under other labels."""
 
     source: Readable
     targets: Tensor
@@ -96,7 +96,7 @@ class Stream:
 
     @property
     def targets(self) -> Tensor:
-        """(N,) int64 class indices."""
+        """(N, ...) int64 labels, as the task has them."""
         return self.source.targets
 
     def name(self, index: int) -> str:

@@ -1,10 +1,12 @@
 """A finished run scored again, or on other data."""
 
+import csv
 import dataclasses
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from omegaconf import DictConfig
@@ -12,16 +14,16 @@ from omegaconf import DictConfig
 from distill.config import build
 from distill.config.settings import DataSettings, EvaluationSettings, TrainerSettings, node, read, without
 from distill.data.folders import listed
-from distill.data.source import ImageSource, Part, renumbered, wanted
+from distill.data.source import ImageSource, Part, Split, relabelled, wanted
+from distill.data.stream import Stream
 from distill.devices import allow_tf32
 from distill.errors import SettingError
-from distill.experiment.finished import NetworkRecord, load_run
-from distill.experiment.network_predictions import predict_split
-from distill.experiment.predictions import by_class, write_predictions
+from distill.experiment.finished import FinishedRun, load_run
+from distill.experiment.network_predictions import Predictions, predict_split
 from distill.experiment.preflight.networks import check_network
-from distill.files import write_text
+from distill.experiment.split_evaluation import SplitEvaluation
+from distill.files import write_atomically, write_text
 from distill.log import only_warnings
-from distill.metrics import score
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +37,7 @@ def evaluate_run(config: DictConfig) -> dict[str, dict[str, float | None]]:
         config: what configs/evaluate.yaml composes.
 
     Returns:
-        By network, the fields of `distill.metrics.Scores`.
+        By network, its scores by name.
 
     Raises:
         SettingError: no such run, or data of another shape or with other classes.
@@ -45,32 +47,53 @@ def evaluate_run(config: DictConfig) -> dict[str, dict[str, float | None]]:
     allow_tf32(finished.tf32)
     settings = read(config, "", EvaluationSettings)
     split, own = settings.split, config.data is None
-    source = _own_data(finished.data.target, split) if own else _other_data(config.data, finished.student, split)
+    source = _own_data(finished.data.target, split) if own else _other_data(config.data, finished, split)
     precision = finished.precision if settings.precision == "run" else settings.precision
     hardware = build.hardware(node(config.trainer, "trainer", TrainerSettings), precision)
     networks = finished.networks()
     for name, network in networks.items():
         check_network(network, name, source)
-    answers = {
-        name: predict_split(network, source, finished.data.own.batch_size, hardware.device, hardware.plugin)
-        for name, network in networks.items()
-        if network.comparable
-    }
-    teacher = answers["teacher"].logits if "teacher" in answers else None
-    scores = {
-        name: dataclasses.asdict(score(given.logits, given.targets, None if name == "teacher" else teacher))
-        for name, given in answers.items()
-    }
-    found = {"data": source.name, "images": len(answers["student"].targets), "precision": precision, **scores}
+    asked = {name: network for name, network in networks.items() if network.comparable}
+    batch_size = finished.data.own.batch_size
+    predictions = predict_split(asked, source, batch_size, hardware.device, hardware.plugin)
     file = finished.directory / f"evaluation-{source.name}.json"
-    classes = by_class(answers, source.class_names)
-    text = json.dumps({**found, "classes": classes}, indent=2)
-    write_text(file, text + "\n")
-    print(text if len(classes) <= MOST_CLASSES else json.dumps({**found, "classes": f"in {file}"}, indent=2))
     if settings.predictions:
         table = file.with_suffix(".csv") if settings.predictions is True else Path(settings.predictions)
-        write_predictions(table, answers, source)
+        found = _written(table, source, predictions)
+    else:
+        found = SplitEvaluation(source, predictions)
+    scores = {name: evaluation.scored().known() for name, evaluation in found.networks.items()}
+    about = {"data": source.name, "images": found.networks["student"].count, "precision": precision, **scores}
+    classes = found.by_class()
+    text = json.dumps({**about, "classes": classes}, indent=2)
+    write_text(file, text + "\n")
+    print(text if len(classes) <= MOST_CLASSES else json.dumps({**about, "classes": f"in {file}"}, indent=2))
     return scores
+
+
+def _written(table: Path, source: ImageSource, predictions: Iterator[Predictions]) -> SplitEvaluation:
+    """The evaluation, while a line for each image goes to a CSV file: its name, and what labels and networks say."""
+    found: list[SplitEvaluation] = []
+
+    def write(path: Path) -> None:
+        with path.open("w", encoding="utf-8", newline="") as opened:
+            writer = csv.writer(opened, lineterminator="\n")
+            writer.writerow(["name", *source.task.compared_columns(source.class_names)])
+            found.append(SplitEvaluation(source, _told(predictions, source, writer.writerows)))
+
+    write_atomically(table, write)
+    return found[0]
+
+
+def _told(
+    predictions: Iterator[Predictions], source: ImageSource, write: Callable[[list[list[str]]], Any]
+) -> Iterator[Predictions]:
+    """The same predictions, whose lines are written as they go by."""
+    for batch in predictions:
+        student, teacher = batch.logits["student"], batch.logits.get("teacher")
+        rows = source.task.compared(student, teacher, batch.targets, source.class_names)
+        write([[source.val.name(i), *row] for i, row in zip(batch.indices.tolist(), rows, strict=True)])
+        yield batch
 
 
 def _own_data(data: DictConfig, split: Part | None) -> ImageSource:
@@ -85,8 +108,9 @@ def _own_data(data: DictConfig, split: Part | None) -> ImageSource:
     return _with_split(source, split)
 
 
-def _other_data(config: DictConfig, known: NetworkRecord, split: Part | None) -> ImageSource:
+def _other_data(config: DictConfig, finished: FinishedRun, split: Part | None) -> ImageSource:
     """Other images, at the size of those that the run was trained on, unless a size is asked for."""
+    known, task = finished.student, finished.task
     square = known.images.height == known.images.width
     if "image_size" in config and config.image_size is None and square:
         config.image_size = known.images.height
@@ -99,8 +123,15 @@ def _other_data(config: DictConfig, known: NetworkRecord, split: Part | None) ->
             f"data: {source.name} has images of {source.channels} channels, and the run was trained on {known.data} "
             f"with {known.images.channels}; must be {advice}"
         )
+    if source.task != task:
+        raise SettingError(
+            f"data: {source.name} has labels for {source.task.name}, and the run was trained for {task.name}; must be "
+            "the same"
+        )
     numbers = torch.tensor(run_classes(source.class_names, known.classes, source.name))
-    return ImageSource.of(source.name, {"val": renumbered(source.val, numbers)}, known.classes, source.resize)
+    targets = task.renumbered(source.val.targets, numbers, len(known.classes))
+    images: dict[Part, Split | Stream] = {"val": relabelled(source.val, targets)}
+    return ImageSource.of(source.name, images, known.classes, source.resize, task=task)
 
 
 def _with_split(source: ImageSource, split: Part | None) -> ImageSource:

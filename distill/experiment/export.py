@@ -76,7 +76,10 @@ def export_run(config: DictConfig) -> Path:
     print(f"takes (N, {shape}) float32 images in [0, 1]; gives a logit for each of: {_listed(way['classes'])}")
     _write_beside(target.with_name("preprocess.json"), json.dumps(way, indent=2) + "\n")
     if config.format == "onnx":
-        _write_beside(target.with_name("predict.py"), PREDICT.read_text().replace("student.onnx", target.name))
+        _write_beside(
+            target.with_name("predict.py"),
+            PREDICT.read_text().replace("student.onnx", target.name) + finished.task.script,
+        )
     print(target)
     return target
 

@@ -7,7 +7,7 @@ import dataclasses
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,10 @@ from distill.data.source import ImageSource
 from distill.errors import SettingError
 from distill.experiment.directory import load_config
 from distill.files import write_text
-from distill.metrics import Scores
 from distill.models.checkpoint import load_weights
 from distill.models.network import Network
+from distill.tasks import Task
+from distill.tasks.evaluation import Values
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ class NetworkRecord:
     images: what the images of that data are.
     classes: their names, in the order of the logits.
     scores: on the validation split, in float32.
+    task: a node with a `_target_`: what its data's labels are.
     """
 
     name: str
@@ -54,6 +56,7 @@ class NetworkRecord:
     images: ImageFormat
     classes: list[str]
     scores: dict[str, float | None]
+    task: dict[str, Any] = field(default_factory=lambda: {"_target_": "distill.tasks.Classification"})
 
 
 def check_kept(network: Network) -> None:
@@ -69,7 +72,7 @@ def keep_networks(
     directory: Path,
     networks: Mapping[str, Network],
     source: ImageSource,
-    scores: Mapping[str, Scores],
+    scores: Mapping[str, Values],
     checkpoint: str | None,
 ) -> None:
     """Write RUN/NAME.json for each network of a run that has just been scored.
@@ -93,7 +96,8 @@ def keep_networks(
             data=source.name,
             images=source.format,
             classes=list(source.class_names),
-            scores=scores[name].known(),
+            scores=scores[name],
+            task={"_target_": f"{type(source.task).__module__}.{type(source.task).__qualname__}"},
         )
         write_text(directory / f"{name}.json", json.dumps(dataclasses.asdict(record), indent=2) + "\n")
 
@@ -140,6 +144,11 @@ class FinishedRun:
     def student(self) -> NetworkRecord:
         """What is kept of the student."""
         return self.records["student"]
+
+    @property
+    def task(self) -> Task:
+        """What the labels of its data are."""
+        return build.instantiate(OmegaConf.create(self.student.task), "task", Task)  # type: ignore[type-abstract]
 
     def network(self, name: str) -> Network:
         """Build a network again, with its weights.

@@ -1,6 +1,7 @@
-"""A network's predictions for a whole split."""
+"""What the networks of a run predict for a whole split, batch by batch."""
 
 import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,12 +17,13 @@ from distill.types import Outputs
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """Of one network, on the CPU, in the split's order.
+    """Of all networks for one batch, on the CPU.
 
-    logits: (N, C) float32. targets, indices: (N,) int64; images that could not be read are left out.
+    logits: float32, by network. targets: as the task has them. indices: (n,) int64 places in the split, in its order;
+    images that could not be read are left out.
     """
 
-    logits: Tensor
+    logits: dict[str, Tensor]
     targets: Tensor
     indices: Tensor
 
@@ -33,20 +35,25 @@ def test_split(source: ImageSource) -> ImageSource | None:
 
 @torch.no_grad()
 def predict_split(
-    network: Network, source: ImageSource, batch_size: int, device: torch.device, precision: Precision | None = None
-) -> Predictions:
-    """Ask a network for the validation split, in evaluation mode, on a device; with a bar on a terminal.
+    networks: Mapping[str, Network],
+    source: ImageSource,
+    batch_size: int,
+    device: torch.device,
+    precision: Precision | None = None,
+) -> Iterator[Predictions]:
+    """Ask networks for the validation split, in evaluation mode, on a device; with a bar on a terminal.
 
-    precision: Lightning's plugin of what to compute in; None for the network's own.
+    precision: Lightning's plugin of what to compute in; None for the networks' own.
     """
     precision = precision or Precision()
-    network = precision.convert_module(network).to(device).eval()  # type: ignore[assignment]
-    parts = [(torch.empty(0, source.num_classes), torch.empty(0).long(), torch.empty(0).long())]
+    converted = {name: precision.convert_module(network).to(device).eval() for name, network in networks.items()}
     batches = ImageDataModule(source, batch_size=batch_size).val_dataloader()
     screen, shown = Console(file=sys.stderr), sys.stderr.isatty()
-    for batch in track(batches, network.name, len(batches), console=screen, transient=True, disable=not shown):
-        with precision.forward_context():
-            outputs: Outputs = network(precision.convert_input(batch.to(device).inputs))
+    for batch in track(batches, source.name, len(batches), console=screen, transient=True, disable=not shown):
+        inputs, logits = precision.convert_input(batch.to(device).inputs), {}
+        for name, network in converted.items():
+            with precision.forward_context():
+                outputs: Outputs = network(inputs)
+            logits[name] = outputs.logits.float().cpu()
         assert batch.indices is not None
-        parts.append((outputs.logits.float().cpu(), batch.targets.cpu(), batch.indices))
-    return Predictions(*(torch.cat(column) for column in zip(*parts, strict=True)))
+        yield Predictions(logits, batch.targets.cpu(), batch.indices)

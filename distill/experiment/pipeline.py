@@ -16,7 +16,6 @@ from distill.config import build
 from distill.config.recipe import recipe
 from distill.config.run_config import RunConfig, parse
 from distill.data.module import student_samples
-from distill.data.source import check_told_apart
 from distill.devices import allow_tf32
 from distill.experiment import preflight
 from distill.experiment.baseline import take_over_baseline
@@ -33,6 +32,7 @@ from distill.methods import Supervised
 from distill.models.network import Network
 from distill.report import write_report
 from distill.seeding import seed_torch
+from distill.tasks.base import check_method
 from distill.training.launch import launch, processes_to_start
 from distill.training.peers import Peers
 from distill.training.signals import leave_on_signals
@@ -49,7 +49,8 @@ def run(composed: DictConfig, directory: Path) -> float | None:
         directory: where everything is written; with `resume`, that run's directory counts instead.
 
     Returns:
-        The student's accuracy on the validation split, for sweepers; None where nothing was to be trained.
+        The student's score by the task's metric on the validation split, for sweepers; None where nothing was to be
+        trained.
 
     Raises:
         SettingError: before anything is trained, if a setting cannot work.
@@ -102,7 +103,7 @@ def _examine_and_train(prepared: Run, networks: dict[str, Network], started: flo
             Peers.met.start(directory)
         run_stages(prepared, networks, started)
     summary = json.loads((directory / "summary.json").read_text())
-    return float(summary["student"]["accuracy"])
+    return float(summary["student"]["score"])
 
 
 def _overrides() -> list[str]:
@@ -127,13 +128,14 @@ def run_as_one_of_many(directory: Path) -> None:
 def prepare(config: RunConfig, directory: Path) -> Run:
     """Build and check every part but the networks once; nothing is kept but the data."""
     allow_tf32(config.trainer.own.tf32)
-    build.method(config.method)
+    method = build.method(config.method)
     build.trainer(config.trainer, logger=False)
     for stage in ("student", "teacher"):
         recipe(config, stage)
     loaded = load(config, directory)
+    check_method(loaded.source.task, method, [f"method.{name!s}" for name in config.method])
     for name in ("teacher", "student"):
-        build.label_loss(config.run, loaded.stage(name).data().shown())
+        build.label_loss(config.run, loaded.source.task, loaded.stage(name).data().shown())
     return loaded
 
 
@@ -141,10 +143,10 @@ def load(config: RunConfig, directory: Path) -> Run:
     """The data, and what is known of it, without a look at how networks will be trained."""
     data = config.data.own
     source = build.source(config.data.target)
-    check_told_apart(source)
+    source.task.check_told_apart(source.name, source.train.targets, source.class_names)
     build.check_statistics("data", data, source)
     statistics = (data.mean, data.std) if data.mean and data.std else source.statistics()
-    samples = student_samples(source.train.targets, data.student_fraction, config.run.seed)
+    samples = student_samples(source.task.strata(source.train.targets), data.student_fraction, config.run.seed)
     return Run(config, directory, source, samples, statistics)
 
 
@@ -179,7 +181,7 @@ def run_stages(prepared: Run, networks: dict[str, Network], started: float) -> N
     started -= sum(record.earlier for record in records.values())  # times count all attempts
     if int(torch.distributed.get_rank() if torch.distributed.is_initialized() else 0) == 0:
         results = evaluate(prepared, ends, records, started)
-        scores = {name: stage.scores for name, stage in results.stages.items()}
+        scores = {name: results.validation.scores(name) for name in ends}
         keep_networks(directory, ends, source, scores, config.teacher.own.checkpoint)
         write_report(results, config.values, directory)
 

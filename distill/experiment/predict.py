@@ -1,5 +1,6 @@
 """What a finished run's student says of image files."""
 
+import csv
 import os
 import pickle
 import sys
@@ -8,10 +9,11 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import numpy as np
-import torch
 from omegaconf import DictConfig
+from torch import Tensor
 
 from distill.config import build
 from distill.config.settings import PredictionSettings, TrainerSettings, node, read
@@ -23,13 +25,12 @@ from distill.data.source import ImageSource
 from distill.data.stream import Readable, Stream
 from distill.devices import allow_tf32
 from distill.errors import SettingError
-from distill.experiment.finished import NetworkRecord, load_run
+from distill.experiment.finished import FinishedRun, NetworkRecord, load_run
 from distill.experiment.network_predictions import Predictions, predict_split
-from distill.experiment.predictions import table_of, write_table
+from distill.files import write_atomically
 from distill.log import only_warnings
 
 ARRAYS = (".npy", ".npz")
-TOP = 5  # classes that are named for each image
 
 
 def predict_files(config: DictConfig) -> Path | None:
@@ -50,14 +51,19 @@ def predict_files(config: DictConfig) -> Path | None:
     allow_tf32(finished.tf32)
     precision = finished.precision if settings.precision == "run" else settings.precision
     hardware = build.hardware(node(config.trainer, "trainer", TrainerSettings), precision)
-    images = _stream(_images(Path(settings.input), finished.student), finished.student)
-    source = ImageSource.of("input", {"val": images}, finished.student.classes)
+    images = _stream(_images(Path(settings.input), finished), finished.student)
+    source = ImageSource.of("input", {"val": images}, finished.student.classes, task=finished.task)
     student = finished.network("student")
-    with _told_in_the_table():
-        answers = predict_split(student, source, settings.batch_size, hardware.device, hardware.plugin)
+    asked = predict_split({"student": student}, source, settings.batch_size, hardware.device, hardware.plugin)
+    rows = _rows(asked, images, source)
     output = None if settings.output is None else Path(settings.output)
-    _write(output, answers, images, finished.student.classes)
-    unread = len(images) - len(answers.indices)
+    columns = ["file", *source.task.named_columns(source.class_names), "error"]
+    if output is None:
+        unread = _write(sys.stdout, columns, rows)
+    else:
+        counted: list[int] = []
+        write_atomically(output, lambda path: counted.append(_write_file(path, columns, rows)))
+        unread = counted[0]
     if unread == len(images):
         name, reason = next(iter(images.unreadable.items()))
         raise SettingError(f"input={settings.input}: not one of {unread} images can be read, e.g. {name} ({reason})")
@@ -68,7 +74,7 @@ def predict_files(config: DictConfig) -> Path | None:
     return output
 
 
-def _images(place: Path, student: NetworkRecord) -> Readable:
+def _images(place: Path, finished: FinishedRun) -> Readable:
     """Where the images are read from."""
     if place.is_dir():
         found = list(image_files(place))
@@ -81,13 +87,14 @@ def _images(place: Path, student: NetworkRecord) -> Readable:
     elif not place.is_file():
         raise SettingError(f"input={place}: no such file or folder; give an image file, or a folder of images")
     elif place.suffix.lower() in ARRAYS:
-        return _array(place, student.images.channels)
+        return _array(place, finished)
     else:
         files = [str(place)]
-    return ImageFiles(np.array([os.fsencode(file) for file in files]), _unknown(len(files)), student.images.channels)
+    names = np.array([os.fsencode(file) for file in files])
+    return ImageFiles(names, _blank(len(files), finished), finished.student.images.channels)
 
 
-def _array(file: Path, channels: int) -> Rows:
+def _array(file: Path, finished: FinishedRun) -> Rows:
     """Images (N, H, W) or (N, H, W, C), or one (H, W) or (H, W, C)."""
     try:
         with file.open("rb") as opened:
@@ -101,16 +108,16 @@ def _array(file: Path, channels: int) -> Rows:
             f"input={file}: holds {len(images)} arrays of images ({', '.join(images)}); must hold one: write it alone "
             "with numpy.save"
         )
-    array = next(iter(images.values()))
+    array, channels = next(iter(images.values())), finished.student.images.channels
     if array.ndim == 2 or (array.ndim == 3 and channels > 1 and array.shape[2] == channels):
         array = array[None]
     array = array[..., None] if array.ndim == 3 else array
-    return Rows(array, _unknown(len(array)), file.name)
+    return Rows(array, _blank(len(array), finished), file.name)
 
 
-def _unknown(count: int) -> torch.Tensor:
-    """(N,) int64: classes that nobody looks at."""
-    return torch.zeros(count, dtype=torch.long)
+def _blank(count: int, finished: FinishedRun) -> Tensor:
+    """Labels that nobody looks at."""
+    return finished.task.blank(count, len(finished.student.classes))
 
 
 def _stream(images: Readable, student: NetworkRecord) -> Stream:
@@ -129,21 +136,34 @@ def _told_in_the_table() -> Iterator[None]:
         stream.log.disabled = False
 
 
-def _write(output: Path | None, answers: Predictions, images: Stream, classes: list[str]) -> None:
-    count = min(TOP, len(classes))
-    shares, best = answers.logits.softmax(1).topk(count)
-    found = {
-        index: [cell for i in range(count) for cell in (classes[named[i]], f"{share[i]:.6f}")]
-        for index, named, share in zip(answers.indices.tolist(), best.tolist(), shares.tolist(), strict=True)
-    }
-    columns = ["file", "class", "probability"]
-    columns += [f"{name}{i}" for i in range(2, count + 1) for name in ("class", "probability")]
-    nothing = [""] * (2 * count)
-    rows = []
-    for index in range(len(images)):
-        name = images.name(index)
-        rows.append([name, *found.get(index, nothing), "" if index in found else images.unreadable[name]])
-    if output is None:
-        print(table_of([*columns, "error"], rows), end="")
-    else:
-        write_table(output, [*columns, "error"], rows)
+def _rows(asked: Iterator[Predictions], images: Stream, source: ImageSource) -> Iterator[list[str]]:
+    """A line for each image, in order, as soon as it is known: its name, the answer, and why it could not be read."""
+    empty = [""] * len(source.task.named_columns(source.class_names))
+    following = 0
+    with _told_in_the_table():
+        for batch in asked:
+            cells = source.task.named(batch.logits["student"], source.class_names)
+            for index, row in zip(batch.indices.tolist(), cells, strict=True):
+                yield from (_unread(images, left_out, empty) for left_out in range(following, index))
+                yield [images.name(index), *row, ""]
+                following = index + 1
+    yield from (_unread(images, left_out, empty) for left_out in range(following, len(images)))
+
+
+def _unread(images: Stream, index: int, empty: list[str]) -> list[str]:
+    return [images.name(index), *empty, images.unreadable[images.name(index)]]
+
+
+def _write_file(path: Path, columns: list[str], rows: Iterator[list[str]]) -> int:
+    with path.open("w", encoding="utf-8", newline="") as opened:
+        return _write(opened, columns, rows)
+
+
+def _write(opened: IO[str], columns: list[str], rows: Iterator[list[str]]) -> int:
+    """Write a CSV file; how many of its images could not be read."""
+    writer, unread = csv.writer(opened, lineterminator="\n"), 0
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow(row)
+        unread += row[-1] != ""
+    return unread

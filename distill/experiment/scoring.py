@@ -6,18 +6,18 @@ import time
 
 import torch
 
-from distill.data import ImageSource
 from distill.data.augment.color import to_float
 from distill.experiment.advice import advise
 from distill.experiment.network_predictions import predict_split, test_split
-from distill.experiment.preflight.outputs import outputs_doubt
 from distill.experiment.preflight.teacher import score_sample
 from distill.experiment.run import Run
+from distill.experiment.split_evaluation import SplitEvaluation
 from distill.log import account_of, warnings_of
-from distill.metrics import UNKNOWN, Standing
 from distill.models import cost
 from distill.models.network import Network
-from distill.report import Results, SplitResult, StageResult
+from distill.report import Results, StageResult
+from distill.tasks.base import Metric
+from distill.tasks.evaluation import Standing
 from distill.training.profiling import read_profile
 from distill.training.stats import StageStats
 from distill.versions import installed
@@ -30,20 +30,21 @@ PACKAGES = ("distill", "torch", "torchvision", "pytorch-lightning", "hydra-core"
 def doubt(prepared: Run, stage: str, network: Network) -> None:
     """Warn right after the training of a network that others are to learn from, if it does no better than chance, or
     gives probabilities in place of logits."""
+    task = prepared.source.task
     found, logits = score_sample(network, prepared.stage(stage).data(), prepared.hardware.device)
-    warn_at_chance(stage, found)
-    if doubted := outputs_doubt(stage, logits, trained=True):
+    warn_at_chance(stage, task.metric, found)
+    if doubted := task.outputs_doubt(stage, logits, trained=True):
         log.warning(doubted)
 
 
-def warn_at_chance(stage: str, found: Standing) -> None:
-    """Warn if a trained network does no better than naming the most frequent class would."""
+def warn_at_chance(stage: str, metric: Metric, found: Standing) -> None:
+    """Warn if a trained network does no better than a guesser who knows how frequent each class is."""
     if found.convincing:
         return
     own = stage == "teacher"
     rate, epochs = ("teacher.optimizer.lr", "teacher.max_epochs") if own else ("optimizer.lr", "trainer.max_epochs")
     log.warning(
-        f"{stage} ends at {found}: it is not clearly better than naming the most frequent class always; change {rate}, "
+        f"{stage} ends at {found}: its {metric.words} is not clearly better than that of a guess; change {rate}, "
         f"raise {epochs}, use class_weights=balanced where one class prevails, or check the labels"
     )
 
@@ -53,21 +54,21 @@ def evaluate(prepared: Run, networks: dict[str, Network], records: dict[str, Sta
     source, config, device = prepared.source, prepared.config, prepared.hardware.device
     batch_size = config.data.own.batch_size
     comparable = {name: network for name, network in networks.items() if network.comparable}
-    answers = {name: predict_split(network, source, batch_size, device) for name, network in comparable.items()}
-    student = answers["student"]
-    split = SplitResult.of("validation", student.targets, {name: given.logits for name, given in answers.items()})
+    validation = SplitEvaluation(source, predict_split(comparable, source, batch_size, device))
     for name in ("baseline", "student"):
         if name in networks:
-            warn_at_chance(name, Standing.of(answers[name].logits, student.targets))
+            warn_at_chance(name, source.task.metric, validation.standing(name))
+    test = None
+    if (unseen := test_split(source)) is not None:
+        test = SplitEvaluation(unseen, predict_split(comparable, unseen, batch_size, device)).result("test")
+        log.info(f"{source.name}: scored once on {test.count} test images")
     image = to_float(source.val.show(torch.tensor([0]))).to(device)
     stages = {
         name: StageResult(
             network=network.name,
-            scores=split.scores.get(name, UNKNOWN),
             parameters=cost.parameters(network),
             flops=cost.flops(network, image),
             latency_ms=cost.latency_ms(network, image),
-            logits=split.logits.get(name),
             record=records.get(name),
         )
         for name, network in networks.items()
@@ -80,28 +81,14 @@ def evaluate(prepared: Run, networks: dict[str, Network], records: dict[str, Sta
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({platform.machine()})",
         precision=config.precision,
         stages=stages,
-        targets=student.targets,
-        picture=lambda place: source.val.show(student.indices[place : place + 1])[0],
-        class_names=list(source.class_names),
+        validation=validation.result("validation"),
+        picture=lambda index: source.val.show(torch.tensor([index]))[0],
         seconds=time.perf_counter() - started,
         versions={package: installed(package) for package in PACKAGES} | {"python": platform.python_version()},
         warnings=warnings_of(prepared.directory),
         preflight=account_of(prepared.directory),
         keep=config.run.keep,
-        test=score_test_split(source, networks, batch_size, device),
+        test=test,
         profile=profile,
         advice=advise(prepared, networks["teacher"], profile) if profile else [],
     )
-
-
-def score_test_split(
-    source: ImageSource, networks: dict[str, Network], batch_size: int, device: torch.device
-) -> SplitResult | None:
-    """Score every network on the test split, where there is one."""
-    split = test_split(source)
-    if split is None:
-        return None
-    comparable = {name: network for name, network in networks.items() if network.comparable}
-    answers = {name: predict_split(network, split, batch_size, device) for name, network in comparable.items()}
-    log.info(f"{source.name}: scored once on {len(answers['student'].targets)} test images")
-    return SplitResult.of("test", answers["student"].targets, {name: given.logits for name, given in answers.items()})

@@ -21,7 +21,6 @@ from distill.errors import SettingError, first_line
 from distill.experiment.finished import check_kept
 from distill.files import write_text
 from distill.methods import Method
-from distill.metrics import ACCURACY
 from distill.models.checkpoint import load_weights
 from distill.models.metadata import metadata
 from distill.models.network import Network
@@ -103,17 +102,19 @@ class Stage:
     ) -> DistillModule:
         """What Lightning trains; its teacher in the fastest form that it has, or as it is."""
         data = self.data()
-        method.learn_labels_by(build.label_loss(self.config.run, data.shown()))
+        task = self.source.task
         recipe = self.recipe(network)
         module = DistillModule(
             network,
             teacher,
             method,
+            task=task,
+            label_loss=build.label_loss(self.config.run, task, data.shown()),
             optimizer=recipe.optimizer,
             grouping=recipe.grouping,
             schedule=recipe.schedule,
             example=data.example(),
-            labels=self._labels(),
+            labels=self._labels() if "a class for each sample" in task.traits else None,
             seed=self.config.run.seed,
             on_nonfinite=self.config.run.on_nonfinite,
         )
@@ -195,7 +196,7 @@ class Stage:
         """Keeps the best epoch and stops early, where that is asked for."""
         early = self.config.early_stopping
         best = self.config.run.keep == "best"
-        return Watch(ACCURACY, best=best, patience=early.patience, min_delta=early.min_delta)
+        return Watch(self.source.task.metric, best=best, patience=early.patience, min_delta=early.min_delta)
 
     def _averaging(self) -> list[Averaging]:
         settings = self.config.run
@@ -268,7 +269,12 @@ class Stage:
             max_epochs=self.max_epochs,
             default_root_dir=str(self.directory),
             logger=brought["logger"],
-            callbacks=[*callbacks, *watching, LeaveOnSignals(), StageProgress(self.name, bars=bars)],
+            callbacks=[
+                *callbacks,
+                *watching,
+                LeaveOnSignals(),
+                StageProgress(self.name, self.source.task.metric, bars=bars),
+            ],
         )
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # else the user brought another
             trainer.strategy.checkpoint_io = CheckpointFiles()

@@ -14,6 +14,7 @@ from distill.losses.logits import precise, standardize
 from distill.methods.labels import LabelLoss
 from distill.methods.recorded_arguments import records_arguments
 from distill.methods.terms import LossTerms
+from distill.methods.view import AsTheyAre, Trait, View
 from distill.schedules import Schedule
 from distill.types import Batch, Outputs
 
@@ -90,6 +91,8 @@ class Method(nn.Module):
         needs_labels: whether `setup` asks for the class of every training sample.
         needs_classes: whether `compute_losses` asks for the true class of each sample, whatever `label_weight` is.
         needs_classifier: whether `setup` asks for the teacher's last linear layer.
+        needs: what a task must have for `compute_losses`; see `distill.methods.view.Trait`.
+        raw_logits: show `compute_losses` the networks' own logits in place of the task's view of them.
         arguments: what it was made with, by name; for those who log it or make it again.
         label_loss: the cross-entropy with the true labels that `label_weight` weighs: smoothed, by class, or plain.
     """
@@ -103,6 +106,8 @@ class Method(nn.Module):
     needs_classes: bool = False
     needs_classifier: bool = False
     needs_logits: bool = True
+    needs: frozenset[Trait] = frozenset()
+    raw_logits: bool = False
     arguments: Mapping[str, Any]
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -122,11 +127,25 @@ class Method(nn.Module):
         self.label_weight = not_negative("label_weight", label_weight)
         self.schedules: dict[str, Schedule] = {}
         self._base_values: dict[str, float] = {}
-        self.label_loss = LabelLoss()
+        self.label_loss: nn.Module = LabelLoss()
+        self.view: View = AsTheyAre()
 
-    def learn_labels_by(self, loss: LabelLoss) -> None:
-        """Take this for the cross-entropy with the true labels."""
+    def learn_labels_by(self, loss: nn.Module) -> None:
+        """Take this for the cross-entropy with the true labels: it maps logits and labels to a scalar."""
         self.label_loss = loss
+
+    def see_by(self, view: View) -> None:
+        """See logits and labels as this task does."""
+        self.view = view
+
+    def needed(self) -> frozenset[Trait]:
+        """What a task must have, as the method is set."""
+        needed = set(self.needs)
+        if self.standardize_logits:
+            needed.add("exclusive classes")
+        if self.needs_labels:
+            needed.add("a class for each sample")
+        return frozenset(needed)
 
     @property
     def needs_example(self) -> bool:
@@ -154,7 +173,9 @@ class Method(nn.Module):
         """Named scalar terms, weighted, whose sum is the loss; `unweighted` has them without their weights."""
         with torch.autocast(student.logits.device.type, enabled=False):
             imitation = self.compute_losses(
-                self.prepare_outputs(student), _frozen(self.prepare_outputs(teacher)), batch
+                self.prepare_outputs(student),
+                _frozen(self.prepare_outputs(teacher)),
+                replace(batch, targets=self.view.as_classes(batch.targets)),
             )
         if not isinstance(imitation, dict):
             raise SettingError(
@@ -181,7 +202,8 @@ class Method(nn.Module):
         """The labels' cross-entropy, unweighted, at least float32 whatever comes in; nothing at weight 0."""
         if self.label_weight == 0 and "label_weight" not in self.schedules:
             return {}
-        return {"ce": self.label_loss(student.logits, batch.targets)}
+        loss: Tensor = self.label_loss(student.logits, batch.targets)
+        return {"ce": loss}
 
     def deploy(self, backbone: nn.Module) -> nn.Module:
         """The network to validate, save and export, sharing its weights with `backbone`: for most methods, itself.
@@ -210,8 +232,9 @@ class Method(nn.Module):
         return {name: float(getattr(self, name)) for name in self.schedules if name not in weights}
 
     def prepare_outputs(self, outputs: Outputs) -> Outputs:
-        """A network's outputs for `compute_losses`: precise features, and logits standardised if so set."""
-        logits = standardize(outputs.logits) if self.standardize_logits else outputs.logits
+        """A network's outputs for `compute_losses`: precise features, and logits as task and method see them."""
+        logits = outputs.logits if self.raw_logits else self.view.as_distributions(outputs.logits)
+        logits = standardize(logits) if self.standardize_logits else logits
         return replace(outputs, logits=logits, features={n: precise(f) for n, f in outputs.features.items()})
 
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 from torch import Tensor, nn
 
 from distill.methods.base import Example, Method
-from distill.methods.labels import LabelLoss
 from distill.methods.terms import LossTerms
+from distill.methods.view import View
 from distill.types import Batch, Outputs
 
 
@@ -29,10 +29,15 @@ class Composite(Method):
         """The methods, in order."""
         return [method for method in self.methods.values() if isinstance(method, Method)]
 
-    def learn_labels_by(self, loss: LabelLoss) -> None:
+    def learn_labels_by(self, loss: nn.Module) -> None:
         """All members take it."""
         for method in self.members:
             method.learn_labels_by(loss)
+
+    def see_by(self, view: View) -> None:
+        """All members do."""
+        for method in self.members:
+            method.see_by(view)
 
     def setup_student(self, student: nn.Module) -> None:
         """Let each method create what goes with the student."""

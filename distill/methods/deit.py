@@ -16,6 +16,7 @@ from torch import Tensor
 
 from distill.methods.base import Method, Taps
 from distill.methods.terms import LossTerms
+from distill.methods.view import Trait
 from distill.types import Batch, Outputs
 
 
@@ -27,6 +28,8 @@ class DeiT(Method):
         weight: of the distillation head's cross-entropy; 0.5 in the paper.
         label_weight: of the class head's.
     """
+
+    needs: frozenset[Trait] = frozenset({"exclusive classes"})
 
     def __init__(
         self,

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from distill.losses.logits import as_rows
 from distill.methods.base import Method, not_negative, positive
+from distill.methods.view import Trait
 from distill.types import Batch, Outputs
 
 
@@ -27,6 +28,8 @@ class DIST(Method):
         weight: of both.
         label_weight: of the cross-entropy.
     """
+
+    needs: frozenset[Trait] = frozenset({"exclusive classes"})
 
     def __init__(
         self,

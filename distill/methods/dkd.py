@@ -16,6 +16,7 @@ from torch import Tensor
 from distill.losses import kl_divergence
 from distill.losses.logits import as_rows, split_classes
 from distill.methods.base import Method, classes_of, not_negative, positive
+from distill.methods.view import Trait
 from distill.schedules import Ramp, share
 from distill.types import Batch, Outputs
 
@@ -33,6 +34,7 @@ class DKD(Method):
     """
 
     needs_classes = True
+    needs: frozenset[Trait] = frozenset({"exclusive classes"})
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The labels' part of every loss: the cross-entropy with the true classes, smoothed and weighted as a run asks."""
+"""The labels' part of every loss: the cross-entropy with them, smoothed and weighted as a run asks."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -44,6 +44,33 @@ class LabelLoss(nn.Module):
         weights = self.weights.to(logits)
         total = F.cross_entropy(logits, targets, weights, reduction="sum", label_smoothing=self.smoothing)
         return total / (logits.numel() // logits.shape[1])
+
+
+class BinaryLoss(nn.Module):
+    """Mean over samples and labels of w * binary cross-entropy.
+
+    Args:
+        smoothing: share of each label that is spread over true and false, in [0, 1).
+        weights: (2, C) float, of each label where it is false and where it is true; None weighs all alike.
+    """
+
+    weights: Tensor | None
+
+    def __init__(self, smoothing: float = 0.0, weights: Tensor | None = None) -> None:
+        super().__init__()
+        self.smoothing = smoothing
+        self.register_buffer("weights", weights, persistent=False)
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """A scalar, at least float32, for (N, C) logits and labels, which are 0, 1 or between."""
+        logits = precise(logits)
+        targets = targets.to(logits.dtype)
+        weights = None
+        if self.weights is not None:
+            false, true = self.weights.to(logits)
+            weights = torch.lerp(false.expand_as(targets), true.expand_as(targets), targets)
+        smoothed = targets * (1 - self.smoothing) + self.smoothing / 2
+        return F.binary_cross_entropy_with_logits(logits, smoothed, weights)
 
 
 def class_weights(asked: ClassWeights, shown: Tensor) -> Tensor:

@@ -24,6 +24,8 @@ class LogitMSE(Method):
         label_weight: of the cross-entropy.
     """
 
+    raw_logits = True
+
     def __init__(self, weight: float = 1.0, label_weight: float = 0.0) -> None:
         super().__init__(weight=weight, label_weight=label_weight)
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from distill.losses import kl_divergence
 from distill.losses.logits import as_rows
 from distill.methods.base import Method, positive
+from distill.methods.view import Trait
 from distill.types import Batch, Outputs
 
 
@@ -29,6 +30,8 @@ class MLKD(Method):
         weight: of all terms.
         label_weight: of the cross-entropy.
     """
+
+    needs: frozenset[Trait] = frozenset({"exclusive classes"})
 
     def __init__(
         self,

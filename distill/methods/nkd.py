@@ -14,6 +14,7 @@ from torch import Tensor
 from distill.losses import soft_cross_entropy
 from distill.losses.logits import as_rows, split_classes
 from distill.methods.base import Method, classes_of, not_negative, positive
+from distill.methods.view import Trait
 from distill.types import Batch, Outputs
 
 
@@ -28,6 +29,7 @@ class NKD(Method):
     """
 
     needs_classes = True
+    needs: frozenset[Trait] = frozenset({"exclusive classes"})
 
     def __init__(
         self, temperature: float = 3.0, gamma: float = 3.5, weight: float = 1.0, label_weight: float = 1.0

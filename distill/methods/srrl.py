@@ -31,6 +31,7 @@ class SRRL(Method):
 
     accepts_pooled = True
     needs_classifier = True
+    raw_logits = True
 
     def __init__(
         self,

@@ -4,7 +4,7 @@ import argparse
 import json
 import statistics
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,7 @@ def find_runs(directories: Sequence[Path]) -> list[Finished]:
 
 
 def compare(runs: Sequence[Finished]) -> list[dict[str, str]]:
-    """One row for runs that differ only in their seed: accuracies in percent, gains in points, mean +- deviation.
+    """One row for runs that differ only in their seed: metrics in percent, gains in points, mean +- deviation.
 
     A run without a baseline is compared with that of a run which trained the student alone in just the same way.
     """
@@ -108,13 +108,17 @@ def _names(runs: Sequence[Finished]) -> list[str]:
 def _cells(runs: Sequence[Finished], baselines: dict[str, Any]) -> list[str]:
     summaries = [{**run.summary, "baseline": run.summary["baseline"] or baselines.get(run.alone)} for run in runs]
     accuracies = {
-        stage: [100 * s[stage]["accuracy"] for s in summaries if s[stage]]
-        for stage in ("teacher", "baseline", "student")
+        stage: [100 * score(s[stage]) for s in summaries if s[stage]] for stage in ("teacher", "baseline", "student")
     }
-    gains = [100 * (s["student"]["accuracy"] - s["baseline"]["accuracy"]) for s in summaries if s["baseline"]]
+    gains = [100 * (score(s["student"]) - score(s["baseline"])) for s in summaries if s["baseline"]]
     agreement = [100 * s["student"]["agreement"] for s in summaries]
     shown = [*accuracies.values(), gains, agreement]
     return [str(len(runs)), *(spread(values, signed=values is gains) for values in shown)]
+
+
+def score(stage: Mapping[str, Any]) -> float:
+    """A network's value of its task's metric; runs of before there were tasks have an accuracy alone."""
+    return float(stage["score"] if "score" in stage else stage["accuracy"])
 
 
 def spread(values: Sequence[float], *, signed: bool = False) -> str:

@@ -9,20 +9,22 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from distill.files import write_atomically
-from distill.metrics import CALIBRATION_BINS, reliability
 from distill.report.results import Results
+from distill.tasks.calibration import BINS
+from distill.tasks.disagreements import Disagreements
 
 COLOURS = {"teacher": "#6b7280", "baseline": "#d97706", "student": "#2563eb"}
 INK, FAINT, WRONG = "#1f2937", "#e5e7eb", "#b91c1c"
 TITLE = {"loc": "left", "fontsize": 10, "color": INK}
-SHOWN_DISAGREEMENTS = 18
 
 
 def draw_figures(results: Results) -> dict[str, Figure]:
     """Every figure by its file's name."""
     figures = {"curves": curves(results), "reliability": reliability_diagrams(results)}
-    if "teacher" in results.validation.logits:
-        figures["disagreements"] = disagreements(results)
+    if any(scored.curve for scored in results.validation.networks.values()):
+        figures["thresholds"] = threshold_curves(results)
+    if results.validation.disagreements is not None:
+        figures["disagreements"] = disagreements(results, results.validation.disagreements)
     return figures
 
 
@@ -35,28 +37,30 @@ def save_figures(figures: dict[str, Figure], directory: Path) -> dict[str, Path]
 
 
 def curves(results: Results) -> Figure:
-    """Validation accuracy and training loss of each stage over its epochs."""
+    """The task's metric on the validation split and the training loss of each stage over its epochs."""
     figure = Figure(figsize=(10, 3.8), layout="constrained")
-    accuracy, loss = figure.subplots(1, 2)
+    score, loss = figure.subplots(1, 2)
+    metric, reached = results.task.metric, []
     for stage, result in results.stages.items():
-        if result.logits is None:
+        final = results.validation.score(stage)
+        if final is None:
             continue
+        reached.append(final)
         if result.record is None:
-            accuracy.axhline(result.scores.accuracy, color=COLOURS[stage], linestyle="--", linewidth=1.2, label=stage)
+            score.axhline(final, color=COLOURS[stage], linestyle="--", linewidth=1.2, label=stage)
             continue
-        for axes, name in ((accuracy, "val/accuracy"), (loss, "train/loss")):
+        for axes, name in ((score, metric.logged), (loss, "train/loss")):
             points = [(epoch["epoch"], epoch[name]) for epoch in result.record.history if name in epoch]
             if points:
                 axes.plot(*zip(*points, strict=True), color=COLOURS[stage], linewidth=1.8, label=stage)
-    accuracy.set_title("validation accuracy", **TITLE)
-    accuracy.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    reached = [scores.accuracy for scores in results.validation.scores.values()]
-    accuracy.set_ylim(max(0.0, min(reached) - 0.2), min(1.0, max(reached) + 0.1))
+    score.set_title(f"validation {metric.words}", **TITLE)
+    score.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    score.set_ylim(max(0.0, min(reached) - 0.2), min(1.0, max(reached) + 0.1))
     loss.set_title("training loss (each stage's own)", **TITLE)
     low, high = loss.dataLim.intervaly
     if high > 10 * low > 0:
         loss.set_yscale("log")
-    for axes in (accuracy, loss):
+    for axes in (score, loss):
         _plain(axes)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -67,18 +71,16 @@ def curves(results: Results) -> Figure:
 
 def reliability_diagrams(results: Results) -> Figure:
     """How often each network is right when it says how sure it is; below, how often it says so."""
-    logits, scores = results.validation.logits, results.validation.scores
-    figure = Figure(figsize=(3.4 * len(logits), 4.2), layout="constrained")
-    panels = figure.subplots(2, len(logits), squeeze=False, sharex=True, height_ratios=[3, 1], sharey="row")
-    centres = ((torch.arange(CALIBRATION_BINS) + 0.5) / CALIBRATION_BINS).tolist()
-    for (stage, given), upper, lower in zip(logits.items(), panels[0], panels[1], strict=True):
-        accuracy, _, count = reliability(given, results.targets)
+    known = results.validation.networks
+    figure = Figure(figsize=(3.4 * len(known), 4.2), layout="constrained")
+    panels = figure.subplots(2, len(known), squeeze=False, sharex=True, height_ratios=[3, 1], sharey="row")
+    centres, width = ((torch.arange(BINS) + 0.5) / BINS).tolist(), 0.9 / BINS
+    for (stage, scored), upper, lower in zip(known.items(), panels[0], panels[1], strict=True):
+        count = scored.calibration.count
         upper.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle=":")
-        upper.bar(centres, accuracy.nan_to_num(0).tolist(), width=0.9 / CALIBRATION_BINS, color=COLOURS[stage])
-        upper.set_title(f"{stage}\ncalibration error {scores[stage].ece:.3f}", **TITLE)
-        lower.bar(
-            centres, (count / count.sum()).tolist(), width=0.9 / CALIBRATION_BINS, color=COLOURS[stage], alpha=0.5
-        )
+        upper.bar(centres, scored.calibration.right.nan_to_num(0).tolist(), width=width, color=COLOURS[stage])
+        upper.set_title(f"{stage}\ncalibration error {scored.values['ece']:.3f}", **TITLE)
+        lower.bar(centres, (count / count.sum()).tolist(), width=width, color=COLOURS[stage], alpha=0.5)
         lower.set_xlabel("confidence")
         for axes in (upper, lower):
             _plain(axes)
@@ -86,37 +88,47 @@ def reliability_diagrams(results: Results) -> Figure:
             axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
             axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     panels[0][0].set_ylabel("share right")
-    panels[1][0].set_ylabel("share of\nimages")
+    panels[1][0].set_ylabel("share of\nanswers")
     panels[1][0].set_ylim(bottom=0)
     return figure
 
 
-def disagreements(results: Results) -> Figure:
-    """Images that teacher and student name differently, those first of which both are surest."""
-    sure = {name: results.validation.logits[name].softmax(1).max(1) for name in ("teacher", "student")}
-    said = {name: top.indices for name, top in sure.items()}
-    differ = (said["teacher"] != said["student"]).nonzero().flatten()
-    surest = (sure["teacher"].values * sure["student"].values)[differ].argsort(descending=True)
-    shown = differ[surest][:SHOWN_DISAGREEMENTS].tolist()
-    title = f"{len(differ):,} of {len(results.targets):,} images on which teacher and student differ"
+def threshold_curves(results: Results) -> Figure:
+    """Lines of each network over a threshold, such as its precision."""
+    known = {name: s.curve for name, s in results.validation.networks.items() if s.curve is not None}
+    figure = Figure(figsize=(3.4 * len(known), 3.4), layout="constrained")
+    panels = figure.subplots(1, len(known), squeeze=False, sharey=True)[0]
+    for (stage, curve), axes in zip(known.items(), panels, strict=True):
+        for (name, line), style in zip(curve.lines.items(), (":", "--", "-"), strict=False):
+            axes.plot(curve.points, line, color=COLOURS[stage], linewidth=1.6, linestyle=style, label=name)
+        _plain(axes)
+        axes.set_title(stage, **TITLE)
+        axes.set_xlabel(curve.x)
+        axes.set_xlim(0, 1)
+        axes.set_ylim(0, 1)
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.legend(frameon=False, fontsize=8)
+    figure.suptitle(next(iter(known.values())).title, x=0.01, ha="left", color=INK, fontsize=10)
+    return figure
+
+
+def disagreements(results: Results, found: Disagreements) -> Figure:
+    """Images that teacher and student name differently, the plainest first."""
+    shown = found.shown
+    title = f"{found.total:,} of {results.validation.count:,} images on which teacher and student differ"
     figure, panels = _pictures(len(shown), title)
     for place, axes in enumerate(panels):
         axes.set_axis_off()
         axes.set_anchor("NW")
         if place >= len(shown):
             continue
-        index = shown[place]
-        axes.imshow(_picture(results.picture(index)), cmap="gray_r", vmin=0, vmax=255, interpolation="nearest")
-        truth = int(results.targets[index])
-        captions = []
-        for name in ("teacher", "student"):
-            answer = int(said[name][index])
-            said_so = f"{name}: {_short(results.class_names[answer])} ({float(sure[name].values[index]):.0%})"
-            captions.append((said_so, INK if answer == truth else WRONG))
-        axes.set_title(f"true: {_short(results.class_names[truth])}", fontsize=7.5, loc="left", color=INK, pad=3)
-        for line, (text, colour) in enumerate(captions):
+        example = shown[place]
+        axes.imshow(_picture(results.picture(example.index)), cmap="gray_r", vmin=0, vmax=255, interpolation="nearest")
+        axes.set_title(f"true: {example.truth}", fontsize=7.5, loc="left", color=INK, pad=3)
+        for line, (name, (text, right)) in enumerate(example.said.items()):
             below_it = {"xycoords": "axes fraction", "xytext": (0, -4 - 9 * line), "textcoords": "offset points"}
-            axes.annotate(text, (0, 0), **below_it, fontsize=7, va="top", color=colour)
+            colour = INK if right else WRONG
+            axes.annotate(f"{name}: {text}", (0, 0), **below_it, fontsize=7, va="top", color=colour)
     return figure
 
 
@@ -139,10 +151,6 @@ def _pictures(count: int, title: str) -> tuple[Figure, list[Any]]:
         "wspace": 0.05,
     }
     return figure, list(figure.subplots(lines, columns, squeeze=False, gridspec_kw=grid).flat)
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 14 else f"{name[:13]}…"
 
 
 def _picture(image: torch.Tensor) -> Any:

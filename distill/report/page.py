@@ -15,6 +15,8 @@ CAPTIONS = {
     "curves": "How the stages learnt. The baseline is the student trained the same way without the teacher; losses of "
     "different stages are different functions and are not to be compared.",
     "reliability": "Calibration on the validation split. A network on the dotted line is right as often as it says.",
+    "thresholds": "What each network would find, and how much of that is so, if a label were named from another "
+    "probability on than 0.5.",
     "disagreements": "Where teacher and student differ, surest first; wrong answers in red.",
 }
 
@@ -26,7 +28,7 @@ PARTS = {
     "backward": "gradients",
     "optimizer": "new weights, learning rate",
     "logging": "values of single steps",
-    "rest": "accuracy of the batch, what Lightning does",
+    "rest": "scores of the batch, what Lightning does",
 }
 
 
@@ -46,7 +48,7 @@ def render_page(results: Results, config: Mapping[str, Any], figures: dict[str, 
         results=results,
         columns=columns(results),
         rows=rows(results),
-        gain=results.judged.gain,
+        gain=results.judged.gain_points,
         verdict=results.verdict(),
         pictures=pictures,
         parts=PARTS,

@@ -6,55 +6,64 @@ from typing import Any
 
 from torch import Tensor
 
-from distill.metrics import PairedTest, Scores, paired_test, score
+from distill.tasks import Task
+from distill.tasks.disagreements import Disagreements
+from distill.tasks.evaluation import Scored
+from distill.tasks.evidence import Gain
 from distill.training.profiling import Profile
 from distill.training.stats import StageStats
 
 
 @dataclass(frozen=True, slots=True)
 class SplitResult:
-    """What the networks of a run answered for one split.
+    """What the networks of a run are worth on one split.
 
     name: 'validation' or 'test'.
-    targets: (N,) int64.
-    logits: (N, C) float32 by network, in the split's order.
-    scores: by network.
+    task: what its labels are.
+    count: samples.
+    networks: by name; those whose classes aren't the data's are left out.
+    gain: of the student over the baseline; None without a baseline.
+    disagreements: of student and teacher; None without a teacher that answers for the same classes.
     """
 
     name: str
-    targets: Tensor
-    logits: dict[str, Tensor]
-    scores: dict[str, Scores]
+    task: Task
+    count: int
+    networks: dict[str, Scored]
+    gain: Gain | None = None
+    disagreements: Disagreements | None = None
 
-    @classmethod
-    def of(cls, name: str, targets: Tensor, logits: dict[str, Tensor]) -> "SplitResult":
-        """Score the networks, the others beside the teacher."""
-        teacher = logits.get("teacher")
-        scores = {n: score(given, targets, None if n == "teacher" else teacher) for n, given in logits.items()}
-        return cls(name, targets, logits, scores)
+    def value(self, network: str, score: str) -> float | None:
+        """A score of a network; None where it is unknown."""
+        return self.networks[network].values[score] if network in self.networks else None
+
+    def score(self, network: str) -> float | None:
+        """A network's value of the task's metric; None where it is unknown."""
+        return self.value(network, self.task.metric.name)
 
     @property
-    def gain(self) -> float | None:
-        """The student's accuracy above the baseline's, in points; None without a baseline."""
-        if "baseline" not in self.scores:
-            return None
-        return 100 * (self.scores["student"].accuracy - self.scores["baseline"].accuracy)
+    def gain_points(self) -> float | None:
+        """The gain in hundredths; None without a baseline."""
+        return None if self.gain is None else 100 * self.gain.value
 
-    def against_baseline(self) -> PairedTest | None:
-        """The paired test of student against baseline; None without a baseline."""
-        if "baseline" not in self.logits:
-            return None
-        return paired_test(self.logits["student"], self.logits["baseline"], self.targets)
+    def scores(self, network: str) -> dict[str, float | None]:
+        """All scores of a network for summary.json, the task's metric once more as `score`."""
+        found = self.networks[network].known() if network in self.networks else dict.fromkeys(self.task.score_names)
+        return {**found, "score": found[self.task.metric.name]}
+
+    def gains(self) -> dict[str, float | None]:
+        """The gain for summary.json."""
+        names = ("gain", "gain_low", "gain_high", "gain_points", "p_value")
+        if self.gain is None:
+            return dict.fromkeys(names)
+        gain = self.gain
+        values = (gain.value, gain.low, gain.high, self.gain_points, gain.test.p_value)
+        return dict(zip(names, values, strict=True))
 
     def summary(self) -> dict[str, Any]:
         """For summary.json."""
-        paired = self.against_baseline()
-        return {
-            "images": len(self.targets),
-            **{name: self.scores[name].known() if name in self.scores else None for name in _STAGES},
-            "gain_points": self.gain,
-            "p_value": paired.p_value if paired else None,
-        }
+        networks = {name: self.scores(name) if name in self.networks else None for name in _STAGES}
+        return {"images": self.count, **networks, **self.gains()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,27 +71,20 @@ class StageResult:
     """One network of the run.
 
     network: its name.
-    scores: on the validation split.
     parameters, flops: how many, flops for one image.
     latency_ms: median for one image.
-    logits: (N, C) float32 for the validation split, in order; None where its classes aren't the data's, and it has no
-        scores.
     record: of its training; None where its weights were loaded.
     """
 
     network: str
-    scores: Scores
     parameters: int
     flops: int
     latency_ms: float
-    logits: Tensor | None
     record: StageStats | None
 
     def summary(self) -> dict[str, Any]:
         """For summary.json."""
         return {
-            "name": self.network,
-            **self.scores.known(),
             "parameters": self.parameters,
             "flops": self.flops,
             "latency_ms": self.latency_ms,
@@ -96,7 +98,7 @@ class StageResult:
 class Results:
     """A whole run. `stages` has 'teacher', 'student' and, where it was trained, 'baseline'.
 
-    targets: (N,) int64 of the validation split. picture: its (C, H, W) uint8 image at a place from 0 to N - 1.
+    validation: the validation split. picture: the (C, H, W) uint8 image of an index of it.
     warnings: what the run warned of, in order. preflight: what was said before it started, a line each.
     keep: 'last', or 'best' where each network's epoch was chosen by the validation split.
     test: the test split, scored once; None where there is none.
@@ -109,9 +111,8 @@ class Results:
     device: str
     precision: str
     stages: dict[str, StageResult]
-    targets: Tensor
+    validation: SplitResult
     picture: Callable[[int], Tensor]
-    class_names: list[str]
     seconds: float
     versions: dict[str, str]
     warnings: list[str] = field(default_factory=list)
@@ -122,10 +123,9 @@ class Results:
     advice: list[str] = field(default_factory=list)
 
     @property
-    def validation(self) -> SplitResult:
-        """The validation split."""
-        logits = {name: stage.logits for name, stage in self.stages.items() if stage.logits is not None}
-        return SplitResult("validation", self.targets, logits, {name: self.stages[name].scores for name in logits})
+    def task(self) -> Task:
+        """What the labels are."""
+        return self.validation.task
 
     @property
     def judged(self) -> SplitResult:
@@ -138,18 +138,19 @@ class Results:
 
     def _comparison(self) -> str:
         split = self.judged
-        paired, gain = split.against_baseline(), split.gain
-        if paired is None or gain is None:
+        if split.gain is None:
             return "Without a baseline there is nothing to compare the student with."
-        images = f"{len(split.targets):,} {'test ' if self.test else ''}images"
+        value, paired = split.gain.value, split.gain.test
+        points = f"{100 * value:+.1f} points"
+        images = f"{split.count:,} {'test ' if self.test else ''}images"
         evidence = (
-            f"{paired.gained:,} images won, {paired.lost:,} lost, exact paired test p = {paired.p_value:.2g}, "
+            f"{paired.gained:,} images won, {paired.lost:,} lost, {paired.name} p = {paired.p_value:.2g}, "
             f"{images}, one seed"
         )
-        if paired.p_value >= 0.05:
-            return f"No difference that this {split.name} split can show: {gain:+.1f} points ({evidence})."
-        effect = "helped" if gain > 0 else "hurt"
-        return f"Distillation {effect}: {gain:+.1f} points over the same student alone ({evidence})."
+        if paired.p_value >= 0.05 or value * paired.mean <= 0:  # or the metric and the samples tell opposite tales
+            return f"No difference that this {split.name} split can show: {points} ({evidence})."
+        effect = "helped" if value > 0 else "hurt"
+        return f"Distillation {effect}: {points} over the same student alone ({evidence})."
 
     def _flattery(self) -> str:
         if self.keep != "best":
@@ -160,19 +161,22 @@ class Results:
 
     def summary(self) -> dict[str, Any]:
         """The content of summary.json."""
-        stages = {name: self.stages[name].summary() if name in self.stages else None for name in _STAGES}
+        stages = {
+            name: {"name": stage.network, **self.validation.scores(name), **stage.summary()}
+            for name, stage in self.stages.items()
+        }
         seconds = {name: r.record.seconds if (r := self.stages.get(name)) and r.record else None for name in _STAGES}
-        validation = self.validation
-        paired = validation.against_baseline()
         return {
+            "task": self.task.name,
+            "metric": self.task.metric.name,
+            "higher_is_better": self.task.metric.higher_is_better,
             "data": self.data,
             "method": self.method,
             "seed": self.seed,
             "device": self.device,
             "precision": self.precision,
-            **stages,
-            "gain_points": validation.gain,
-            "p_value": paired.p_value if paired else None,
+            **{name: stages.get(name) for name in _STAGES},
+            **self.validation.gains(),
             "keep": self.keep,
             "test": self.test.summary() if self.test else None,
             "seconds": {**seconds, "total": self.seconds},

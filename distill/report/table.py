@@ -6,37 +6,34 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from distill.metrics import UNKNOWN
 from distill.report.results import Results
 
-COLUMNS = ("", "network", "accuracy", "agreement", "calibration error", "parameters", "FLOPs", "latency", "images/s")
+BESIDE = ("agreement", "calibration error", "parameters", "FLOPs", "latency", "images/s")
 ONLY_ON_THE_PAGE = ("calibration error", "images/s")  # a terminal of 80 columns has no room for them
 
 
 def columns(results: Results) -> list[str]:
     """The heads of the table's columns."""
-    place = COLUMNS.index("accuracy") + 1
-    return [*COLUMNS[:place], *(["test"] if results.test else []), *COLUMNS[place:]]
+    task = results.task
+    return ["", "network", task.metric.words, *(["test"] if results.test else []), *task.columns, *BESIDE]
 
 
 def rows(results: Results) -> list[list[str]]:
     """The table's cells as text, one row a network, columns as `columns` says."""
     table = []
     for stage, result in results.stages.items():
-        scores = result.scores
+        split, task = results.validation, results.task
+        agreement, ece = split.value(stage, "agreement"), split.value(stage, "ece")
         rate = result.record.images_per_second if result.record else None
         table.append(
             [
                 stage,
                 result.network,
-                _share(result.logits is not None, scores.accuracy),
-                *(
-                    [_share(stage in results.test.scores, results.test.scores.get(stage, UNKNOWN).accuracy)]
-                    if results.test
-                    else []
-                ),
-                "" if scores.agreement is None else f"{scores.agreement:.1%}",
-                "-" if result.logits is None else f"{scores.ece:.3f}",
+                _share(split.score(stage)),
+                *([_share(results.test.score(stage))] if results.test else []),
+                *(_share(split.value(stage, name)) for name in task.columns.values()),
+                "" if agreement is None else f"{agreement:.1%}",
+                "-" if ece is None else f"{ece:.3f}",
                 short(result.parameters),
                 short(result.flops),
                 f"{result.latency_ms:.2f} ms",
@@ -46,8 +43,8 @@ def rows(results: Results) -> list[list[str]]:
     return table
 
 
-def _share(known: bool, share: float) -> str:
-    return f"{share:.1%}" if known else "-"
+def _share(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"
 
 
 def short(count: float) -> str:
@@ -68,7 +65,7 @@ def print_table(results: Results, directory: Path) -> None:
         caption_justify="left",
     )
     heads = columns(results)
-    left_out = (*ONLY_ON_THE_PAGE, *(["FLOPs"] if results.test else []))
+    left_out = (*ONLY_ON_THE_PAGE, *results.task.columns, *(["FLOPs"] if results.test else []))
     shown = [place for place, head in enumerate(heads) if head not in left_out]
     for place in shown:
         style = "bold" if place == 0 else ""

@@ -4,24 +4,29 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch.nn.functional as F
 from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from distill.report.results import Results
+from distill.tasks.base import Metric
 from distill.training.stats import StageStats
 
-# Teacher, baseline and student are runs with the same tags; this puts those that compare them first, in one place.
-CHARTS = {
-    "teacher, baseline, student": {
-        "accuracy": ["Multiline", ["val/accuracy"]],
-        "cross-entropy": ["Multiline", ["val/ce", "train/ce"]],
-        "agreement with the teacher": ["Multiline", ["val/agreement"]],
-    },
-    "terms of the loss": {"weighted": ["Multiline", ["weighted/.*"]], "weights": ["Multiline", ["weight/.*"]]},
-}
+
+def charts(metric: Metric) -> dict[str, Any]:
+    """The layout of the custom scalars.
+
+    Teacher, baseline and student are runs with the same tags; this puts those that compare them first, in one place.
+    """
+    return {
+        "teacher, baseline, student": {
+            metric.words: ["Multiline", [metric.logged]],
+            "cross-entropy": ["Multiline", ["val/ce", "train/ce"]],
+            "agreement with the teacher": ["Multiline", ["val/agreement"]],
+        },
+        "terms of the loss": {"weighted": ["Multiline", ["weighted/.*"]], "weights": ["Multiline", ["weight/.*"]]},
+    }
 
 
 def log_results(results: Results, config: Mapping[str, Any], figures: dict[str, Figure], directory: Path) -> None:
@@ -42,7 +47,7 @@ def log_results(results: Results, config: Mapping[str, Any], figures: dict[str, 
         drawn = student.record.history[-1] if student.record and student.record.history else {}
         for name in final.keys() - drawn.keys():  # the others are the last points of their curves already
             writer.add_scalar(name, final[name], steps)
-        writer.add_custom_scalars(CHARTS)
+        writer.add_custom_scalars(charts(results.task.metric))
     _draw_lines(results, student.record, directory)
 
 
@@ -52,29 +57,25 @@ def _draw_lines(results: Results, student: StageStats | None, directory: Path) -
         return
     epochs = [int(epoch["epoch"]) for epoch in student.history]
     for name, stage in results.stages.items():
-        if stage.record is None and stage.logits is not None:
-            ce = float(F.cross_entropy(stage.logits.float(), results.targets))
+        score = results.validation.score(name)
+        if stage.record is None and score is not None:
             with SummaryWriter(str(directory / name)) as writer:
                 for epoch in epochs:
                     step = student.steps * epoch // epochs[-1]
-                    writer.add_scalar("val/accuracy", stage.scores.accuracy, step)
-                    writer.add_scalar("val/ce", ce, step)
+                    writer.add_scalar(results.task.metric.logged, score, step)
+                    writer.add_scalar("val/ce", results.validation.networks[name].label_loss, step)
 
 
 def _final(results: Results) -> dict[str, float]:
     """Under the names of the validation curves."""
-    scores = results.stages["student"].scores
-    values = {
-        "accuracy": scores.accuracy,
-        "agreement": scores.agreement,
-        "kl": scores.kl,
-        "ece": scores.ece,
-        "gain_points": results.validation.gain,
+    values = {**results.validation.networks["student"].values, "gain_points": results.validation.gain_points}
+    if results.test and (score := results.test.score("student")) is not None:
+        values[f"test/{results.task.metric.name}"] = score
+    return {
+        name if name.startswith("test/") else f"val/{name}": float(value)
+        for name, value in values.items()
+        if value is not None
     }
-    final = {f"val/{name}": float(value) for name, value in values.items() if value is not None}
-    if results.test:
-        final["test/accuracy"] = results.test.scores["student"].accuracy
-    return final
 
 
 def _flat(config: Any, prefix: str = "") -> dict[str, bool | int | float | str]:

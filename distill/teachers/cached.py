@@ -77,6 +77,9 @@ class CachedTeacher(Teacher):
         classes = inputs.source.num_classes
         if top_k is not None and not 1 <= top_k <= classes:
             raise ValueError(f"top_k={top_k}: must be from 1 to the number of classes, {classes}")
+        if top_k is not None and "exclusive classes" not in inputs.source.task.traits:
+            task = inputs.source.task.name
+            raise ValueError(f"top_k={top_k}: needs exclusive classes, which {task} data has not; must be null")
         if not temperatures or min(temperatures) <= 0:
             raise ValueError(f"temperatures={list(temperatures)}: must be one or more numbers above 0")
         if features not in (False, True, "pooled"):

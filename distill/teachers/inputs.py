@@ -76,6 +76,7 @@ class TeacherInputs:
             images,
             ListedOrder(indices, self.batch_size, epoch),
             num_classes=self.source.num_classes,
+            task=self.source.task,
             augment=self.augment if split == "train" else None,
             seed=self.seed,
             device=device,

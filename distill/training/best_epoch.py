@@ -6,7 +6,7 @@ from typing import Any
 import pytorch_lightning as pl
 from torch import Tensor
 
-from distill.metrics import Metric
+from distill.tasks.base import Metric
 from distill.training.module import DistillModule
 
 
@@ -45,9 +45,9 @@ class Watch(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Look at the metric."""
-        if trainer.sanity_checking or self.metric.name not in trainer.callback_metrics:
+        if trainer.sanity_checking or self.metric.logged not in trainer.callback_metrics:
             return
-        value, epoch = float(trainer.callback_metrics[self.metric.name]), trainer.current_epoch + 1
+        value, epoch = float(trainer.callback_metrics[self.metric.logged]), trainer.current_epoch + 1
         if math.isnan(value):
             return
         if self.value is None or self.metric.gain(value, self.value) > 0:

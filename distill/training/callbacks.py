@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from distill.tasks.base import Metric
 from distill.training.clock import Moment, moment, seconds_between
 from distill.training.signals import leave_as_before
 
@@ -93,11 +94,13 @@ class StageProgress(pl.Callback):
 
     Args:
         stage: its name.
+        metric: what is shown of the validation.
         bars: True for bars, False for lines.
     """
 
-    def __init__(self, stage: str, *, bars: bool) -> None:
+    def __init__(self, stage: str, metric: Metric, *, bars: bool) -> None:
         self.stage = stage
+        self.metric = metric
         self.bars = bars
         self._progress: Progress | None = None
         self._task: Any = None
@@ -134,7 +137,7 @@ class StageProgress(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Show the epoch's figures."""
         epoch, epochs = trainer.current_epoch + 1, trainer.max_epochs or 1
-        note = _figures(trainer.callback_metrics, narrow=self._progress is not None)
+        note = self._figures(trainer.callback_metrics)
         if self._progress is not None:
             self._progress.update(self._task, completed=epoch, note=note)
         elif trainer.is_global_zero and (epoch % self._every == 0 or epoch == epochs):
@@ -150,9 +153,8 @@ class StageProgress(pl.Callback):
         """Give the terminal back."""
         self.on_train_end(trainer, pl_module)
 
-
-def _figures(metrics: dict[str, Tensor], *, narrow: bool) -> str:
-    shown = [("val/accuracy", "accuracy {:.1%}"), ("val/agreement", "agreement {:.1%}")]
-    if not narrow:
-        shown.append(("train/images_per_second", "{:,.0f} images/s"))
-    return "  ".join(form.format(float(metrics[name])) for name, form in shown if name in metrics)
+    def _figures(self, metrics: dict[str, Tensor]) -> str:
+        shown = [(self.metric.logged, f"{self.metric.words} {{:.1%}}"), ("val/agreement", "agreement {:.1%}")]
+        if self._progress is None:  # where there is room
+            shown.append(("train/images_per_second", "{:,.0f} images/s"))
+        return "  ".join(form.format(float(metrics[name])) for name, form in shown if name in metrics)

@@ -14,7 +14,6 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from distill.data.module import cores
 from distill.errors import KilledError, SettingError
 from distill.training.hardware import Hardware
-from distill.training.peers import Peers
 
 log = logging.getLogger("distill")
 
@@ -24,12 +23,7 @@ THREADS = "OMP_NUM_THREADS"
 def processes_to_start(hardware: Hardware) -> int:
     """How many processes this one must start: 0 where it runs alone, or was itself started as one of many (by us,
     torchrun, SLURM, ...)."""
-    environment, started = hardware.environment, Peers.met.world_size if Peers.met else 0
-    if started and started != hardware.world_size:
-        raise SettingError(
-            f"trainer.devices={hardware.devices}: {started} processes were started, on trainer.num_nodes="
-            f"{hardware.nodes} machines; their product must be as many, with trainer=ddp"
-        )
+    environment = hardware.environment
     if environment is None or environment.creates_processes_externally or hardware.world_size == 1:
         return 0
     if hardware.nodes > 1:

@@ -21,20 +21,21 @@ from distill.models.modes import start_training
 from distill.models.network import Network
 from distill.schedules import Constant, Schedule
 from distill.seeding import seed_torch, set_generator_states
+from distill.tasks import Classification, Task
 from distill.teachers import Teacher
 from distill.teachers.live import answers_of, as_teacher
 from distill.training.adapt import Adapter, as_batch, images_of
 from distill.training.connect import check_teacherless, connect
 from distill.training.history import History
 from distill.training.hyperparameters import as_method, described, optimizer_settings
-from distill.training.measures import measure, measure_unseen
 from distill.training.nonfinite import LossWatch, OnNonfinite
 from distill.training.parameters import Grouping, OptimizerFactory, set_learning_rate, unscale_before_step
 from distill.training.processes import sum_over_processes
-from distill.training.running import RunningMeans, TrainingRecord
+from distill.training.running import TrainingRecord
 from distill.training.saved_state import load_saved_state, saved_state
 from distill.training.streams import SideStream
 from distill.training.unused_parameters import UnusedParameters
+from distill.training.validation import Validation
 from distill.types import Batch, Outputs, SplitName
 
 ADAMW: OptimizerFactory = partial(torch.optim.AdamW, lr=1e-3)
@@ -49,16 +50,15 @@ class DistillModule(pl.LightningModule):
     Args:
         student: maps (N, C, H, W) images to (N, classes) logits; trained, as are the method's projections.
         teacher: a network, or a `Teacher`; None to train on labels alone.
-        method: what to imitate, or a list of methods, or a dict of them by name; most need a teacher; `Supervised` is
-            the default without one.
+        method: what to imitate, or a list or dict of methods; most need a teacher; without one `Supervised` is default.
+        task: what the labels are; None for `distill.tasks.Classification()`.
+        label_loss: maps logits and labels to a scalar, in place of the task's own loss; for smoothing and weights.
         optimizer: called with the parameters to train: `functools.partial(torch.optim.SGD, lr=0.1)`.
         grouping: rates and weight decay that differ between parameters; the optimizer is called with groups then.
         schedule: factor on the learning rate as a function of the share of steps done.
         example: (N, C, H, W) images, needed only by methods that size projections or choose layers by themselves.
-        labels: (S,) integers, the true class of every training sample by its index, -1 for those that aren't trained
-            on; needed only by methods with a memory of all samples.
-        adapt: called with what the loader yields, where that is nothing that
-            `distill.training.adapt.as_batch` understands.
+        labels: (S,) integers, each training sample's class, -1 if not trained on; for methods that remember samples.
+        adapt: called with what the loader yields, where `distill.training.adapt.as_batch` doesn't understand that.
         on_nonfinite: 'stop' ends training with FloatingPointError at a loss that is not finite (on a GPU within
             `log_every_n_steps`, so that no step waits for it); 'skip' leaves that step's update out.
         seed: what random layers (dropout) draw from, anew each epoch: a resumed run repeats the uninterrupted one.
@@ -69,12 +69,11 @@ class DistillModule(pl.LightningModule):
         learning_rate: in place of the optimizer's own, once it is set; for learning-rate finders.
         span: called with the name of a part of the step for a context around it; for profilers.
 
-    Batches are `distill.types.Batch`, (images, targets) tuples, or dicts; see `adapt`. Images are float in [0, 1] or
-    uint8. Hyperparameters, for loggers and `load_from_checkpoint`, are plain values: the method's, the optimizer's, the
-    seed.
+    Batches are `distill.types.Batch`, (images, targets) tuples, or dicts; images are float in [0, 1] or uint8.
+    Hyperparameters, for loggers and `load_from_checkpoint`, are plain values: of the method, the optimizer, the seed.
 
     Raises:
-        ValueError: the method needs a teacher, an example or labels that were not given.
+        ValueError: the method needs a teacher, an example or labels that were not given, or what the task has not.
     """
 
     teacher: Teacher | None
@@ -86,6 +85,8 @@ class DistillModule(pl.LightningModule):
         teacher: nn.Module | None = None,
         method: Method | Sequence[Method] | Mapping[str, Any] | None = None,
         *,
+        task: Task | None = None,
+        label_loss: nn.Module | None = None,
         optimizer: OptimizerFactory = ADAMW,
         grouping: Grouping | None = None,
         schedule: Schedule | None = None,
@@ -100,6 +101,8 @@ class DistillModule(pl.LightningModule):
         self.method = default if method is None else as_method(method)
         if teacher is None:
             check_teacherless(self.method)
+        self.task = task or Classification()
+        self.task.teach(self.method, label_loss)
         self.student = student if isinstance(student, Network) else Network(student)
         # Past nn.Module's registration on purpose: see the class docstring.
         object.__setattr__(self, "teacher", None if teacher is None else as_teacher(teacher))
@@ -120,7 +123,7 @@ class DistillModule(pl.LightningModule):
         self._generators: dict[str, Any] | None = None  # from a checkpoint, until the first batch
         self._steps_done = 0
         self._side_stream = SideStream()
-        self._validated = RunningMeans()
+        self._validation = Validation(self.task)
         self._scheduler: LambdaLR | None = None
         self.method.setup_student(self.student)
         if self.teacher is not None:
@@ -156,7 +159,7 @@ class DistillModule(pl.LightningModule):
             terms = LossTerms.of(self.method(outputs, answers, batch))
             loss = terms.total()
         logits = self.method.deployed_logits(outputs)
-        measures = {} if logits is None else measure(logits, answers, batch.targets)
+        measures = {} if logits is None else self.task.measure(logits, answers, batch.targets)
         self._record.add(loss, terms, measures, self.method.scheduled())
         self.losses.note(terms, batch, self.global_step + 1, self.current_epoch + 1, batch_idx)
         if device.type == "cpu":
@@ -185,7 +188,7 @@ class DistillModule(pl.LightningModule):
         return replace(batch, inputs=inputs, split=split, epoch=epoch)
 
     def validation_step(self, loaded: Any, batch_idx: int) -> None:
-        """Accuracy on the validation split; agreement and KL with the teacher where there is one."""
+        """What the task measures on the validation split; agreement and KL with the teacher where there is one."""
         self._validate(self._batch(loaded, "val"))
 
     def test_step(self, loaded: Any, batch_idx: int) -> None:
@@ -195,7 +198,7 @@ class DistillModule(pl.LightningModule):
     def _validate(self, batch: Batch) -> None:
         answers = answers_of(self.teacher, batch)
         outputs: Outputs = self.deployed(batch.inputs)
-        self._validated.add(measure_unseen(outputs.logits, answers, batch.targets), weight=len(batch))
+        self._validation.add(outputs, answers, batch)
 
     def predict_step(self, loaded: Any, batch_idx: int) -> Tensor:
         """The (N, classes) logits of a batch, with or without targets; their softmax are the probabilities."""
@@ -213,10 +216,9 @@ class DistillModule(pl.LightningModule):
         self.history.begin()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Weights and temperatures that follow a schedule move with the share of steps done.
+        """Scheduled weights and temperatures move with the share of steps done; random layers draw by the epoch alone.
 
-        What random layers draw is a function of the epoch alone, so that a restart draws the same. Seeded here and not
-        when the epoch starts: a DataLoader draws too as it begins, and after a restart it begins sooner.
+        Seeded here, not when the epoch starts: a DataLoader draws too as it begins, after a restart sooner.
         """
         set_generator_states(self._generators, self.device)
         self._generators = None
@@ -270,8 +272,8 @@ class DistillModule(pl.LightningModule):
         self._log_validated("test")
 
     def _log_validated(self, prefix: str) -> None:
-        for name, mean in self._validated.epoch(partial(sum_over_processes, self)).items():
-            self.log(f"{prefix}/{name}", mean, sync_dist=self.trainer.world_size > 1)
+        for name, value in self._validation.epoch(partial(sum_over_processes, self)).items():
+            self.log(f"{prefix}/{name}", value, sync_dist=self.trainer.world_size > 1)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """One optimizer over the student's and the method's parameters; the schedule moves at each step."""

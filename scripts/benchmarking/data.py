@@ -19,6 +19,7 @@ from benchmarking.report import Cell, Report
 from distill.data import Augment, Split
 from distill.data.batches import Batches
 from distill.data.order import TrainingOrder
+from distill.types import Batch
 
 Row = dict[str, Cell]
 
@@ -146,7 +147,8 @@ def _endless(batches: Iterable[Any]) -> Iterator[Any]:
 
 def _seconds(batches: Iterator[Any], steps: int, device: torch.device) -> float:
     start = time.perf_counter()
-    for images, *_ in islice(batches, steps):
+    for batch in islice(batches, steps):
+        images: Any = batch.inputs if isinstance(batch, Batch) else batch[0]
         images.to(device, non_blocking=True)
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -162,7 +162,10 @@ def test_other_forms_of_labels(label: str) -> None:
     ("label", "message"),
     [
         ("age", "hold 0.7; must be class numbers, which are whole, from 0"),
-        ("several", "name 2 classes at once in places; images with several classes, or none, are not supported"),
+        (
+            "several",
+            "name 2 classes at once in places; images with several classes, or none, are read by data=arrays",
+        ),
         ("text", "hold text such as 'a'; must be class numbers from 0, one for each image"),
         ("boxes", "hold list of different lengths or kinds; must be class numbers from 0, one for each image"),
     ],

@@ -17,12 +17,11 @@ from distill.experiment.evaluate import evaluate_run
 from distill.experiment.file_to_input import in_words, input_steps
 from distill.experiment.finished import check_kept, keep_networks, load_run
 from distill.methods.replaced_head import ProjectedHead, WithReplacedHead
-from distill.metrics import Scores
 from distill.models.cnn import cnn
 from distill.models.network import Network
 from distill.models.weights_file import save_weights
 
-SCORES = Scores(accuracy=0.5, ece=0.1)
+SCORES: dict[str, float | None] = {"accuracy": 0.5, "ece": 0.1, "agreement": None, "kl": None}
 STUDENTS = {
     "cnn4": ["model@student=cnn4", "student.mean=[0.25]", "student.std=[0.5]", "student.size=12"],
     "resnet8": ["model@student=resnet8"],

@@ -25,9 +25,10 @@ from distill.experiment.preflight.findings import Findings
 from distill.experiment.preflight.step import measure
 from distill.experiment.run import Run
 from distill.methods import KD
-from distill.metrics import Standing
 from distill.models.network import Network
 from distill.models.weights_file import save_weights
+from distill.tasks import Classification
+from distill.tasks.evaluation import Evaluation
 
 ROOT = Path(__file__).parents[2]
 QUICK = (
@@ -179,6 +180,14 @@ def test_a_teacher_no_better_than_chance_is_doubted(images: Path, tmp_path: Path
     assert "order of the classes" in warning
 
 
+def answered(right: int, count: int) -> Evaluation:
+    """So many of two classes' samples named right."""
+    evaluation = Classification().evaluation(2)
+    logits = torch.tensor([[1.0, 0.0]] * right + [[0.0, 1.0]] * (count - right))
+    evaluation.update(logits, torch.zeros(count, dtype=torch.long), None)
+    return evaluation
+
+
 def test_the_margin_over_chance_is_the_binomial_tests() -> None:
     """Against the tail of the distribution, added up."""
 
@@ -187,7 +196,7 @@ def test_the_margin_over_chance_is_the_binomial_tests() -> None:
         return math.fsum(terms)
 
     for count, chance in ((512, 0.01), (40, 0.25), (100, 0.5)):
-        verdicts = [Standing(right, count, chance).convincing for right in range(count + 1)]
+        verdicts = [answered(right, count).standing(chance).convincing for right in range(count + 1)]
         assert verdicts == [tail(right, count, chance) < 1e-3 for right in range(count + 1)]
 
 

@@ -10,7 +10,6 @@ from hydra import compose, initialize_config_dir
 from distill.cli import CONFIGS
 from distill.config.run_config import parse
 from distill.data import ImageSource, Split
-from distill.data.source import check_told_apart
 from distill.errors import SettingError
 from distill.experiment.pipeline import load
 from distill.experiment.preflight.data import data_doubts, data_lines
@@ -62,8 +61,9 @@ def test_images_that_are_all_alike_raise_doubt() -> None:
 def test_one_class_only_is_refused_before_anything_else(tmp_path: Path) -> None:
     message = r"^data: mine has training images of one class only \(a\): there is nothing to tell apart; give images of"
     for counts, names in (([3], ["a"]), ([3, 0], ["a", "b"])):
+        made = source(counts, names)
         with pytest.raises(SettingError, match=message):
-            check_told_apart(source(counts, names))
+            made.task.check_told_apart(made.name, made.train.targets, made.class_names)
     images, labels = np.zeros((4, 8, 8), np.uint8), np.zeros(4, int)
     arrays = {"train_images": images, "train_labels": labels, "val_images": images, "val_labels": labels}
     np.savez(tmp_path / "mine.npz", class_names=["a"], **arrays)

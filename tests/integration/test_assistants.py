@@ -42,7 +42,7 @@ def test_each_is_taught_by_the_one_before(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(pipeline.build, "teacher", spy)
     pipeline.save_config(config, tmp_path)
     monkeypatch.setattr(pipeline, "write_report", lambda results, *_: (tmp_path / "stages").write_text(
-        json.dumps({name: stage.scores.accuracy for name, stage in results.stages.items()})))  # fmt: skip
+        json.dumps({name: results.validation.score(name) for name in results.stages})))  # fmt: skip
     pipeline.run_stages(run, run.networks(), 0.0)
     assert taught == ["cnn24", "resnet8", "cnn4"]
     first, second = (load_file(tmp_path / f"{name}.safetensors") for name in ("generation1", "student"))

@@ -6,13 +6,11 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from torch import Tensor
 
 from distill.errors import SettingError
-from distill.training.peers import Peers
 
 ROOT = Path(__file__).parents[2]
 TRAIN = str(ROOT / "train.py")
@@ -184,11 +182,3 @@ def test_an_impossible_number_of_devices_is_one_line(run_here: Callable[..., Pat
         run_here("trainer.devices=0")
     with pytest.raises(SettingError, match=r"trainer\.devices=9999: .* give trainer\.devices=\d+ or fewer"):
         run_here("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=9999")
-
-
-def test_processes_that_would_not_know_of_each_other_are_refused(
-    run_here: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Peers, "met", SimpleNamespace(world_size=2))
-    with pytest.raises(SettingError, match=r"trainer\.devices=1: 2 processes were started"):
-        run_here("trainer=cpu")

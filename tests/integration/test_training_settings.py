@@ -140,7 +140,10 @@ def test_networks_that_end_at_the_majority_share_are_said_everywhere_and_a_test_
     said, shown = json.loads((run / "summary.json").read_text()), capsys.readouterr().out
     (teacher, *_) = (line for line in said["warnings"] if line.startswith("teacher ends at"))
     share = (arrays["val_labels"] == 0).mean()
-    assert f"on 200 validation images, chance is {share:.1%}: it is not clearly better than naming the most" in teacher
+    assert (
+        f"on 200 validation images, chance is {share:.1%}: its accuracy is not clearly better than that of a guess"
+        in teacher
+    )
     assert "change teacher.optimizer.lr, raise teacher.max_epochs" in teacher
     assert f"WARNING: {teacher}" in shown
     assert teacher in (run / "report.html").read_text()

@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 from io import BytesIO
@@ -16,33 +17,59 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
 
-from distill.metrics import score
+from distill.data.source import ImageSource, Split
+from distill.experiment.network_predictions import Predictions
+from distill.experiment.split_evaluation import SplitEvaluation
 from distill.report import Results, SplitResult, StageResult, write_report
 from distill.report.figures import curves, disagreements, draw_figures
-from distill.report.table import COLUMNS, ONLY_ON_THE_PAGE, columns, rows, short
+from distill.report.table import ONLY_ON_THE_PAGE, columns, rows, short
 from distill.training.stats import StageStats
 
 COUNT, CLASSES = 40, 3
 CONFIG = {"seed": 3, "method": {"kd": {"temperature": 4.0}}, "note": "<script>alert(1)</script>"}
 
 
-def made_up(*, baseline: bool = True, trained: bool = True, channels: int = 1) -> Results:
+NAMES = ("cat", "dog", "<i>owl</i>")
+Logits = dict[str, torch.Tensor]
+
+
+def drawn(channels: int = 1) -> tuple[torch.Tensor, torch.Tensor, Logits]:
+    """Images, labels, and the logits of all three networks: the student is nearer to the teacher."""
     generator = torch.Generator().manual_seed(0)
     targets = torch.arange(COUNT) % CLASSES
     images = torch.randint(0, 256, (COUNT, channels, 8, 8), dtype=torch.uint8, generator=generator)
     teacher = torch.randn(COUNT, CLASSES, generator=generator) + 3 * torch.eye(CLASSES)[targets]
+    logits = {
+        stage: teacher + confusion * torch.randn(COUNT, CLASSES, generator=generator)
+        for stage, confusion in (("teacher", 0.0), ("baseline", 2.0), ("student", 1.0))
+    }
+    return images, targets, logits
+
+
+def scored(
+    logits: Logits, targets: torch.Tensor, name: str = "validation", class_names: Sequence[str] = NAMES
+) -> SplitResult:
+    """Three batches of logits, evaluated."""
+    split = Split(torch.zeros(len(targets), 1, 8, 8, dtype=torch.uint8), targets)
+    places = torch.arange(len(targets)).chunk(3)
+    batches = [Predictions({n: given[i] for n, given in logits.items()}, targets[i], i) for i in places]
+    return SplitEvaluation(ImageSource("digits", split, split, class_names), batches).result(name)
+
+
+def made_up(
+    *, baseline: bool = True, trained: bool = True, channels: int = 1, class_names: Sequence[str] = NAMES
+) -> Results:
+    images, targets, logits = drawn(channels)
+    if not baseline:
+        del logits["baseline"]
     stages = {}
-    for stage, confusion in (("teacher", 0.0), ("baseline", 2.0), ("student", 1.0)):
-        logits = teacher + confusion * torch.randn(COUNT, CLASSES, generator=generator)
-        scores = score(logits, targets, None if stage == "teacher" else teacher)
+    for stage in logits:
         history = [{"epoch": n, "train/loss": 1.0 / n, "val/accuracy": 0.5 + n / 10} for n in (1, 2, 3)]
         record = StageStats(2.5, 40, 1234.5, history) if trained or stage != "teacher" else None
-        stages[stage] = StageResult(f"net-{stage}", scores, 58594, 1356672, 0.16, logits, record)
-    if not baseline:
-        del stages["baseline"]
+        stages[stage] = StageResult(f"net-{stage}", 58594, 1356672, 0.16, record)
     return Results(
         data="digits", method=["kd"], seed=3, device="cpu (x86_64)", precision="32-true", stages=stages,
-        targets=targets, picture=lambda place: images[place], class_names=["cat", "dog", "<i>owl</i>"], seconds=9.5,
+        validation=scored(logits, targets, class_names=class_names), picture=lambda index: images[index], seconds=9.5,
         versions={"distill": "0.1.0"},
     )  # fmt: skip
 
@@ -78,16 +105,21 @@ def test_what_a_run_warned_of_stands_in_summary_table_and_page(
 def test_the_summary_has_the_fixed_keys_and_these_beside_them(written: Path) -> None:
     said = json.loads((written / "summary.json").read_text())
     fixed = {"data", "method", "seed", "device", "precision", "teacher", "baseline", "student", "seconds", "versions"}
-    assert set(said) == fixed | {"gain_points", "p_value", "warnings", "keep", "test"}
+    judged = {"task", "metric", "higher_is_better", "gain", "gain_low", "gain_high", "gain_points", "p_value"}
+    assert set(said) == fixed | judged | {"warnings", "keep", "test"}
+    assert (said["task"], said["metric"], said["higher_is_better"]) == ("classification", "accuracy", True)
     network = {"name", "accuracy", "parameters", "flops", "latency_ms", "agreement", "kl", "ece", "images_per_second",
-               "epochs", "kept_epoch"}  # fmt: skip
+               "epochs", "kept_epoch", "score"}  # fmt: skip
     assert all(set(said[stage]) == network for stage in ("teacher", "baseline", "student"))
     assert set(said["seconds"]) == {"teacher", "baseline", "student", "total"}
     assert said["method"] == ["kd"]
     assert said["teacher"]["agreement"] is None
-    expected = made_up()
-    assert said["student"]["accuracy"] == expected.stages["student"].scores.accuracy
-    assert said["gain_points"] == expected.validation.gain
+    _, targets, logits = drawn()
+    accuracy = {name: float((given.argmax(1) == targets).double().mean()) for name, given in logits.items()}
+    assert said["student"]["accuracy"] == said["student"]["score"] == pytest.approx(accuracy["student"])
+    assert said["gain"] == pytest.approx(accuracy["student"] - accuracy["baseline"])
+    assert said["gain_points"] == pytest.approx(100 * said["gain"])
+    assert said["gain_low"] < said["gain"] < said["gain_high"]
     assert said["seconds"] == {"teacher": 2.5, "baseline": 2.5, "student": 2.5, "total": 9.5}
 
 
@@ -100,15 +132,13 @@ def test_without_a_baseline_or_a_trained_teacher() -> None:
 
 
 def test_the_verdict_claims_no_more_than_the_split_shows() -> None:
-    results = made_up()
-    right, wrong = 5 * torch.eye(CLASSES)[results.targets], 5 * torch.eye(CLASSES)[(results.targets + 1) % CLASSES]
+    _, targets, logits = drawn()
+    right, wrong = 5 * torch.eye(CLASSES)[targets], 5 * torch.eye(CLASSES)[(targets + 1) % CLASSES]
 
     def verdict(student_right: int, baseline_right: int) -> str:
-        stages = dict(results.stages)
-        for stage, count in (("student", student_right), ("baseline", baseline_right)):
-            logits = torch.cat([right[:count], wrong[count:]])
-            stages[stage] = replace(stages[stage], logits=logits, scores=score(logits, results.targets))
-        return replace(results, stages=stages).verdict()
+        counts = {"student": student_right, "baseline": baseline_right}
+        given = {name: torch.cat([right[:count], wrong[count:]]) for name, count in counts.items()}
+        return replace(made_up(), validation=scored({**logits, **given}, targets)).verdict()
 
     assert verdict(40, 20).startswith("Distillation helped: +50.0 points over the same student alone (20 images won, 0")
     assert verdict(20, 40).startswith("Distillation hurt: -50.0 points")
@@ -123,7 +153,7 @@ def with_test_split(results: Results) -> Results:
     right = 5 * torch.eye(CLASSES)[targets]
     baseline = torch.cat([right[:10], right[10:].roll(1, 1)])
     logits = {name: baseline if name == "baseline" else right for name in results.stages}
-    return replace(results, test=SplitResult.of("test", targets, logits))
+    return replace(results, test=scored(logits, targets, "test"))
 
 
 def test_the_test_split_judges_where_there_is_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -162,12 +192,10 @@ def test_choosing_epochs_by_the_validation_split_is_said_to_flatter() -> None:
 def test_the_table() -> None:
     table = rows(made_up(trained=False))
     assert [row[0] for row in table] == ["teacher", "baseline", "student"]
-    assert all(len(row) == len(COLUMNS) for row in table)
-    student, scores = table[2], made_up().stages["student"].scores
-    assert student[1:] == [
-        "net-student", f"{scores.accuracy:.1%}", f"{scores.agreement:.1%}", f"{scores.ece:.3f}", "58.6 k", "1.36 M",
-        "0.16 ms", "1,234",
-    ]  # fmt: skip
+    assert all(len(row) == len(columns(made_up())) for row in table)
+    student, scores = table[2], made_up().validation.scores("student")
+    shares = [f"{scores['accuracy']:.1%}", f"{scores['agreement']:.1%}", f"{scores['ece']:.3f}"]
+    assert student[1:] == ["net-student", *shares, "58.6 k", "1.36 M", "0.16 ms", "1,234"]
     assert (table[0][3], table[0][8]) == ("", "")  # the teacher agrees with no one, and was loaded
 
 
@@ -184,7 +212,7 @@ def test_the_terminal_gets_the_table_the_verdict_and_the_places(
     (tmp_path / "tensorboard").mkdir()
     write_report(made_up(), CONFIG, tmp_path)
     out = capsys.readouterr().out
-    shown = [place for place, column in enumerate(COLUMNS) if column not in ONLY_ON_THE_PAGE]
+    shown = [place for place, column in enumerate(columns(made_up())) if column not in ONLY_ON_THE_PAGE]
     for row in rows(made_up()):
         line = next(line for line in out.splitlines() if line.startswith(f"  {row[0]} "))
         assert line.split() == " ".join(row[place] for place in shown).split()
@@ -209,10 +237,13 @@ def test_a_teacher_that_was_loaded_is_a_line_in_the_students_chart(tmp_path: Pat
     (tmp_path / "tensorboard").mkdir()
     results = made_up(trained=False)
     write_report(results, CONFIG, tmp_path)
-    teacher, targets = results.stages["teacher"], results.targets
+    _, targets, logits = drawn()
     events = read_events(tmp_path / "tensorboard" / "teacher")
     assert set(events.Tags()["scalars"]) == {"val/accuracy", "val/ce"}
-    wanted = {"val/accuracy": teacher.scores.accuracy, "val/ce": float(F.cross_entropy(teacher.logits, targets))}
+    wanted = {
+        "val/accuracy": float((logits["teacher"].argmax(1) == targets).double().mean()),
+        "val/ce": float(F.cross_entropy(logits["teacher"], targets)),
+    }
     for tag, value in wanted.items():
         assert [event.step for event in events.Scalars(tag)] == [13, 26, 40]  # the ends of the student's three epochs
         assert [event.value for event in events.Scalars(tag)] == pytest.approx([value] * 3)
@@ -275,7 +306,7 @@ def test_the_page_shows_the_table_the_verdict_and_the_config(written: Path) -> N
     for cell in (cell for row in rows(results) for cell in row):
         assert cell in page.text
     assert results.verdict() in page.text
-    assert f"{results.judged.gain:+.1f}" in page.text
+    assert f"{results.judged.gain_points:+.1f}" in page.text
     assert "temperature: 4.0" in page.text
     assert "<script>alert(1)</script>" in page.text  # as text: no such tag was read
 
@@ -292,25 +323,28 @@ def test_every_kind_of_run_has_its_figures(results: Results, tmp_path: Path) -> 
 
 
 def test_disagreements_are_those_of_teacher_and_student_surest_first() -> None:
-    results = made_up()
-    said = {stage: results.stages[stage].logits.softmax(1).max(1) for stage in ("teacher", "student")}
+    results, (images, targets, logits) = made_up(), drawn()
+    said = {stage: logits[stage].softmax(1).max(1) for stage in ("teacher", "student")}
     differ = (said["teacher"].indices != said["student"].indices).nonzero().flatten().tolist()
     assert differ
-    figure = disagreements(results)
+    found = results.validation.disagreements
+    assert found is not None
+    figure = disagreements(results, found)
     assert figure.get_suptitle().startswith(f"{len(differ)} of {COUNT} images")
     shown: list[Any] = [axes for axes in figure.axes if axes.images]
     assert len(shown) == min(18, len(differ))
     sureness = {i: float(said["teacher"].values[i] * said["student"].values[i]) for i in differ}
     expected = sorted(differ, key=lambda i: -sureness[i])[: len(shown)]
     pictures = [axes.images[0].get_array().tolist() for axes in shown]
-    assert pictures == [results.picture(i)[0].tolist() for i in expected]
+    assert pictures == [images[i, 0].tolist() for i in expected]
     for axes, i in zip(shown, expected, strict=True):
-        assert axes.get_title(loc="left") == f"true: {results.class_names[int(results.targets[i])]}"
+        assert axes.get_title(loc="left") == f"true: {NAMES[int(targets[i])]}"
 
 
 def test_long_names_of_classes_leave_the_pictures_their_size() -> None:
-    results = replace(made_up(), class_names=[f"{i}, a class with a name of many words" for i in range(10)])
-    figure = disagreements(results)
+    results = made_up(class_names=[f"{i}, a class with a name of many words" for i in range(CLASSES)])
+    assert results.validation.disagreements is not None
+    figure = disagreements(results, results.validation.disagreements)
     figure.canvas.draw()
     for axes in (axes for axes in figure.axes if axes.images):
         box = axes.get_window_extent()
@@ -320,7 +354,7 @@ def test_long_names_of_classes_leave_the_pictures_their_size() -> None:
 
 
 def test_two_that_agree_everywhere_still_give_a_figure() -> None:
-    results = made_up()
-    stages = {**results.stages, "student": replace(results.stages["student"], logits=results.stages["teacher"].logits)}
-    figures = draw_figures(replace(results, stages=stages))
+    _, targets, logits = drawn()
+    same = scored({**logits, "student": logits["teacher"]}, targets)
+    figures = draw_figures(replace(made_up(), validation=same))
     assert figures["disagreements"].get_suptitle().startswith(f"0 of {COUNT}")

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from distill.data import ImageDataModule, ImageSource
 from distill.data.source import Split
 from distill.methods import Supervised
-from distill.metrics import ACCURACY, Metric
 from distill.models.network import Network
+from distill.tasks import Classification
+from distill.tasks.base import Metric
 from distill.training.averaging import Averaging
 from distill.training.best_epoch import Watch
 from distill.training.module import DistillModule
@@ -147,7 +148,7 @@ def test_frozen_statistics_stay() -> None:
     [
         lambda: [Averaging("ema", decay=0.7)],
         lambda: [Averaging("swa", start=0.25)],
-        lambda: [Watch(ACCURACY, best=True), Averaging("ema", decay=0.9)],
+        lambda: [Watch(Classification.metric, best=True), Averaging("ema", decay=0.9)],
     ],
     ids=["ema", "swa", "best-ema"],
 )
@@ -178,7 +179,7 @@ class Told(pl.Callback):
         pl_module.log("val/told", self.values[trainer.current_epoch])
 
 
-HIGHEST, LOWEST = (Metric("val/told", higher_is_better=higher, words="what it was told") for higher in (True, False))
+HIGHEST, LOWEST = (Metric("told", higher_is_better=higher, words="what it was told") for higher in (True, False))
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from distill.tasks import Classification
 from distill.training import clock
 from distill.training.callbacks import StageProgress, Throughput
 from distill.types import Batch
@@ -78,15 +79,15 @@ def follow(progress: StageProgress, epochs: int, *, first: bool = True, start: i
 
 
 def test_plain_lines_every_tenth_of_a_stage(capsys: pytest.CaptureFixture[str]) -> None:
-    follow(StageProgress("student", bars=False), 25)
+    follow(StageProgress("student", Classification.metric, bars=False), 25)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[2] for line in lines] == [f"{n}/25" for n in (3, 6, 9, 12, 15, 18, 21, 24, 25)]
     assert lines[0] == "student   epoch   3/25  accuracy 91.2%  12,345 images/s"
 
 
 def test_only_the_first_process_speaks(capsys: pytest.CaptureFixture[str]) -> None:
-    follow(StageProgress("student", bars=False), 3, first=False)
-    follow(StageProgress("student", bars=True), 3, first=False)
+    follow(StageProgress("student", Classification.metric, bars=False), 3, first=False)
+    follow(StageProgress("student", Classification.metric, bars=True), 3, first=False)
     assert capsys.readouterr().out == ""
 
 
@@ -94,7 +95,7 @@ def test_a_bar_names_its_stage_and_ends_full(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "120")
-    progress = StageProgress("baseline", bars=True)
+    progress = StageProgress("baseline", Classification.metric, bars=True)
     follow(progress, 4, start=2)
     out = capsys.readouterr().out
     assert "baseline" in out

@@ -19,33 +19,32 @@ def data_lines(source: ImageSource, students: int) -> Iterator[tuple[str, str]]:
         students: how many of the training images the student may see.
     """
     _, height, width = source.train.shape
-    counts = source.train.targets.bincount(minlength=source.num_classes)
-    low, high = int(counts.min()), int(counts.max())
-    each = f"of {low:,}" if low == high else f"of {low:,} to {high:,}"
+    targets, task = source.train.targets, source.task
+    counts = task.counts(targets, source.num_classes)
     share = "" if students == len(source.train) else f", {students:,} of them for the student"
     test = "" if source.test is None else f", {len(source.test):,} for a test at the end"
     yield (
         "data",
-        f"{source.name}: {len(source.train):,} training images of {height} x {width} in {source.num_classes} classes "
-        f"{each}{share}; {len(source.val):,} for validation{test}",
+        f"{source.name}: {len(source.train):,} training images of {height} x {width} "
+        f"{task.in_words(targets, source.num_classes)}{share}; {len(source.val):,} for validation{test}",
     )
     for note in source.notes:
         yield "data", note
     names = [str(name) for name in source.class_names]
-    if low != high or names != [*map(str, range(len(names)))]:  # else all is said
-        yield "classes", _classes(names, counts.tolist())
+    if counts.min() != counts.max() or names != [*map(str, range(len(names)))]:  # else all is said
+        yield task.noun, _classes(names, counts.tolist())
 
 
 def data_doubts(source: ImageSource) -> Iterator[str]:
     """What looks wrong."""
     for name, split in (("training", source.train), ("validation", source.val)):
-        counts = split.targets.bincount(minlength=source.num_classes)
+        counts = source.task.counts(split.targets, source.num_classes)
         empty = [str(source.class_names[index]) for index in (counts == 0).nonzero().flatten().tolist()]
         if empty:
             names = ", ".join(empty[:3]) + (", ..." if empty[3:] else "")
             yield (
-                f"data: {len(empty)} of {source.num_classes} classes have no {name} images ({names}): check how labels "
-                "are made"
+                f"data: {len(empty)} of {source.num_classes} {source.task.noun} have no {name} images ({names}): check "
+                "how labels are made"
             )
     sample = source.train.show(torch.linspace(0, len(source.train) - 1, SAMPLE).long().unique())
     if len(sample) > 1 and bool((sample == sample[0]).all()):

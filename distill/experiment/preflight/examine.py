@@ -168,9 +168,9 @@ def _to_train(stage: Stage, network: Network, device: torch.device, findings: Fi
     if network.pretrained:
         return
     found, _ = score_sample(network, stage.data(), device)
-    if found.convincing and found.accuracy > (1 + found.chance) / 2:  # random weights may be lucky, but not so lucky
+    if found.convincing and found.score > (1 + found.chance) / 2:  # random weights may be lucky, but not so lucky
         findings.warnings.append(
-            f"teacher: scores {found.accuracy:.1%} before any training, so its weights are trained already, and "
+            f"teacher: scores {found.score:.1%} before any training, so its weights are trained already, and "
             f"optimizer.lr={recipe.rate} may lose what it knows: teacher.train=false uses it as it is, "
             "teacher.optimizer.lr=1e-4 fine-tunes it"
         )

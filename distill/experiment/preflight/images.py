@@ -1,7 +1,6 @@
 """What the networks of a run make of images, and of what they answer."""
 
 from distill.config.trial_pass import show_images
-from distill.experiment.preflight.outputs import outputs_doubt
 from distill.experiment.run import Run
 from distill.models.network import Network
 
@@ -28,7 +27,7 @@ def preparation_lines(networks: dict[str, Network], class_names: list[str]) -> l
 def output_doubts(run: Run, networks: dict[str, Network]) -> list[str]:
     """Warnings of networks that give probabilities in place of logits."""
     found = [
-        outputs_doubt(role, show_images(network, role, run.source).logits, trained=network.trained)
+        run.source.task.outputs_doubt(role, show_images(network, role, run.source).logits, trained=network.trained)
         for role, network in networks.items()
         if network.comparable
     ]

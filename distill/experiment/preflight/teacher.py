@@ -6,8 +6,8 @@ from torch import Tensor
 from distill.data import ImageDataModule
 from distill.data.order import Draw
 from distill.losses.logits import precise
-from distill.metrics import Standing
 from distill.models.network import Network
+from distill.tasks.evaluation import Standing
 from distill.types import Batch, Outputs
 
 SAMPLE = 512  # validation images, evenly spaced
@@ -22,17 +22,17 @@ def score_sample(network: Network, data: ImageDataModule, device: torch.device) 
         The score, and the logits, (count, classes), that it was made from.
     """
     network = network.to(device).eval()
-    targets = data.source.val.targets
+    source, targets = data.source, data.source.val.targets
+    evaluation = source.task.evaluation(source.num_classes)
     sample = torch.linspace(0, len(targets) - 1, SAMPLE).long().unique()
     loader = data.val_dataloader()
-    right, logits = 0, []
+    logits = []
     for indices in sample.split(AT_ONCE):
         batch: Batch = loader.__getitems__(Draw(0, indices))
         outputs: Outputs = network(batch.to(device).inputs)
         logits.append(precise(outputs.logits).cpu())
-        right += int((logits[-1].argmax(1) == batch.targets.cpu()).sum())
-    answers = torch.cat(logits)
-    return Standing(right, max(len(answers), 1), float(targets.bincount().max() / len(targets))), answers
+        evaluation.update(logits[-1].float(), batch.targets.cpu(), None)
+    return evaluation.standing(source.task.chance(targets)), torch.cat(logits)
 
 
 def mass_kept(logits: Tensor, k: int, temperature: float) -> float:

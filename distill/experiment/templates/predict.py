@@ -24,5 +24,3 @@ for file in sys.argv[1:] or sys.exit(__doc__):
     left, top = (round(d / 2) if d > 0 else int(d / 2) for d in (image.width - width, image.height - height))
     pixels = np.asarray(image.crop((left, top, left + width, top + height)), np.float32) / 255
     logits = session.run(None, {"images": pixels.reshape(1, height, width, -1).transpose(0, 3, 1, 2)})[0][0]
-    shares = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
-    print(file, way["classes"][shares.argmax()], f"{shares.max():.4f}", sep="\t")

@@ -8,8 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from distill.metrics import CALIBRATION_BINS, paired_test, reliability, score
-from distill.training.measures import measure
+from distill.report import SplitResult
+from distill.tasks import Classification
+from distill.tasks.calibration import BINS, Calibration
+from distill.tasks.evaluation import Evaluation, Values
+from distill.tasks.evidence import PairedTest, paired_test
 from distill.types import Outputs
 
 sizes = st.tuples(st.integers(1, 60), st.integers(2, 12), st.integers(0, 10_000), st.floats(0.1, 8))
@@ -19,6 +22,30 @@ def draw(count: int, classes: int, seed: int, scale: float = 2.0) -> tuple[Tenso
     generator = torch.Generator().manual_seed(seed)
     logits, other = (scale * torch.randn(count, classes, generator=generator) for _ in range(2))
     return logits, other, torch.randint(classes, (count,), generator=generator)
+
+
+def evaluated(logits: Tensor, targets: Tensor, teacher: Tensor | None = None) -> Evaluation:
+    """In three batches of unequal sizes, or fewer."""
+    evaluation = Classification().evaluation(logits.shape[1])
+    for part in torch.arange(len(targets)).tensor_split([len(targets) // 4, len(targets) // 2]):
+        if len(part):
+            evaluation.update(logits[part].float(), targets[part], None if teacher is None else teacher[part].float())
+    return evaluation
+
+
+def score(logits: Tensor, targets: Tensor, teacher: Tensor | None = None) -> Values:
+    return evaluated(logits, targets, teacher).scored().values
+
+
+def reliability(logits: Tensor, targets: Tensor, bins: int = BINS) -> tuple[Tensor, Tensor, Tensor]:
+    confidence, chosen = logits.float().softmax(1).max(1)
+    found = Calibration(bins)
+    found.add(confidence, chosen == targets)
+    return found.right, found.confidence, found.count
+
+
+def mcnemar(mine: Tensor, other: Tensor, targets: Tensor) -> PairedTest:
+    return paired_test(*(evaluated(logits, targets).samples for logits in (mine, other)))
 
 
 def softmax(row: list[float]) -> list[float]:
@@ -45,28 +72,28 @@ def test_scores(size: tuple[int, int, int, float]) -> None:
     scores = score(logits, targets, teacher)
     said, taught = ([row.index(max(row)) for row in table.tolist()] for table in (logits, teacher))
     n = len(targets)
-    assert scores.accuracy == pytest.approx(sum(a == t for a, t in zip(said, targets.tolist(), strict=True)) / n)
-    assert scores.agreement == pytest.approx(sum(a == b for a, b in zip(said, taught, strict=True)) / n)
-    assert scores.ece == pytest.approx(calibration_error(logits, targets), abs=1e-5)
+    assert scores["accuracy"] == pytest.approx(sum(a == t for a, t in zip(said, targets.tolist(), strict=True)) / n)
+    assert scores["agreement"] == pytest.approx(sum(a == b for a, b in zip(said, taught, strict=True)) / n)
+    assert scores["ece"] == pytest.approx(calibration_error(logits, targets), abs=1e-5)
     kl = 0.0
     for mine, theirs in zip(logits.double().tolist(), teacher.double().tolist(), strict=True):
         p, q = softmax(theirs), softmax(mine)
         kl += sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
-    assert scores.kl == pytest.approx(kl / n, rel=1e-6, abs=1e-9)
+    assert scores["kl"] == pytest.approx(kl / n, rel=1e-6, abs=1e-9)
 
 
 def test_without_a_teacher_there_is_nothing_to_agree_with() -> None:
     logits, _, targets = draw(20, 4, 0)
     scores = score(logits, targets)
-    assert scores.agreement is None
-    assert scores.kl is None
+    assert scores["agreement"] is None
+    assert scores["kl"] is None
 
 
 def test_a_network_agrees_with_itself() -> None:
     logits, _, targets = draw(20, 4, 0)
     scores = score(logits, targets, logits)
-    assert scores.agreement == 1
-    assert scores.kl == pytest.approx(0, abs=1e-12)
+    assert scores["agreement"] == 1
+    assert scores["kl"] == pytest.approx(0, abs=1e-12)
 
 
 def test_scores_of_half_precision_are_those_of_its_numbers() -> None:
@@ -90,7 +117,7 @@ def test_the_paired_test_is_mcnemars_exact_one(gained: int, lost: int, both: int
     if not kinds:
         return
     mine, other = (torch.tensor(column) for column in zip(*kinds, strict=True))
-    test = paired_test(mine, other, torch.zeros(len(kinds), dtype=torch.long))
+    test = mcnemar(mine, other, torch.zeros(len(kinds), dtype=torch.long))
     assert (test.gained, test.lost) == (gained, lost)
     assert test.p_value == pytest.approx(two_sided(gained, lost) if gained + lost else 1.0)
 
@@ -99,7 +126,7 @@ def test_the_paired_test_by_hand() -> None:
     # Eight won, two lost of ten: 2 * (1 + 10 + 45) / 1024.
     assert two_sided(8, 2) == 112 / 1024
     logits = torch.tensor([[1.0, 0.0]] * 8 + [[0.0, 1.0]] * 2)
-    test = paired_test(logits, logits.flip(1), torch.zeros(10, dtype=torch.long))
+    test = mcnemar(logits, logits.flip(1), torch.zeros(10, dtype=torch.long))
     assert (test.gained, test.lost, test.p_value) == (8, 2, pytest.approx(112 / 1024))
 
 
@@ -108,7 +135,7 @@ def test_the_paired_test_by_hand() -> None:
 def test_reliability_adds_up_to_the_calibration_error(size: tuple[int, int, int, float]) -> None:
     logits, _, targets = draw(*size)
     accuracy, confidence, count = reliability(logits, targets)
-    assert len(count) == CALIBRATION_BINS == 15
+    assert len(count) == BINS == 15
     assert count.sum() == len(targets)
     assert torch.equal(accuracy.isnan(), count == 0)
     full = count > 0
@@ -136,10 +163,14 @@ def test_classes_that_the_teacher_rules_out_leave_scores_finite() -> None:
     scores = score(logits, targets, masked)
     p = masked.double().softmax(1)
     expected = (torch.special.xlogy(p, p) - p * logits.double().log_softmax(1)).sum(1).mean()
-    assert scores.kl == pytest.approx(float(expected))
-    assert math.isfinite(score(masked, targets, masked).ece)
-    assert score(masked, targets, masked).kl == 0
-    assert score(masked, targets, teacher).known()["kl"] is None  # infinite, which JSON cannot say
-    assert measure(logits, Outputs(masked), targets)["teacher_entropy"] == pytest.approx(
+    assert scores["kl"] == pytest.approx(float(expected))
+    ece = score(masked, targets, masked)["ece"]
+    assert ece is not None
+    assert math.isfinite(ece)
+    assert score(masked, targets, masked)["kl"] == 0
+    scored = {"student": evaluated(masked, targets, teacher).scored()}
+    told = SplitResult("validation", Classification(), 20, scored).scores("student")
+    assert told["kl"] is None  # infinite, which JSON cannot say
+    assert Classification().measure(logits, Outputs(masked), targets)["teacher_entropy"] == pytest.approx(
         float(torch.special.entr(p).sum(1).mean()), rel=1e-5
     )

@@ -1,0 +1,7 @@
+"""What a sample's labels are, and all that follows from it: one file a task."""
+
+from distill.tasks.base import Task
+from distill.tasks.classification import Classification
+from distill.tasks.multilabel import MultiLabel
+
+__all__ = ["Classification", "MultiLabel", "Task"]

@@ -1,0 +1,237 @@
+"""What a task is: every question of the framework whose answer depends on it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torchmetrics
+from torch import Tensor, nn
+
+from distill.errors import SettingError
+from distill.methods import Composite, Method
+from distill.methods.labels import ClassWeights
+from distill.methods.view import Trait
+from distill.tasks.evaluation import Evaluation
+from distill.types import Outputs
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """The measure by which a task compares networks and epochs.
+
+    name: of its score; validation logs it as `val/NAME`. higher_is_better: its direction. words: what to call it.
+    """
+
+    name: str
+    higher_is_better: bool
+    words: str
+
+    @property
+    def logged(self) -> str:
+        """As validation logs it."""
+        return f"val/{self.name}"
+
+    def gain(self, value: float, other: float) -> float:
+        """How much better a value is than another; negative where it is worse."""
+        return value - other if self.higher_is_better else other - value
+
+
+class Task(ABC):
+    """One kind of labels and all that follows from it; a task is one file beside this one, with its data and networks.
+
+    Attributes:
+        name: in summary.json.
+        metric: by which networks and epochs are compared.
+        score_names: what `Evaluation.scored` gives, in the order of summary.json.
+        columns: of these, those that the report's table shows beside the metric, by their heads.
+        noun: what labels are called in messages.
+        traits: what methods may count on.
+    """
+
+    name: ClassVar[str]
+    metric: ClassVar[Metric]
+    score_names: ClassVar[tuple[str, ...]]
+    columns: ClassVar[Mapping[str, str]] = {}
+    noun: ClassVar[str] = "classes"
+
+    @property
+    @abstractmethod
+    def traits(self) -> frozenset[Trait]:
+        """What methods may count on."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self)
+
+    def __hash__(self) -> int:
+        return hash(type(self))
+
+    # ------------------------------------------------------------------------------------------ labels
+
+    @abstractmethod
+    def check_targets(self, label: str, targets: Tensor, classes: int) -> None:
+        """Raise SettingError, which begins with `label`, for labels that aren't this task's."""
+
+    @abstractmethod
+    def check_told_apart(self, name: str, targets: Tensor, class_names: Sequence[str]) -> None:
+        """Raise SettingError if the training labels of the data of this name leave nothing to learn."""
+
+    @abstractmethod
+    def counts(self, targets: Tensor, classes: int) -> Tensor:
+        """(C,) how many samples have each class."""
+
+    @abstractmethod
+    def strata(self, targets: Tensor) -> Tensor:
+        """(N,) int64 groups; a share of the samples is drawn from each group alike."""
+
+    @abstractmethod
+    def balanced(self, targets: Tensor) -> Tensor:
+        """(N,) int64 groups that `data.sampling=balanced` shows equally often; SettingError where there are none."""
+
+    @abstractmethod
+    def shown(self, targets: Tensor, classes: int, *, balanced: bool) -> Tensor:
+        """(C,) share of the samples that have each class, as an epoch shows them; for `class_weights`."""
+
+    @abstractmethod
+    def as_probabilities(self, targets: Tensor, classes: int) -> Tensor:
+        """Labels that can be blended: float, (N, classes)."""
+
+    @abstractmethod
+    def renumbered(self, targets: Tensor, numbers: Tensor, classes: int) -> Tensor:
+        """Labels among so many classes, of which `numbers[i]` is what class i was."""
+
+    @abstractmethod
+    def blank(self, count: int, classes: int) -> Tensor:
+        """Labels of images of which nothing is known, and at which nobody looks."""
+
+    @abstractmethod
+    def in_words(self, targets: Tensor, classes: int) -> str:
+        """What is said of the training labels: '10 classes of 36 to 40'."""
+
+    # ------------------------------------------------------------------------------------------ learning
+
+    @abstractmethod
+    def as_distributions(self, logits: Tensor) -> Tensor:
+        """A network's logits as (rows, classes, *positions), whose softmax over dimension 1 are probabilities."""
+
+    @abstractmethod
+    def as_classes(self, targets: Tensor) -> Tensor:
+        """Labels as (rows, *positions) int64 classes of these distributions, or probabilities of their shape."""
+
+    @abstractmethod
+    def label_loss(self, smoothing: float = 0.0, weights: Tensor | None = None) -> nn.Module:
+        """Maps a network's own logits and labels, mixed ones too, to a scalar of at least float32.
+
+        weights: as `class_weights` gives them.
+        """
+
+    def teach(self, method: Method, label_loss: nn.Module | None = None) -> None:
+        """Let a method see this task's logits and labels, and learn labels by its loss or by the one that is given.
+
+        Raises:
+            SettingError: the method needs what the task has not.
+        """
+        check_method(self, method)
+        method.see_by(self)
+        method.learn_labels_by(self.label_loss() if label_loss is None else label_loss)
+
+    @abstractmethod
+    def class_weights(self, asked: ClassWeights, shown: Tensor) -> Tensor:
+        """What the setting means for labels that are shown so often.
+
+        Raises:
+            ValueError: not a weight for each class, or weights that leave nothing to learn.
+        """
+
+    @abstractmethod
+    def measure(self, logits: Tensor, answers: Outputs | None, targets: Tensor) -> dict[str, Tensor]:
+        """Of a training batch: scalars on the device, means over it. `answers` are the teacher's."""
+
+    @abstractmethod
+    def measure_unseen(self, logits: Tensor, answers: Outputs | None, targets: Tensor) -> dict[str, Tensor]:
+        """Of a validation batch, likewise."""
+
+    def epoch_metrics(self) -> dict[str, torchmetrics.Metric]:
+        """What is worked out over a whole split because it is no mean over samples; called with (logits, targets)."""
+        return {}
+
+    # ------------------------------------------------------------------------------------------ evidence
+
+    @abstractmethod
+    def evaluation(self, classes: int) -> Evaluation:
+        """A new one."""
+
+    @abstractmethod
+    def chance(self, targets: Tensor) -> float:
+        """What a guesser who knows these labels' frequencies gets of the metric."""
+
+    @abstractmethod
+    def disagreement(self, logits: Tensor, teacher: Tensor) -> Tensor:
+        """(N,) how plainly two networks say different things of each sample; 0 where they say the same."""
+
+    @abstractmethod
+    def answer(self, logits: Tensor, target: Tensor, class_names: Sequence[str]) -> tuple[str, bool]:
+        """What one sample's (C,) logits say in a few words, and whether that is right."""
+
+    @abstractmethod
+    def truth(self, target: Tensor, class_names: Sequence[str]) -> str:
+        """What one sample's label says."""
+
+    @abstractmethod
+    def outputs_doubt(self, role: str, logits: Tensor, *, trained: bool) -> str | None:
+        """What is wrong with a network's outputs, (N, C), if they aren't logits; None for logits.
+
+        An untrained network's may lie between 0 and 1 by chance, and are not doubted for that.
+        """
+
+    # ------------------------------------------------------------------------------------------ tables
+
+    @abstractmethod
+    def named_columns(self, class_names: Sequence[str]) -> list[str]:
+        """The heads of `named`."""
+
+    @abstractmethod
+    def named(self, logits: Tensor, class_names: Sequence[str]) -> list[list[str]]:
+        """For each of (N, C) logits the cells that `predict` writes: what is named, with its probability."""
+
+    @abstractmethod
+    def compared_columns(self, class_names: Sequence[str]) -> list[str]:
+        """The heads of `compared`."""
+
+    @abstractmethod
+    def compared(
+        self, logits: Tensor, teacher: Tensor | None, targets: Tensor, class_names: Sequence[str]
+    ) -> list[list[str]]:
+        """For each sample the cells that `evaluate predictions=FILE` writes: label, student's answer, teacher's."""
+
+    script: ClassVar[str]
+    """The last lines of the script beside an export: from `logits`, (C,) numpy, and `way["classes"]` to a line."""
+
+
+def comparable(logits: Tensor, answers: Outputs) -> bool:
+    """Whether a teacher answers for the same classes; one whose features alone are of use need not."""
+    return answers.top_k is not None or answers.logits.shape[1] == logits.shape[1]
+
+
+def check_method(task: Task, method: Method, names: Sequence[str] | None = None) -> None:
+    """Compare what each member of a method needs with what the task has.
+
+    Args:
+        task, method: of a run.
+        names: of the members, as messages shall call them; None for those of their classes.
+
+    Raises:
+        SettingError: the first need that isn't met.
+    """
+    members = method.members if isinstance(method, Composite) else [method]
+    for member, name in zip(members, names or [type(member).__name__ for member in members], strict=True):
+        missing = [need for need in sorted(member.needed()) if need not in task.traits]
+        if missing:
+            switch = "standardize_logits=true" if member.standardize_logits and not member.needs else ""
+            raise SettingError(
+                f"{name}{f'.{switch}' if switch else ''}: needs {missing[0]}, which {task.name} data has not; choose "
+                "a method that works without, such as kd, or one of features"
+            )
