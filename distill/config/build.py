@@ -28,6 +28,7 @@ from distill.config.settings import (
     Node,
     RunSettings,
     TrainerSettings,
+    node,
     read,
     without,
 )
@@ -113,6 +114,13 @@ def augment(config: DictConfig) -> Augment:
 
 
 def network(
+    config: DictConfig, where: str, data: ImageSource, statistics: Statistics, *, needs_logits: bool = True
+) -> Network:
+    """The network of a node that stands by itself, `where` being 'teacher' or 'student'; see `network_of`."""
+    return network_of(node(config, where, NetworkSettings), data, statistics, needs_logits=needs_logits)
+
+
+def network_of(
     config: Node[NetworkSettings], data: ImageSource, statistics: Statistics, *, needs_logits: bool = True
 ) -> Network:
     """The network of `teacher` or `student`, its weights loaded if it has a checkpoint; see `networks.assemble`."""

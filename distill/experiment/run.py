@@ -53,7 +53,7 @@ class Run:
         config = self.config
         needs_logits = build.method(config.method).needs_logits
         seed_torch(config.run.seed, role, "weights")
-        network = build.network(self._node(role), self.source, self.statistics, needs_logits=needs_logits)
+        network = build.network_of(self._node(role), self.source, self.statistics, needs_logits=needs_logits)
         network.lay_out(channels_last=config.trainer.own.channels_last is not False)
         return network
 

@@ -144,6 +144,11 @@ class Network(nn.Module):
         self.lay_out(channels_last=True)
 
     @property
+    def prepare(self) -> Preprocess:
+        """What `preprocess` was called before."""
+        return self.preprocess
+
+    @property
     def convolves(self) -> bool:
         """Whether it has convolutions of maps, for which the order of channels in memory matters."""
         return any(isinstance(module, nn.Conv2d) for module in self.backbone.modules())

@@ -163,4 +163,4 @@ class Bench:
         with initialize_config_dir(str(CONFIGS), version_base="1.3"):
             config = parse(compose("train", [f"model@student={name}"])).student
         statistics = [0.5, 0.5, 0.5], [0.25, 0.25, 0.25]
-        return build.network(config, self.source, statistics)
+        return build.network_of(config, self.source, statistics)

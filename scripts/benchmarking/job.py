@@ -107,7 +107,7 @@ class Job:
         torch.manual_seed(0)
         with initialize_config_dir(str(CONFIGS), version_base="1.3"):
             config = parse(compose("train", [f"model@student={name}"])).student
-        return build.network(config, self.source, (self.mean, self.std)).backbone
+        return build.network_of(config, self.source, (self.mean, self.std)).backbone
 
 
 @torch.no_grad()

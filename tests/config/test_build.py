@@ -159,7 +159,7 @@ def test_callbacks_and_logger(tmp_path: Path) -> None:
 
 
 def test_the_live_teacher(digits: ImageSource) -> None:
-    network = build.network(parse(composed()).teacher, digits, STATISTICS)
+    network = build.network_of(parse(composed()).teacher, digits, STATISTICS)
     teacher = build.teacher(
         parse(composed()).teaching.target, network, TeacherInputs(digits, torch.arange(len(digits.train)))
     )
@@ -171,7 +171,7 @@ def test_the_live_teacher(digits: ImageSource) -> None:
 
 
 def test_a_network_takes_the_datas_shape_and_statistics(digits: ImageSource) -> None:
-    network = build.network(parse(composed()).student, digits, STATISTICS)
+    network = build.network_of(parse(composed()).student, digits, STATISTICS)
     assert isinstance(network, Network)
     assert network.name == "cnn4"
     assert network(torch.rand(2, 1, 8, 8)).logits.shape == (2, 10)
@@ -181,7 +181,7 @@ def test_a_network_takes_the_datas_shape_and_statistics(digits: ImageSource) -> 
 
 def test_a_networks_own_statistics_win(digits: ImageSource) -> None:
     config = composed("student.mean=[0.5]", "student.std=[0.25]", "student.size=16")
-    prepare = build.network(parse(config).student, digits, STATISTICS).preprocess
+    prepare = build.network_of(parse(config).student, digits, STATISTICS).preprocess
     assert prepare.mean is not None
     assert prepare.std is not None
     assert (prepare.mean.item(), prepare.std.item(), prepare.size) == (0.5, 0.25, 16)
@@ -305,3 +305,11 @@ def test_first_weights_depend_on_seed_and_role_alone(tmp_path: Path) -> None:
     assert not torch.equal(first, weights(partial(run.network, "teacher")))
     other = prepare(parse(composed("model@teacher=cnn4", "seed=1")), tmp_path)
     assert not torch.equal(first, weights(partial(other.network, "student")))
+
+
+def test_a_network_of_a_node_that_stands_by_itself(digits: ImageSource) -> None:
+    config = OmegaConf.create({"_target_": "distill.models.cnn.cnn", "width": 4, "mean": [0.5], "std": [0.25]})
+    network = build.network(config, "student", digits, STATISTICS)
+    assert network.prepare is network.preprocess
+    assert network.preprocess.mean is not None
+    assert network.preprocess.mean.item() == 0.5
