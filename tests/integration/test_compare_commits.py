@@ -72,11 +72,11 @@ def test_a_score_and_an_epoch_are_found_and_times_are_not_compared(script: Any, 
 
 def test_other_names_are_told_but_are_no_difference(script: Any, pair: tuple[Path, Path]) -> None:
     _, run = pair
-    edit(run / "summary.json", lambda summary: summary.update(task="images", grain=summary.pop("gain_points")))
+    edit(run / "summary.json", lambda summary: summary.update(theme="images", grain=summary.pop("gain_points")))
     found = script.compare_runs(*pair)
     assert found.different == []
     assert found.only_in["A"] == ["summary.json: gain_points"]
-    assert sorted(found.only_in["B"]) == ["summary.json: grain", "summary.json: task"]
+    assert sorted(found.only_in["B"]) == ["summary.json: grain", "summary.json: theme"]
 
 
 def test_what_cannot_be_compared_is_not_the_same(script: Any, pair: tuple[Path, Path]) -> None:

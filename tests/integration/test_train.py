@@ -58,7 +58,8 @@ def test_the_run_directory(finished: Any) -> None:
         ".lock", "config.yaml", "summary.json", "report.html", "train.log", "preflight.txt", "warnings.txt",
         "figures/curves.png", "figures/reliability.png", "figures/disagreements.png",
         *(f"{stage}.{ending}" for stage in STAGES for ending in ("safetensors", "json")),
-        *(f"checkpoints/{stage}/{name}" for stage in STAGES for name in ("last.ckpt", "record.json")),
+        *(f"checkpoints/{stage}/{name}" for stage in STAGES
+          for name in ("last.ckpt", "last.previous.ckpt", "record.json")),
         *(f"checkpoints/{stage}.compiled.json" for stage in STAGES),
     }  # fmt: skip
     assert {Path(name).parts[:2] for name in logs} == {("tensorboard", stage) for stage in STAGES}
@@ -442,7 +443,7 @@ def test_a_rate_far_too_high_is_one_line(run_here: Any, finished: Any, capsys: p
     assert caught.value.code == 2
     rehearsed, line = capsys.readouterr().err.splitlines()
     assert rehearsed.startswith("WARNING: student: in the rehearsal, ")
-    assert "in epoch 0: lower optimizer.lr" in line
+    assert re.search(r"in step \d+ \(epoch 1, .*\): lower optimizer\.lr", line)
 
 
 def test_help_is_written_for_people(command: Any) -> None:
