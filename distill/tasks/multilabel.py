@@ -267,7 +267,7 @@ class _Evaluation(Evaluation):
     def _threshold_curve(self) -> Curve:
         precision, recall, thresholds = self._curve.compute()
         precision, recall = precision[:-1], recall[:-1]  # the last is of no threshold
-        f1 = 2 * precision * recall / (precision + recall).clamp_min(1e-12)
+        f1 = (2 * precision * recall / (precision + recall).clamp_min(1e-12)).nan_to_num(0)  # where nothing is named
         lines = {"precision": precision, "recall": recall, "F1": f1}
         return Curve("a label is named from this probability on", "threshold", thresholds, lines)
 
