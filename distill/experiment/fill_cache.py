@@ -2,10 +2,8 @@
 
 import logging
 import math
-import os
 import sys
 import time
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -20,9 +18,9 @@ from distill.config import build
 from distill.config.run_config import parse
 from distill.errors import SettingError
 from distill.experiment import preflight
-from distill.experiment.directory import check_unused, load_config, save_config
+from distill.experiment.directory import check_unused, save_config
 from distill.experiment.lock import held
-from distill.experiment.pipeline import prepare
+from distill.experiment.pipeline import prepare, prepare_as_one_of_many
 from distill.experiment.run import Run
 from distill.log import log_to
 from distill.methods import Supervised
@@ -31,7 +29,6 @@ from distill.teachers.cached import CachedTeacher
 from distill.training.callbacks import LeaveOnSignals
 from distill.training.launch import launch, processes_to_start
 from distill.training.peers import Peers
-from distill.training.signals import leave_on_signals
 from distill.types import Batch, SplitName
 
 log = logging.getLogger("distill")
@@ -67,14 +64,7 @@ def fill_cache(composed: DictConfig, directory: Path) -> None:
 
 def fill_as_one_of_many(directory: Path) -> None:
     """One process of several, for the run whose config.yaml lies in `directory`."""
-    if Peers.met is None:
-        leave_on_signals()
-    if Peers.met is None and os.environ["RANK"] == "0":
-        log_to(directory / "cache_teacher.log")
-    else:
-        logging.disable()
-        warnings.simplefilter("ignore")
-    run = prepare(parse(load_config(directory, "run")), directory)
+    run = prepare_as_one_of_many(directory, "cache_teacher.log")
     fill(run, run.networks())
 
 

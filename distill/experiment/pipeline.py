@@ -114,15 +114,20 @@ def _overrides() -> list[str]:
 def run_as_one_of_many(directory: Path) -> None:
     """The stages of the run whose config.yaml lies in `directory`, in one process of several; the first one writes."""
     started = time.perf_counter()
+    prepared = prepare_as_one_of_many(directory, "train.log")
+    run_stages(prepared, prepared.networks(), started)
+
+
+def prepare_as_one_of_many(directory: Path, log_file: str) -> Run:
+    """The run whose config.yaml lies in `directory`, in one process of several, of which the first one logs."""
     if Peers.met is None:
         leave_on_signals()
     if Peers.met is None and os.environ["RANK"] == "0":
-        log_to(directory / "train.log")
+        log_to(directory / log_file)
     else:
         logging.disable()
         warnings.simplefilter("ignore")
-    prepared = prepare(parse(load_config(directory, "run")), directory)
-    run_stages(prepared, prepared.networks(), started)
+    return prepare(parse(load_config(directory, "run")), directory)
 
 
 def prepare(config: RunConfig, directory: Path) -> Run:

@@ -1,4 +1,4 @@
-"""The scores of a run's networks on one split, gathered batch by batch: nothing of the size of all answers stays."""
+"""The scores of a run's networks on one split, gathered batch by batch; all logits are kept for no metric but mAP."""
 
 from collections.abc import Iterable
 

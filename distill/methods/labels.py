@@ -46,20 +46,13 @@ class LabelLoss(nn.Module):
         return total / (logits.numel() // logits.shape[1])
 
 
-class BinaryLoss(nn.Module):
+class BinaryLoss(LabelLoss):
     """Mean over samples and labels of w * binary cross-entropy.
 
     Args:
         smoothing: share of each label that is spread over true and false, in [0, 1).
         weights: (2, C) float, of each label where it is false and where it is true; None weighs all alike.
     """
-
-    weights: Tensor | None
-
-    def __init__(self, smoothing: float = 0.0, weights: Tensor | None = None) -> None:
-        super().__init__()
-        self.smoothing = smoothing
-        self.register_buffer("weights", weights, persistent=False)
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """A scalar, at least float32, for (N, C) logits and labels, which are 0, 1 or between."""

@@ -277,7 +277,8 @@ class _Evaluation(Evaluation):
 
     def by_class(self) -> tuple[Tensor, Tensor]:
         """Average precision of each label."""
-        return self._precision.gathered()[1].sum(0), by_label(*self._precision.gathered())[:, 0]
+        logits, targets = self._precision.gathered()
+        return targets.sum(0), by_label(logits, targets)[:, 0]
 
     def standing(self, chance: float) -> Standing:
         """Against the same answers given to the samples in another order."""
