@@ -90,10 +90,10 @@ def test_preflight_only_trains_nothing_and_writes_only_what_it_was(
 def test_a_run_is_the_same_bit_for_bit_with_and_without(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    built, build_network = [], build.network
+    built, build_network = [], build.network_of
     monkeypatch.setattr(
         build,
-        "network",
+        "network_of",
         lambda config, *args, **given: built.append(config.where) or build_network(config, *args, **given),
     )
     norm = ("teacher.norm=batch", "student.norm=batch", "method=[kd,fitnet]", "baseline=true")
