@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -81,6 +81,18 @@ class FeatureLayout:
     grid: tuple[int, int] | None = None
 
 
+class Reading(Protocol):
+    """How a network that learns labels and answers in a way of its own, as detectors do, reads its raw outputs."""
+
+    def label_loss(self, targets: Any) -> Float[Tensor, ""]:
+        """The loss of these outputs with a batch's targets, at least float32; with gradients in training."""
+        ...
+
+    def answers(self) -> Float[Tensor, "n ..."]:
+        """What scores and reports look at in place of logits, as the task has it: a detector's boxes."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Outputs:
     """What a network says of a batch.
@@ -89,12 +101,18 @@ class Outputs:
     features: tensors by tap name; empty where no method asked for any.
     top_k: the likeliest classes, of a teacher whose other logits were not kept.
     layouts: how features lie in their dimensions, by tap name; where one is unknown, its shape must tell.
+    reading: of a network that learns labels by a loss of its own, and answers with more than its logits; else None.
     """
 
     logits: Float[Tensor, "n c *positions"]
     features: Mapping[str, Float[Tensor, "n ..."]] = field(default_factory=dict)
     top_k: TopK | None = None
     layouts: Mapping[str, FeatureLayout] = field(default_factory=dict)
+    reading: Reading | None = None
+
+    def answers(self) -> Float[Tensor, "n ..."]:
+        """What scores and reports look at: the logits, or what the network itself reads from its raw outputs."""
+        return self.logits if self.reading is None else self.reading.answers()
 
     def at(self, temperature: float) -> Tensor | SparseTeacher:
         """What a divergence at this temperature takes: the logits, or what was kept of them."""

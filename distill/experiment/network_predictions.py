@@ -19,8 +19,8 @@ from distill.types import Outputs
 class Predictions:
     """Of all networks for one batch, on the CPU.
 
-    logits: float32, by network. targets: as the task has them. indices: (n,) int64 places in the split, in its order;
-    images that could not be read are left out.
+    logits: float32, by network; of networks that answer with something else, that. targets: as the task has them.
+    indices: (n,) int64 places in the split, in its order; images that could not be read are left out.
     """
 
     logits: dict[str, Tensor]
@@ -54,6 +54,6 @@ def predict_split(
         for name, network in converted.items():
             with precision.forward_context():
                 outputs: Outputs = network(inputs)
-            logits[name] = outputs.logits.float().cpu()
+            logits[name] = outputs.answers().float().cpu()
         assert batch.indices is not None
         yield Predictions(logits, batch.targets.cpu(), batch.indices)

@@ -199,10 +199,12 @@ class Method(nn.Module):
         return [(student.features[s], teacher.features[t]) for s, t in names]
 
     def label_terms(self, student: Outputs, batch: Batch) -> dict[str, Tensor]:
-        """The labels' cross-entropy, unweighted, at least float32 whatever comes in; nothing at weight 0."""
+        """The labels' cross-entropy, or the student's own loss of them; unweighted, at least float32 whatever comes in;
+        nothing at weight 0."""
         if self.label_weight == 0 and "label_weight" not in self.schedules:
             return {}
-        loss: Tensor = self.label_loss(student.logits, batch.targets)
+        own = student.reading
+        loss: Tensor = self.label_loss(student.logits, batch.targets) if own is None else own.label_loss(batch.targets)
         return {"ce": loss}
 
     def deploy(self, backbone: nn.Module) -> nn.Module:

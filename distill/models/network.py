@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from distill.errors import SettingError, suggestion
 from distill.models.logits import logits_of
-from distill.types import FeatureLayout, Outputs
+from distill.types import FeatureLayout, Outputs, Reading
 
 INPUT = ":input"
 LUMA = (0.299, 0.587, 0.114)  # of red, green and blue, as Pillow makes grey images (ITU-R 601-2)
@@ -230,7 +230,8 @@ class Network(nn.Module):
 
     def forward(self, images: Tensor) -> Outputs:
         """Answer for (N, C, H, W) images, float in [0, 1] or uint8."""
-        output = self.backbone(self.arrange(self.preprocess(images)))
+        prepared = self.arrange(self.preprocess(images))
+        output = self.backbone(prepared)
         for path, (value, version) in self._watched.items():
             self._overwritten[path, self.training] = value._version != version
         self._watched.clear()
@@ -239,7 +240,13 @@ class Network(nn.Module):
             self._captured[path] = torch.empty(0)
         logits = logits_of(output)
         logits = logits if self._classes is None else logits.index_select(1, self._classes)
-        return Outputs(logits, features, layouts=self.layouts)
+        return Outputs(logits, features, layouts=self.layouts, reading=self._reading(output, prepared, images))
+
+    def _reading(self, output: Any, prepared: Tensor, images: Tensor) -> Reading | None:
+        """Of a backbone that has a method `read`: called with what it gave, and with the height and width of what it
+        was shown and of the images as they were."""
+        read = getattr(self.backbone, "read", None)
+        return None if read is None else read(output, prepared.shape[-2:], images.shape[-2:])
 
     def arrange(self, maps: Tensor) -> Tensor:
         """(N, C, H, W) images or features as they lie in memory for the backbone; anything else as it is."""

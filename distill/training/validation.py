@@ -23,10 +23,11 @@ class Validation:
 
     def add(self, outputs: Outputs, answers: Outputs | None, batch: Batch) -> None:
         """Add a batch; `answers` are the teacher's, None without one."""
-        values = self.task.measure_unseen(outputs.logits, answers, batch.targets)
+        own = outputs.answers()
+        values = self.task.measure_unseen(own, answers, batch.targets)
         self._means.add(values, weight=len(batch))
         for metric in self._metrics.values():
-            metric.to(batch.device).update(outputs.logits, batch.targets)
+            metric.to(batch.device).update(own, batch.targets)
 
     def epoch(self, add_up: Callable[[Tensor], Tensor]) -> dict[str, float]:
         """All values since the last call, over all processes; `add_up` gives the sum of a vector over them."""

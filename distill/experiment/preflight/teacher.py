@@ -30,7 +30,7 @@ def score_sample(network: Network, data: ImageDataModule, device: torch.device) 
     for indices in sample.split(AT_ONCE):
         batch: Batch = loader.__getitems__(Draw(0, indices))
         outputs: Outputs = network(batch.to(device).inputs)
-        logits.append(precise(outputs.logits).cpu())
+        logits.append(precise(outputs.answers()).cpu())
         evaluation.update(logits[-1].float(), batch.targets.cpu(), None)
     return evaluation.standing(source.task.chance(targets)), torch.cat(logits)
 
