@@ -8,7 +8,15 @@ import torch.nn.functional as F
 from oracle import relative, with_gradients
 
 import distill.losses as losses
-from distill.losses import LinearTeacher, SparseTeacher, linear, linear_divergence
+from distill.losses import (
+    LinearTeacher,
+    Projection,
+    SparseTeacher,
+    linear,
+    linear_divergence,
+    linear_terms,
+    linear_top_k,
+)
 
 
 def problem(dtype, lead=(3, 4), hidden=6, classes=11):
@@ -56,6 +64,123 @@ def test_as_the_materialised_way(dtype, tolerance, kind, loss, monkeypatch):
     for a, b, x in zip(found[1:], expected[1:], tensors, strict=True):
         assert a.dtype == x.dtype
         assert relative(a, b) < tolerance
+
+
+DIVERGENCES = {
+    "forward": losses.kl_divergence,
+    "reverse": losses.reverse_kl_divergence,
+    "jsd": partial(losses.js_divergence, beta=0.3),
+    "skew": partial(losses.skew_kl_divergence, alpha=0.1),
+    "skew reverse": partial(losses.skew_reverse_kl_divergence, alpha=0.1),
+}
+
+
+@pytest.mark.parametrize("name", DIVERGENCES)
+@pytest.mark.parametrize("chunk", [1, 5, 64])
+def test_a_scaled_and_bounded_head_as_materialised(name, chunk):
+    (h, w, b), source = problem(torch.float64)
+    teacher = Projection(source.hidden, source.weight, source.bias.double(), scale=1.7, soft_cap=4.0)
+    labels = torch.randint(11, (3, 4))
+    labels[1, 1:] = -100
+    h[1, 1:] = float("nan")  # whatever a padded position holds
+    options = {"temperature": 1.5, "reduction": "positionmean"}
+
+    def materialised(h, w, b):
+        z, t = (
+            cap * torch.tanh(s * x / cap)
+            for x, s, cap in (
+                (h.masked_fill((labels == -100)[..., None], 0) @ w.T + b, 0.4, 3.0),
+                (source.hidden @ source.weight.T + source.bias, 1.7, 4.0),
+            )
+        )
+        soft = DIVERGENCES[name](z, t, class_dim=-1, labels=labels, **options)
+        return 0.9 * soft + 0.1 * F.cross_entropy(z.flatten(0, 1), labels.flatten(), label_smoothing=0.2)
+
+    def ours(h, w, b):
+        student = Projection(h, w, b, scale=0.4, soft_cap=3.0)
+        soft, hard = linear_terms(
+            student, teacher, divergence=DIVERGENCES[name], hard_labels=labels, smoothing=0.2,
+            weights_of=(0.9, 0.1), chunk=chunk, **options,
+        )  # fmt: skip
+        return 0.9 * soft + 0.1 * hard
+
+    for found, expected in zip(with_gradients(ours, h, w, b), with_gradients(materialised, h, w, b), strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+def test_each_term_has_its_own_gradient_too():
+    (h, w, b), source = problem(torch.float64)
+    labels = torch.randint(11, (3, 4))
+
+    def part(soft_share, hard_share):
+        def loss(h, w, b):
+            soft, hard = linear_terms(Projection(h, w, b), source, hard_labels=labels, reduction="positionmean")
+            return sum(share * term for share, term in ((soft_share, soft), (hard_share, hard)) if share)
+
+        return with_gradients(loss, h, w, b)
+
+    whole = part(2.0, 3.0)  # not as `weights_of` had it
+    for a, s, c in zip(whole, part(1.0, 0.0), part(0.0, 1.0), strict=True):
+        torch.testing.assert_close(a, 2 * s + 3 * c)
+
+
+def test_a_tied_weight_and_an_adapter_on_it_get_their_gradient():
+    torch.manual_seed(0)
+    table, down, up = torch.randn(11, 6), torch.randn(2, 6), torch.randn(11, 2)
+    tokens, source = torch.randint(11, (3, 4)), problem(torch.float32)[1]
+
+    def ours(table, down, up):
+        return linear_divergence(table[tokens].tanh(), table + 0.5 * up @ down, source)
+
+    def materialised(table, down, up):
+        z = table[tokens].tanh() @ (table + 0.5 * up @ down).T
+        return losses.kl_divergence(z, logits_of(source).float(), class_dim=-1)
+
+    found, expected = with_gradients(ours, table, down, up), with_gradients(materialised, table, down, up)
+    for a, b in zip(found, expected, strict=True):
+        assert relative(a, b) < 1e-5
+        assert b.abs().sum() > 0
+
+
+def test_accumulated_batches_of_unequal_lengths_are_one_batch():
+    torch.manual_seed(0)
+    h, w = torch.randn(8, 6, 5), torch.randn(11, 5)
+    t = torch.randn(8, 6, 11)
+    labels = torch.randint(11, (8, 6))
+    lengths = torch.tensor([6, 1, 3, 2, 5, 6, 2, 1])
+    labels[torch.arange(6) >= lengths[:, None]] = -100
+    per_batch = int(lengths.sum()) / 4
+
+    def split(parts):
+        def loss(h, w):
+            made = 0.0
+            for rows in torch.arange(8).chunk(parts):
+                soft, hard = linear_terms(
+                    Projection(h[rows], w), t[rows], hard_labels=labels[rows], reduction="positionmean",
+                    count=per_batch * 4 / parts,
+                )  # fmt: skip
+                made = made + (soft + hard) / parts  # as a trainer averages over accumulated batches
+            return made
+
+        return with_gradients(loss, h, w)
+
+    whole = with_gradients(
+        lambda h, w: sum(linear_terms(Projection(h, w), t, hard_labels=labels, reduction="positionmean")), h, w
+    )
+    for parts in (1, 4, 8):
+        for a, b in zip(split(parts), whole, strict=True):
+            assert relative(a, b) < 1e-6
+
+
+@pytest.mark.parametrize("chunk", [1, 5, 64])
+def test_top_k_of_a_projection_keeps_the_exact_tail(chunk):
+    source = problem(torch.float64)[1]
+    kept = linear_top_k(source, 3, (1.0, 2.0), chunk=chunk)
+    wanted = SparseTeacher.from_logits(logits_of(source).flatten(0, 1), 3, temperature=2.0)
+    found = kept.at(2.0)
+    assert torch.equal(found.indices, wanted.indices)
+    torch.testing.assert_close(found.log_tail, wanted.log_tail)
+    torch.testing.assert_close(found.values, wanted.values)
 
 
 @pytest.mark.parametrize("reduction", ["sum", "mean", "batchmean", "positionmean"])
