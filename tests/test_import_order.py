@@ -12,7 +12,7 @@ ROOT = Path(distill.__file__).parent
 ORDER = (
     ("errors", "files", "seeding", "devices", "log", "schedules", "versions"),
     ("losses",),
-    ("types",),
+    ("placement", "types"),
     ("methods",),
     ("tasks",),
     ("data",),

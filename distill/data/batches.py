@@ -15,6 +15,7 @@ from distill.data.source import Split
 from distill.data.stream import Stream
 from distill.devices import to_device
 from distill.errors import SettingError
+from distill.placement import Placement
 from distill.tasks import Classification, Task
 from distill.types import Batch
 
@@ -62,7 +63,7 @@ class Batches:
         self.workers = workers if isinstance(split, Stream) else 0
         self.device = device or torch.device("cpu")
         self._drawn = 0
-        elsewhere = self.device.type == "mps" and self.augment.needs_float64
+        elsewhere = self.device.type == "mps" and (self.augment.needs_float64 or self.task.moves)
         self._workplace = torch.device("cpu") if elsewhere else self.device
         if pool is None:
             pool = order.samples if isinstance(order, TrainingOrder) else torch.empty(0, dtype=torch.long)
@@ -73,7 +74,7 @@ class Batches:
             self._uniform: Uniform = Drawn(len(split))
         else:
             self._uniform = uniform
-            self.reader = StreamReader(split, self.augment, seed, pool)
+            self.reader = StreamReader(split, self.augment, seed, pool, crops=not self.task.moves)
             self._loader = DataLoader(
                 self.reader,
                 batch_sampler=order,  # type: ignore[arg-type]
@@ -113,14 +114,16 @@ class Batches:
         """From decoded images to a batch on the device: augmented, and mixed with their partners."""
         self._report(decoded)
         images, targets, indices = self._augmented(decoded)
-        return Batch(images.to(self.device), targets.to(self.device), indices, epoch=decoded.epoch)
+        batch = Batch(images, targets, indices, self.task.valid(targets), epoch=decoded.epoch)
+        return batch.to(self.device)
 
     def _augmented(self, decoded: Decoded) -> tuple[Tensor, Tensor, Tensor]:
         """Images, targets, and indices."""
         indices, images = decoded.indices, to_device(decoded.images, self._workplace)
-        cropped = isinstance(self.reader, StreamReader)
+        cropped = isinstance(self.reader, StreamReader) and not self.task.moves
+        placement = self._placement(decoded) if self.task.moves else None
         images = self.augment(images, self.seed, decoded.epoch, indices, cropped, self._uniform)
-        targets = to_device(self.split.targets[indices], self._workplace)
+        targets = self.task.as_shown(to_device(self.split.targets[indices], self._workplace), placement)
         if not self.augment.mixes:
             return images, targets, indices
         targets = self.task.as_probabilities(targets, self.num_classes)
@@ -128,6 +131,13 @@ class Batches:
         indices = indices[: len(images)]
         mixed = self.augment.mix(images, targets, others, other_targets, self.seed, decoded.epoch, indices)
         return *mixed, indices
+
+    def _placement(self, decoded: Decoded) -> Placement | None:
+        """What augmentation does to the images; None: nothing."""
+        if self.augment == Augment():
+            return None
+        _, height, width = self.split.shape
+        return self.augment.placement(height, width, self.seed, decoded.epoch, decoded.indices, self._uniform)
 
     def _report(self, decoded: Decoded) -> None:
         """Stop at an image that could not be read, or have it noted."""

@@ -65,12 +65,14 @@ class StreamReader(Dataset[Decoded]):
     augment, seed: as above.
     pool: (S,) int64, the samples that may be seen, and so may take the place of one that cannot be read; a reader
         whose pool is empty leaves a gap instead.
+    crops: whether to cut a random window out of the image as it was read; labels that move know it at its final size.
     """
 
     stream: Stream
     augment: Augment
     seed: int
     pool: Tensor
+    crops: bool = True
 
     def __getitems__(self, draw: Draw) -> Decoded:
         """The images of a draw."""
@@ -90,7 +92,7 @@ class StreamReader(Dataset[Decoded]):
         return Decoded(draw.epoch, torch.tensor(indices, dtype=torch.long), stacked, failures, missing)
 
     def _view(self, index: int, epoch: int) -> Tensor:
-        if self.augment.resized_crop:
+        if self.augment.resized_crop and self.crops:
             return self.stream.random_view(index, self.augment.resized_crop, self.seed, epoch)
         return self.stream.view(index)
 

@@ -28,7 +28,7 @@ class Split:
     """Images in memory.
 
     images: (N, C, H, W) uint8.
-    targets: int64, as the task has them: (N,) class indices, or (N, C) of 0 and 1.
+    targets: (N, ...), as the task has them: (N,) int64 class indices, (N, C) int64 of 0 and 1, (N, H, W) uint8 masks.
     names: of the images, such as paths; where there are none, an image's place in the split is its name.
     """
 
@@ -156,8 +156,6 @@ def _check_split(label: str, split: Split | Stream, task: Task, classes: int) ->
             )
         if targets.ndim == 0 or len(targets) != len(images):
             raise SettingError(f"{label} has {len(images)} images and labels of shape {tuple(targets.shape)}")
-    if targets.dtype != torch.long:
-        raise SettingError(f"{label} labels are {targets.dtype}; they must be int64")
     if len(targets) == 0:
         raise SettingError(f"{label} split is empty")
     task.check_targets(label, targets, classes)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 import torchmetrics
 from torch import Tensor, nn
 
@@ -12,6 +13,7 @@ from distill.errors import SettingError
 from distill.methods import Composite, Method
 from distill.methods.labels import ClassWeights
 from distill.methods.view import Trait
+from distill.placement import Placement
 from distill.tasks.evaluation import Evaluation
 from distill.types import Outputs
 
@@ -46,6 +48,7 @@ class Task(ABC):
         score_names: what `Evaluation.scored` gives, in the order of summary.json.
         columns: of these, those that the report's table shows beside the metric, by their heads.
         noun: what labels are called in messages.
+        moves: whether labels lie in the image, so that they move with it.
         traits: what methods may count on.
     """
 
@@ -54,6 +57,7 @@ class Task(ABC):
     score_names: ClassVar[tuple[str, ...]]
     columns: ClassVar[Mapping[str, str]] = {}
     noun: ClassVar[str] = "classes"
+    moves: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -73,7 +77,18 @@ class Task(ABC):
 
     @abstractmethod
     def check_targets(self, label: str, targets: Tensor, classes: int) -> None:
-        """Raise SettingError, which begins with `label`, for labels that aren't this task's."""
+        """Raise SettingError, which begins with `label`, for labels that aren't this task's, of a split (N, ...)."""
+
+    def as_shown(self, targets: Tensor, placement: Placement | None) -> Tensor:
+        """Labels as batches hold them, of (n, ...) ones as a split holds them.
+
+        placement: what was done to their images, which labels that lie in them follow; None: nothing.
+        """
+        return targets
+
+    def valid(self, targets: Tensor) -> Tensor | None:
+        """(n, *positions) bool, which positions of a batch's labels count; None: all."""
+        return None
 
     @abstractmethod
     def check_told_apart(self, name: str, targets: Tensor, class_names: Sequence[str]) -> None:
@@ -209,6 +224,12 @@ class Task(ABC):
 
     script: ClassVar[str]
     """The last lines of the script beside an export: from `logits`, (C,) numpy, and `way["classes"]` to a line."""
+
+
+def check_int64(label: str, targets: Tensor) -> None:
+    """Raise SettingError, which begins with `label`, for labels of another type."""
+    if targets.dtype != torch.long:
+        raise SettingError(f"{label} labels are {targets.dtype}; they must be int64")
 
 
 def comparable(logits: Tensor, answers: Outputs) -> bool:

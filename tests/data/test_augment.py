@@ -17,6 +17,8 @@ EVERY_SETTING: list[dict[str, Any]] = [
     {"crop_padding": 4},
     {"flip": True},
     {"resized_crop": 0.08},
+    {"zoom": [0.5, 2.0]},
+    {"crop": [7, 10], "zoom": [0.9, 1.2]},
     {"color_jitter": 0.4},
     {"trivial_augment": True},
     {"cutout": 5},
@@ -44,7 +46,7 @@ def test_a_sample_looks_the_same_alone_in_a_batch_and_in_any_order(
     images, indices = pictures(count, channels, *size, seed=epoch), torch.arange(count) * 11
     result = augment(images, 5, epoch, indices)
     assert result.dtype == torch.float32
-    assert result.shape == images.shape
+    assert result.shape == (*images.shape[:2], *augment.size(*size))
     assert 0 <= result.min() <= result.max() <= 1
     order = torch.randperm(count, generator=torch.Generator().manual_seed(epoch))
     assert torch.equal(augment(images[order], 5, epoch, indices[order]), result[order])

@@ -9,6 +9,8 @@ from distill.data.augment import color, geometry, mixing
 from distill.data.augment.trivial import trivial_augment
 from distill.data.random import Uniform, uniform
 from distill.devices import to_device
+from distill.errors import SettingError
+from distill.placement import Placement
 from distill.seeding import derive_seed
 
 
@@ -20,6 +22,9 @@ class Augment:
     They are applied in the order given here.
 
     Args:
+        zoom: enlarge each image by a random factor between these two, [0.5, 2.0], before a window of the size of the
+            images, or of `crop`, is cut out at random, black where it goes beyond the image; None: as it is.
+        crop: height and width of that window in pixels, [H, W]; None: as large as the images.
         resized_crop: crop a random share of the area, from this (e.g. 0.08) to the whole, with sides of 3:4 to 4:3,
             and scale it to the full size (Szegedy et al., arXiv 1409.4842); 0 for none. Images that stream from files
             are cropped before they are scaled down.
@@ -37,6 +42,8 @@ class Augment:
         ValueError: a setting out of its range.
     """
 
+    zoom: list[float] | None = None
+    crop: list[int] | None = None
     resized_crop: float = 0.0
     crop_padding: int = 0
     flip: bool = False
@@ -47,6 +54,10 @@ class Augment:
     cutmix: float = 0.0
 
     def __post_init__(self) -> None:
+        if self.zoom is not None and not (len(self.zoom) == 2 and 0 < self.zoom[0] <= self.zoom[1]):
+            raise ValueError(f"zoom={self.zoom}: must be the least and the largest factor, such as [0.5, 2.0]")
+        if self.crop is not None and not (len(self.crop) == 2 and min(self.crop) >= 1):
+            raise ValueError(f"crop={self.crop}: must be height and width in pixels, such as [128, 128]")
         if not 0 <= self.resized_crop <= 1:
             raise ValueError(f"resized_crop={self.resized_crop}: must be a share of the area from 0 (none) to 1")
         if not 0 <= self.color_jitter <= 1:
@@ -68,7 +79,9 @@ class Augment:
     @property
     def needs_float64(self) -> bool:
         """Whether an operation does, which Apple's GPUs haven't."""
-        return bool(self.resized_crop or self.color_jitter or self.trivial_augment or self.cutout)
+        return bool(
+            self.zoom or self.crop or self.resized_crop or self.color_jitter or self.trivial_augment or self.cutout
+        )
 
     def __call__(
         self,
@@ -95,6 +108,10 @@ class Augment:
         def draws(operation: str, count: int, device: torch.device = images.device) -> Tensor:
             return to_device(uniform(derive_seed(seed, operation), epoch, indices, count), device)
 
+        if self.zoom or self.crop:
+            size = self.size(*images.shape[-2:])
+            matrix = self._zoomed_crop(draws("zoom", 3), *images.shape[-2:])
+            images = geometry.zoomed_crop(images, matrix, *size)
         if self.resized_crop and not cropped:
             images = geometry.resized_crop(images, self.resized_crop, draws("resized_crop", 4))
         if self.crop_padding:
@@ -108,6 +125,49 @@ class Augment:
         if self.cutout:
             images = geometry.cutout(images, self.cutout, draws("cutout", 2))
         return color.to_float(images)
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of augmented images."""
+        return (height, width) if self.crop is None else (self.crop[0], self.crop[1])
+
+    def placement(
+        self, height: int, width: int, seed: int, epoch: int, indices: Tensor, uniform: Uniform = uniform
+    ) -> Placement:
+        """Where the pixels of augmented images lay before, for what moves with them.
+
+        Args:
+            height, width: of the images before.
+            seed, epoch, indices, uniform: as above.
+        """
+
+        def draws(operation: str, count: int) -> Tensor:
+            return uniform(derive_seed(seed, operation), epoch, indices, count)
+
+        tall, wide = self.size(height, width)
+        placement = Placement.none(len(indices), height, width)
+        if self.zoom or self.crop:
+            placement = placement.then(self._zoomed_crop(draws("zoom", 3), height, width), tall, wide)
+        if self.resized_crop:
+            matrix = geometry.resized_crop_matrix(draws("resized_crop", 4), self.resized_crop, tall, wide)
+            placement = placement.then(matrix)
+        if self.crop_padding:
+            placement = placement.then(geometry.crop_matrix(draws("crop", 2), self.crop_padding))
+        if self.flip:
+            placement = placement.then(geometry.flip_matrix(draws("flip", 1), wide))
+        return placement
+
+    def _zoomed_crop(self, draws: Tensor, height: int, width: int) -> Tensor:
+        zoom = (1.0, 1.0) if self.zoom is None else (self.zoom[0], self.zoom[1])
+        return geometry.zoomed_crop_matrix(draws, zoom, self.size(height, width), (height, width))
+
+    def check_moves(self) -> None:
+        """Raise SettingError for operations that masks and boxes cannot follow."""
+        for name in ("mixup", "cutmix", "trivial_augment"):
+            if getattr(self, name):
+                raise SettingError(
+                    f"data.augment.{name}={getattr(self, name)}: masks and boxes cannot follow it; leave it out, and "
+                    "use zoom, crop, resized_crop, crop_padding, flip, color_jitter or cutout"
+                )
 
     def partners(self, pool: Tensor, seed: int, epoch: int, indices: Tensor) -> Tensor:
         """With which sample each is mixed in an epoch.
