@@ -156,6 +156,8 @@ def _check_split(label: str, split: Split | Stream, task: Task, classes: int) ->
             )
         if targets.ndim == 0 or len(targets) != len(images):
             raise SettingError(f"{label} has {len(images)} images and labels of shape {tuple(targets.shape)}")
+    if targets.dtype != task.dtype:
+        raise SettingError(f"{label} labels are {targets.dtype}; they must be {str(task.dtype).removeprefix('torch.')}")
     if len(targets) == 0:
         raise SettingError(f"{label} split is empty")
     task.check_targets(label, targets, classes)

@@ -48,6 +48,7 @@ class Task(ABC):
         score_names: what `Evaluation.scored` gives, in the order of summary.json.
         columns: of these, those that the report's table shows beside the metric, by their heads.
         noun: what labels are called in messages.
+        dtype: of labels, as a split holds them.
         moves: whether labels lie in the image, so that they move with it.
         traits: what methods may count on.
     """
@@ -57,6 +58,7 @@ class Task(ABC):
     score_names: ClassVar[tuple[str, ...]]
     columns: ClassVar[Mapping[str, str]] = {}
     noun: ClassVar[str] = "classes"
+    dtype: ClassVar[torch.dtype] = torch.long
     moves: ClassVar[bool] = False
 
     @property
@@ -224,12 +226,6 @@ class Task(ABC):
 
     script: ClassVar[str]
     """The last lines of the script beside an export: from `logits`, (C,) numpy, and `way["classes"]` to a line."""
-
-
-def check_int64(label: str, targets: Tensor) -> None:
-    """Raise SettingError, which begins with `label`, for labels of another type."""
-    if targets.dtype != torch.long:
-        raise SettingError(f"{label} labels are {targets.dtype}; they must be int64")
 
 
 def comparable(logits: Tensor, answers: Outputs) -> bool:

@@ -13,7 +13,7 @@ from distill.losses import kl_divergence
 from distill.losses.logits import ruled_out
 from distill.methods.labels import ClassWeights, LabelLoss, class_weights
 from distill.methods.view import Trait
-from distill.tasks.base import Metric, Task, check_int64, comparable
+from distill.tasks.base import Metric, Task, comparable
 from distill.tasks.calibration import BINS
 from distill.tasks.evaluation import Evaluation, Scored, Standing
 from distill.types import Outputs
@@ -42,7 +42,6 @@ class Classification(Task):
 
     def check_targets(self, label: str, targets: Tensor, classes: int) -> None:
         """(N,) int64 from 0 to classes - 1."""
-        check_int64(label, targets)
         if targets.ndim != 1:
             raise SettingError(f"{label} labels are of shape {tuple(targets.shape)}; must be (N,) class numbers")
         low, high = int(targets.min()), int(targets.max())

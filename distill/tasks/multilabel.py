@@ -14,7 +14,7 @@ from distill.losses import kl_divergence
 from distill.methods.labels import BinaryLoss, ClassWeights
 from distill.methods.view import Trait
 from distill.tasks.average_precision import AveragePrecision, by_label, by_sample
-from distill.tasks.base import Metric, Task, check_int64, comparable
+from distill.tasks.base import Metric, Task, comparable
 from distill.tasks.evaluation import Curve, Evaluation, Scored, Standing
 from distill.types import Outputs
 
@@ -50,7 +50,6 @@ class MultiLabel(Task):
 
     def check_targets(self, label: str, targets: Tensor, classes: int) -> None:
         """(N, classes) int64 of 0 and 1."""
-        check_int64(label, targets)
         if targets.ndim != 2 or targets.shape[1] != classes:
             raise SettingError(
                 f"{label} labels are of shape {tuple(targets.shape)}; must be (N, {classes}), 0 or 1 each"

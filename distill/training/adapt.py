@@ -18,7 +18,7 @@ INDICES = ("index", "indices", "idx")
 ADVICE = "pass DistillModule(..., adapt=...), a function from such a batch to distill.Batch(images, targets)"
 
 
-def as_batch(loaded: Any, adapt: Adapter | None = None) -> Batch:
+def as_batch(loaded: Any, adapt: Adapter | None = None, valid: Callable[[Any], Tensor | None] | None = None) -> Batch:
     """The samples of a step, from a `Batch`, an (images, targets) or (images, targets, indices) tuple, or a dict.
 
     A dict has 'image', 'images', 'img' or 'pixel_values' beside 'label', 'labels', 'target' or 'targets', and perhaps
@@ -27,6 +27,7 @@ def as_batch(loaded: Any, adapt: Adapter | None = None) -> Batch:
     Args:
         loaded: what the loader yields.
         adapt: called with it first, unless it is a `Batch` already.
+        valid: from targets to the positions that count, as a task has it; not asked where the batch says so itself.
 
     Raises:
         ValueError: it isn't understood, or the labels are neither integers nor (N, C) probabilities.
@@ -34,7 +35,9 @@ def as_batch(loaded: Any, adapt: Adapter | None = None) -> Batch:
     if adapt is not None and not isinstance(loaded, Batch):
         loaded = adapt(loaded)
     if isinstance(loaded, Batch):
-        return replace(loaded, targets=_as_targets(loaded.targets), indices=_as_indices(loaded.indices, loaded))
+        indices, targets = _as_indices(loaded.indices, loaded), _as_targets(loaded.targets)
+        counting = valid(targets) if valid and loaded.valid is None else loaded.valid
+        return replace(loaded, targets=targets, indices=indices, valid=counting)
     if isinstance(loaded, Mapping):
         parts = [_entry(loaded, IMAGES), _entry(loaded, LABELS), _entry(loaded, INDICES)]
     elif isinstance(loaded, tuple | list):
@@ -43,7 +46,8 @@ def as_batch(loaded: Any, adapt: Adapter | None = None) -> Batch:
         parts = []
     if len(parts) != 3 or not isinstance(parts[0], Tensor) or not isinstance(parts[1], Tensor):
         raise ValueError(f"a batch is {_described(loaded)}, in which images and targets were not found: {ADVICE}")
-    return Batch(parts[0], _as_targets(parts[1]), _as_indices(parts[2], loaded))
+    indices, targets = _as_indices(parts[2], loaded), _as_targets(parts[1])
+    return Batch(parts[0], targets, indices, valid(targets) if valid else None)
 
 
 def images_of(loaded: Any, adapt: Adapter | None = None) -> Shaped[Tensor, "n ..."]:

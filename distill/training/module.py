@@ -183,10 +183,9 @@ class DistillModule(pl.LightningModule):
 
     def _batch(self, loaded: Any, split: SplitName | None, epoch: int = 0) -> Batch:
         """What the loader yields as samples on the device, where Lightning has brought all types that it knows."""
-        batch = as_batch(loaded, self.adapt).to(self.device)
+        batch = as_batch(loaded, self.adapt, self.task.valid).to(self.device)
         inputs = to_float(batch.inputs) if isinstance(batch.inputs, Tensor) else batch.inputs
-        valid = self.task.valid(batch.targets) if batch.valid is None else batch.valid
-        return replace(batch, inputs=inputs, valid=valid, split=split, epoch=epoch)
+        return replace(batch, inputs=inputs, split=split, epoch=epoch)
 
     def validation_step(self, loaded: Any, batch_idx: int) -> None:
         """What the task measures on the validation split; agreement and KL with the teacher where there is one."""
