@@ -37,7 +37,8 @@ def _train(config: DictConfig) -> float | None:
 
     directory = Path(HydraConfig.get().runtime.output_dir)
     config = with_home(config)
-    return _work(lambda: run(config, directory), Path(config.get("resume") or directory))
+    goes_on = config.get("resume") not in (None, "auto")
+    return _work(lambda: run(config, directory), Path(config.resume) if goes_on else directory)
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="evaluate")
@@ -78,7 +79,7 @@ def train() -> None:
 def _needs_no_directory(arguments: Sequence[str]) -> bool:
     """Whether the command only looks, or goes on with a run that has its directory."""
     given = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
-    return any(given.get(name, "null") != "null" for name in ("show", "resume"))
+    return given.get("show", "null") != "null" or given.get("resume", "null") not in ("null", "auto")
 
 
 def evaluate() -> None:

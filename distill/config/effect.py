@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 STARTED_IN = "working_directory"
+PROCESSES = "processes"
+ABOUT_THE_RUN = (STARTED_IN, PROCESSES)
+"""What config.yaml says of a run beside its settings: where it was started, and in how many processes it trains."""
 
 NO_EFFECT = {
     "preflight": "looks at the run",
@@ -20,11 +23,12 @@ NO_EFFECT = {
 MAY_CHANGE = {
     **NO_EFFECT,
     "trainer.accelerator": "which kind of device computes",
-    "trainer.devices": "which devices; how many there are counts for the batch, and stays",
+    "trainer.devices": "which devices; another number of processes is refused, for each adds to the batch",
+    "trainer.num_nodes": "over how many machines the processes are spread; as trainer.devices",
     "teaching.max_gb": "how much disk kept answers may take",
 }
 """Settings that a resumed run takes from the command, beside where files lie, and why. All others are the run's."""
-OF_NO_EFFECT = ("defaults", STARTED_IN, "resume", *NO_EFFECT)
+OF_NO_EFFECT = ("defaults", *ABOUT_THE_RUN, "resume", *NO_EFFECT)
 OF_THE_TEACHING = ("baseline", "method", "teaching", "chain", "generations", "teacher")
 """What a student alone knows nothing of. What is not named here, it depends on."""
 BUT = ("teaching.epochs",)  # after how many epochs images come again, for the baseline too

@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from distill.config.effect import STARTED_IN
+from distill.config.effect import ABOUT_THE_RUN, PROCESSES, STARTED_IN
 from distill.config.flat import differences, flat, without_part
 from distill.config.overrides import is_path
 from distill.errors import SettingError
@@ -22,7 +22,7 @@ defaults:
   - override hydra/output: own_directory
 """
 
-OF_THE_COMMAND = ("resume", "preflight", "show", STARTED_IN)  # of what a run computes, these say nothing
+OF_THE_COMMAND = ("resume", "preflight", "show", *ABOUT_THE_RUN)  # of what a run computes, these say nothing
 
 
 def load_config(directory: Path, setting: str) -> DictConfig:
@@ -34,17 +34,28 @@ def load_config(directory: Path, setting: str) -> DictConfig:
     Raises:
         SettingError: there is none; it names the setting that led here.
     """
-    file = directory / "config.yaml"
-    if not file.is_file():
-        raise SettingError(f"{setting}={directory}: no config.yaml there; give the directory of a run")
-    config = OmegaConf.load(file)
-    assert isinstance(config, DictConfig)
-    config.pop("defaults", None)
-    started_in = Path(config.pop(STARTED_IN, "."))
+    config, started_in = read_config(directory, setting)
     if started_in.is_dir() and started_in.resolve() != Path.cwd():
         sys.path.append(str(started_in))
         _set_paths(config, started_in)
     return config
+
+
+def read_config(directory: Path, setting: str) -> tuple[DictConfig, Path]:
+    """A run's resolved configuration as it is written, and the directory that the run was started in.
+
+    Raises:
+        SettingError: as `load_config`.
+    """
+    file = directory / "config.yaml"
+    if not file.is_file():
+        raise SettingError(f"{setting}={directory}: no config.yaml there; give the directory of a run")
+    config = OmegaConf.load(file)
+    if not isinstance(config, DictConfig):
+        raise SettingError(f"{setting}={directory}: its config.yaml holds no settings; give the directory of a run")
+    for name in ("defaults", PROCESSES):
+        config.pop(name, None)
+    return config, Path(config.pop(STARTED_IN, "."))
 
 
 def _set_paths(config: DictConfig, started_in: Path) -> None:
@@ -63,10 +74,27 @@ def _found(value: Any, started_in: Path) -> Any:
     return str(started_in / value) if there else value
 
 
-def save_config(config: Mapping[str, Any], directory: Path) -> None:
-    """Write the configuration of the run whose directory this is."""
-    kept = {**config, STARTED_IN: str(Path.cwd())}
+def save_config(config: Mapping[str, Any], directory: Path, processes: int = 1) -> None:
+    """Write the configuration of the run whose directory this is, which trains in so many processes."""
+    kept = {**config, STARTED_IN: str(Path.cwd()), PROCESSES: processes}
     write_text(directory / "config.yaml", HEADING + OmegaConf.to_yaml(OmegaConf.create(kept), resolve=True))
+
+
+def check_processes(directory: Path, processes: int, devices: Any) -> None:
+    """Raise SettingError if a run would go on in another number of processes: a step would take another batch.
+
+    Args:
+        directory: of the run.
+        processes: how many there are now.
+        devices: trainer.devices as it is now.
+    """
+    kept = OmegaConf.load(directory / "config.yaml")
+    before = OmegaConf.select(kept, PROCESSES, default=processes)  # runs of older versions don't say
+    if before != processes:
+        raise SettingError(
+            f"trainer.devices={devices}: here these are {processes} processes, and the run has trained in {before}, "
+            f"each with its share of a batch; give as many, with trainer.devices={before} on one machine"
+        )
 
 
 def check_unused(config: Mapping[str, Any], directory: Path) -> None:

@@ -51,7 +51,7 @@ def fill_cache(composed: DictConfig, directory: Path) -> None:
         config = run.config
         _cached(run, preflight.spare(networks["teacher"])).check(build.method(config.method))
         check_unused(config.values, directory)
-        save_config(config.values, directory)
+        save_config(config.values, directory, run.hardware.world_size)
         processes = processes_to_start(run.hardware)
         if processes:
             networks.clear()  # each process builds its own

@@ -10,20 +10,34 @@ from filelock import FileLock, Timeout
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from distill.config.overrides import with_home
 from distill.errors import SettingError, quoted
+from distill.experiment.resume import AUTO, newest_unfinished
 
 LOCK = ".lock"
+NOW = "${now:"  # in the name of a directory
 PATIENCE = 6.0  # seconds; the data workers of a run that was killed hold on to its lock for up to 5
 
 
 class Directories(Callback):
-    """Hydra's callback before a run or a sweep: a directory that is named by the time alone is made for it anew."""
+    """Hydra's callback before a run or a sweep: a directory that is named by the time alone is made for it anew.
+
+    With `resume=auto` a run whose directory is named by the time looks among those beside it for one to go on with.
+    """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Of a run."""
-        if _by_time(config.hydra.run):
-            with read_write(config), open_dict(config):
+        if not _by_time(config.hydra.run):
+            return
+        found = (
+            newest_unfinished(with_home(config), _beside(config.hydra.run)) if config.get("resume") == AUTO else None
+        )
+        with read_write(config), open_dict(config):
+            if found is None:
                 config.hydra.run.dir = new_directory(config.hydra.run.dir)
+            else:
+                print(f"resume=auto: goes on with {found}", flush=True)
+                config.resume, config.hydra.run.dir, config.hydra.output_subdir = str(found), ".", None
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Of a sweep; its jobs compose their settings anew, from what it was told of Hydra's."""
@@ -73,4 +87,16 @@ def held(directory: Path, setting: str) -> Iterator[None]:
 
 
 def _by_time(node: Any) -> bool:
-    return "${now:" in str(OmegaConf.to_container(node, resolve=False)["dir"])  # type: ignore[call-overload, index]
+    return NOW in _as_written(node)
+
+
+def _as_written(node: Any) -> str:
+    return str(OmegaConf.to_container(node, resolve=False)["dir"])  # type: ignore[call-overload, index]
+
+
+def _beside(node: Any) -> Iterator[Path]:
+    """All directories that may have been named by other times."""
+    written = _as_written(node)
+    above = Path(written.partition(NOW)[0] + "_").parent
+    depth = len(Path(node.dir).parts) - len(above.parts)
+    return above.glob("/".join("*" * depth))

@@ -19,10 +19,10 @@ from distill.data.module import student_samples
 from distill.devices import allow_tf32
 from distill.experiment import preflight
 from distill.experiment.baseline import take_over_baseline
-from distill.experiment.directory import check_unused, load_config, save_config
+from distill.experiment.directory import check_processes, check_unused, load_config, save_config
 from distill.experiment.finished import keep_networks
 from distill.experiment.lock import held
-from distill.experiment.resume import resumed
+from distill.experiment.resume import AUTO, has_trained, is_of, resumed
 from distill.experiment.run import Run
 from distill.experiment.scoring import doubt, evaluate
 from distill.experiment.sweep import sweep_directory
@@ -58,6 +58,11 @@ def run(composed: DictConfig, directory: Path) -> float | None:
     started = time.perf_counter()
     left_out: list[str] = []
     goes_on = composed.get("resume") is not None
+    if composed.get("resume") == AUTO:  # and lock.Directories has found none beside `directory`
+        goes_on = has_trained(directory) and is_of(composed, directory)
+        what = "goes on with" if goes_on else "no unfinished run of this configuration was found; a new one starts in"
+        print(f"resume=auto: {what} {directory}", flush=True)
+        composed.resume = str(directory) if goes_on else None
     if goes_on:
         directory = Path(composed.resume)
         composed, left_out = resumed(composed, directory, _overrides())
@@ -74,11 +79,13 @@ def run(composed: DictConfig, directory: Path) -> float | None:
         if left_out:
             log.warning(f"resume={directory}: goes on with its own settings; not taken up: {', '.join(left_out)}")
         prepared = prepare(config, directory)
+        if goes_on:
+            check_processes(directory, prepared.hardware.world_size, config.trainer.own.devices)
         networks = preflight.check_networks(prepared)
         prepared = preflight.settle_arithmetic(prepared, networks)
         if not goes_on:
             check_unused(prepared.config.values, directory)
-        save_config(prepared.config.values, directory)
+        save_config(prepared.config.values, directory, prepared.hardware.world_size)
         return _examine_and_train(prepared, networks, started)
 
 

@@ -1,19 +1,70 @@
-"""A run that goes on: with its own settings, but for what computes nothing of it or says where things are now."""
+"""A run that goes on: which one, and with its own settings, but for what computes nothing of it or says where things
+are now."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from distill.config.effect import MAY_CHANGE, under
 from distill.config.flat import differences, flat, without_part
 from distill.config.overrides import is_path
 from distill.errors import SettingError
-from distill.experiment.directory import load_config
-from distill.files import CONFIGS
+from distill.experiment.directory import OF_THE_COMMAND, load_config, read_config
+from distill.files import CONFIGS, path_of
 
+AUTO = "auto"  # of `resume`: whatever unfinished run there is
+SETTLED = "auto"  # of other settings: the run has made the choice, and keeps it
 SWITCHES = ("preflight", "show")  # of the command, not of the run
+
+
+def newest_unfinished(given: DictConfig, places: Iterable[Path]) -> Path | None:
+    """The run that `resume=auto` goes on with; None where there is none.
+
+    Args:
+        given: what the command composed.
+        places: directories that may be those of runs.
+
+    Returns:
+        Of the runs with these settings (but for what may change) that have trained and have no summary, the one that
+        was at work last.
+    """
+    unfinished = [
+        place
+        for place in places
+        if not (place / "summary.json").exists() and has_trained(place) and is_of(given, place)
+    ]
+    return max(unfinished, key=lambda place: (place / "config.yaml").stat().st_mtime, default=None)
+
+
+def has_trained(directory: Path) -> bool:
+    """Whether something of a run lies there that it can go on from."""
+    return any(any(directory.glob(kind)) for kind in ("checkpoints/*/*.ckpt", "checkpoints/*/record.json"))
+
+
+def is_of(given: DictConfig, directory: Path) -> bool:
+    """Whether the run of a directory has the settings of a command, but for those that may change."""
+    try:
+        config, started_in = read_config(directory, "resume")
+        there = OmegaConf.to_container(config, resolve=True)
+    except (SettingError, OSError, YAMLError, OmegaConfBaseException):
+        return False  # no run, or one that cannot be read
+    here = OmegaConf.to_container(OmegaConf.masked_copy(given, [str(n) for n in given if n != "hydra"]), resolve=True)
+    return not any(
+        _matters(path, old, new, started_in)
+        for path, old, new in differences(there, here, "")
+        if path not in OF_THE_COMMAND
+    )
+
+
+def _matters(path: str, there: Any, here: Any, started_in: Path) -> bool:
+    """Whether a setting that differs makes two runs of one."""
+    if is_path(path) and isinstance(there, str) and isinstance(here, str):
+        return started_in / path_of(there) != Path.cwd() / path_of(here)
+    return here != SETTLED and not under(path, tuple(MAY_CHANGE))
 
 
 def resumed(given: DictConfig, directory: Path, overrides: Sequence[str]) -> tuple[DictConfig, list[str]]:
@@ -38,8 +89,8 @@ def resumed(given: DictConfig, directory: Path, overrides: Sequence[str]) -> tup
     for override in overrides:
         if override.startswith("resume="):
             continue
-        for place, old, new in _said(override, config, given):
-            if _may_change(place, old, new):
+        for place, new in _said(override, config, given):
+            if _may_change(place):
                 OmegaConf.update(config, place, new, force_add=True, merge=False)
             elif override not in left_out:
                 left_out.append(override)
@@ -49,24 +100,26 @@ def resumed(given: DictConfig, directory: Path, overrides: Sequence[str]) -> tup
     return config, left_out
 
 
-def _said(override: str, config: DictConfig, given: DictConfig) -> Iterator[tuple[str, Any, Any]]:
-    """What an override sets other than the run has it: path, the run's value, the command's."""
+def _said(override: str, config: DictConfig, given: DictConfig) -> Iterator[tuple[str, Any]]:
+    """What an override sets other than the run has it: path, and the command's value."""
     name, _, value = override.partition("=")
     group, _, package = name.lstrip("+~").rpartition("@")
     place = package if group else name.lstrip("+~")
-    if _may_change(place, None, None):
+    if _may_change(place):
         here, there = OmegaConf.select(config, place), OmegaConf.select(given, place)
         if here != there:
-            yield place, here, there
+            yield place, there
         return
     options = _set_by_options(group or package, value, place)
     if options is None:
-        yield from differences(OmegaConf.select(config, place), OmegaConf.select(given, place), place)
+        for path, _, there in differences(OmegaConf.select(config, place), OmegaConf.select(given, place), place):
+            if there != SETTLED:
+                yield path, there
         return
     for path in options:
         here, there = OmegaConf.select(config, path), OmegaConf.select(given, path)
         if here != there and not is_path(path):  # an option's own places of files are no one's choice
-            yield path, here, there
+            yield path, there
 
 
 def _set_by_options(group: str, value: str, place: str) -> list[str] | None:
@@ -84,14 +137,8 @@ def _set_by_options(group: str, value: str, place: str) -> list[str] | None:
     return found
 
 
-def _may_change(place: str, old: Any, new: Any) -> bool:
-    if place == "trainer.devices" and old is not None:
-        return bool(_count(old) == _count(new))
+def _may_change(place: str) -> bool:
     return is_path(place) or under(place, tuple(MAY_CHANGE))
-
-
-def _count(devices: Any) -> Any:
-    return len(devices) if isinstance(devices, list | ListConfig) else devices
 
 
 def _check_files(config: DictConfig, directory: Path) -> None:

@@ -345,7 +345,9 @@ def ended(process: subprocess.Popen[str]) -> str:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def test_a_killed_run_goes_on_bit_for_bit(run_here: Any, weights: Read, finished: Any, tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_bit_for_bit(
+    run_here: Any, weights: Read, finished: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     teacher = f"teacher.checkpoint={finished.directory}/teacher.safetensors"
     settings = [teacher, "baseline=false", "trainer.max_epochs=4", "trainer.precision=32-true",
                 "trainer.log_every_n_steps=3"]  # fmt: skip
@@ -361,7 +363,8 @@ def test_a_killed_run_goes_on_bit_for_bit(run_here: Any, weights: Read, finished
     assert process.wait() == -signal.SIGKILL
     assert not (killed / "student.safetensors").exists()
     assert 7 <= torch.load(checkpoint, weights_only=True)["global_step"] < 40
-    run_here(f"resume={killed}")
+    run_here(*settings, "checkpoint.every_steps=9", "resume=auto", name="killed")
+    assert f"resume=auto: goes on with {killed}" in capsys.readouterr().out
     whole = run_here(*settings)
     assert same(weights(killed / "student.safetensors"), weights(whole / "student.safetensors"))
     assert found(killed) == found(whole)
