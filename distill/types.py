@@ -84,6 +84,11 @@ class FeatureLayout:
 class Reading(Protocol):
     """How a network that learns labels and answers in a way of its own, as detectors do, reads its raw outputs."""
 
+    @property
+    def classes(self) -> int:
+        """How many classes it answers for."""
+        ...
+
     def label_loss(self, targets: Any) -> Float[Tensor, ""]:
         """The loss of these outputs with a batch's targets, at least float32; with gradients in training."""
         ...
@@ -109,6 +114,11 @@ class Outputs:
     top_k: TopK | None = None
     layouts: Mapping[str, FeatureLayout] = field(default_factory=dict)
     reading: Reading | None = None
+
+    @property
+    def classes(self) -> int:
+        """How many classes the network answers for."""
+        return self.logits.shape[1] if self.reading is None else self.reading.classes
 
     def answers(self) -> Float[Tensor, "n ..."]:
         """What scores and reports look at: the logits, or what the network itself reads from its raw outputs."""

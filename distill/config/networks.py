@@ -99,7 +99,7 @@ class _Assembly:
             network = self._filled(error.classes, keep_head=True)
         if not (network.trained or network.pretrained):
             return network
-        count = show_images(network, self.where, self.source).logits.shape[1]
+        count = show_images(network, self.where, self.source).classes
         network.classes = self._outputs(network, count)
         if network.classes is not None or count == self.source.num_classes:
             return network

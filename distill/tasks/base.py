@@ -197,6 +197,15 @@ class Task(ABC):
     def truth(self, target: Tensor, class_names: Sequence[str]) -> str:
         """What one sample's label says."""
 
+    def outputs_fault(self, outputs: Outputs, images: int, classes: int) -> str | None:
+        """Why outputs for so many images are no answers for this task, as what their network does; None: they are."""
+        if outputs.reading is not None:
+            return f"finds objects in an image, and {self.name} data has none: choose a network that gives logits"
+        shape = tuple(outputs.logits.shape)
+        if len(shape) != 2 or shape[0] != images:
+            return f"answers {images} images with logits of shape {shape}; must be (images, {classes})"
+        return None
+
     @abstractmethod
     def outputs_doubt(self, role: str, logits: Tensor, *, trained: bool) -> str | None:
         """What is wrong with a network's outputs, (N, C), if they aren't logits; None for logits.

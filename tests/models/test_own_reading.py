@@ -18,6 +18,10 @@ class _Doubled:
     shown: tuple[int, ...]
     images: tuple[int, ...]
 
+    @property
+    def classes(self) -> int:
+        return 7
+
     def label_loss(self, targets: Tensor) -> Tensor:
         return (self.raw.float() - targets).square().mean()
 
@@ -44,6 +48,7 @@ def test_a_networks_own_loss_and_answers_are_taken() -> None:
     assert isinstance(outputs.reading, _Doubled)
     assert (outputs.reading.shown, outputs.reading.images) == ((4, 4), (6, 8))
     assert torch.equal(outputs.answers(), 2 * outputs.logits)
+    assert outputs.classes == 7
     terms = Supervised()(outputs, None, Batch(images, targets))
     assert terms.total().item() == (outputs.logits - targets).square().mean().item()
     terms.total().backward()

@@ -44,15 +44,12 @@ def check_network(network: Network, where: str, source: ImageSource) -> None:
     Raises:
         SettingError: it cannot take them, has other classes than the data, or has nothing to train.
     """
-    logits = show_images(network, where, source).logits
-    if logits.dim() != 2 or len(logits) != min(2, len(source.train)):
-        raise SettingError(
-            f"{where}: {network.name} answers {min(2, len(source.train))} images with logits of shape "
-            f"{tuple(logits.shape)}; must be (images, {source.num_classes})"
-        )
-    if network.comparable and logits.shape[1] != source.num_classes:
-        raise SettingError(other_classes(where, network.name, logits.shape[1], source))
-    check_logits(logits, where, network.name)
+    outputs = show_images(network, where, source)
+    if fault := source.task.outputs_fault(outputs, min(2, len(source.train)), source.num_classes):
+        raise SettingError(f"{where}: {network.name} {fault}")
+    if network.comparable and outputs.classes != source.num_classes:
+        raise SettingError(other_classes(where, network.name, outputs.classes, source))
+    check_logits(outputs.logits, where, network.name)
     learns = where != "teacher" or not network.trained
     if learns and not any(parameter.requires_grad for parameter in network.parameters()):
         raise SettingError(
