@@ -66,8 +66,12 @@ def label_table(labels: npt.NDArray[Any], where: str) -> Tensor:
 
 def _from_one_hot(values: Any, where: str) -> Any:
     ones = values == 1
-    if not (ones | (values == 0)).all():
-        raise SettingError(f"{where} are of shape {values.shape}; must be class numbers from 0, or one-hot")
+    odd = values[~(ones | (values == 0))]
+    if len(odd):
+        raise SettingError(
+            f"{where} are of shape {values.shape}; must be class numbers from 0, one for each image, or one-hot, which "
+            f"is 0 and 1 alone: they hold {odd.flat[0]:g}"
+        )
     if not (ones.sum(1) == 1).all():
         raise SettingError(
             f"{where} name {ones.sum(1).max()} classes at once in places; images with several classes, or none, are "

@@ -4,7 +4,7 @@ import argparse
 import json
 import statistics
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from distill.errors import SettingError
 
 NOT_A_DIFFERENCE = (*OF_NO_EFFECT, "seed", "baseline", "teacher.checkpoint")
 COLUMNS = ("runs", "teacher", "baseline", "student", "gain", "agreement")
+EARLIER = "accuracy"  # the metric of a summary.json that names none
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +41,14 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("directories", nargs="+", type=Path, help="runs, or directories of runs (a sweep)")
     parser.add_argument("--markdown", action="store_true", help="print a Markdown table")
     options = parser.parse_args(arguments)
-    rows = compare(find_runs([directory.expanduser() for directory in options.directories]))
+    runs = find_runs([directory.expanduser() for directory in options.directories])
+    rows = compare(runs)
     if options.markdown:
         print(
             "\n".join("| " + " | ".join(line) + " |" for line in (*_head(rows), *(list(row.values()) for row in rows)))
         )
         return
-    table = Table()
+    table = Table(caption=f"{', '.join(dict.fromkeys(map(_metric, runs)))} in percent, gains in points")
     for place, name in enumerate(rows[0]):
         table.add_column(name, justify="left" if place == 0 else "right")
     for row in rows:
@@ -74,7 +76,7 @@ def find_runs(directories: Sequence[Path]) -> list[Finished]:
 
 
 def compare(runs: Sequence[Finished]) -> list[dict[str, str]]:
-    """One row for runs that differ only in their seed: metrics in percent, gains in points, mean +- deviation.
+    """One row for runs that differ only in their seed: scores in percent, gains in points, mean +- deviation.
 
     A run without a baseline is compared with that of a run which trained the student alone in just the same way.
     """
@@ -96,6 +98,8 @@ def _names(runs: Sequence[Finished]) -> list[str]:
     methods = {path for path in paths if path.startswith("method.")}
     used = ["+".join(run.summary["method"]) for run in runs]
     names = [[f"method={name}"] if len(set(used)) > 1 else [] for name in used]
+    if len(set(map(_metric, runs))) > 1:
+        names = [[_metric(run), *name] for run, name in zip(runs, names, strict=True)]
     for path in paths:
         having = [run for run in runs if path in run.settings or path not in methods]
         if len({str(run.settings.get(path)) for run in having}) > 1:
@@ -107,18 +111,23 @@ def _names(runs: Sequence[Finished]) -> list[str]:
 
 def _cells(runs: Sequence[Finished], baselines: dict[str, Any]) -> list[str]:
     summaries = [{**run.summary, "baseline": run.summary["baseline"] or baselines.get(run.alone)} for run in runs]
-    accuracies = {
-        stage: [100 * score(s[stage]) for s in summaries if s[stage]] for stage in ("teacher", "baseline", "student")
-    }
-    gains = [100 * (score(s["student"]) - score(s["baseline"])) for s in summaries if s["baseline"]]
-    agreement = [100 * s["student"]["agreement"] for s in summaries]
-    shown = [*accuracies.values(), gains, agreement]
+    networks = {stage: [_score(s[stage]) for s in summaries] for stage in ("teacher", "baseline", "student")}
+    scores = {stage: [100 * score for score in found if score is not None] for stage, found in networks.items()}
+    pairs = zip(networks["student"], networks["baseline"], strict=True)
+    gains = [100 * (ours - theirs) for ours, theirs in pairs if ours is not None and theirs is not None]
+    agreement = [100 * s["student"]["agreement"] for s in summaries if s["student"]["agreement"] is not None]
+    shown = [*scores.values(), gains, agreement]
     return [str(len(runs)), *(spread(values, signed=values is gains) for values in shown)]
 
 
-def score(stage: Mapping[str, Any]) -> float:
-    """A network's value of its task's metric; runs of before there were tasks have an accuracy alone."""
-    return float(stage["score"] if "score" in stage else stage["accuracy"])
+def _metric(run: Finished) -> str:
+    """What its score is."""
+    return str(run.summary.get("metric", EARLIER))
+
+
+def _score(stage: dict[str, Any] | None) -> float | None:
+    """A network's value of the metric; None where there is no such network, or it has other classes than the data."""
+    return None if stage is None else stage.get("score", stage.get(EARLIER))
 
 
 def spread(values: Sequence[float], *, signed: bool = False) -> str:

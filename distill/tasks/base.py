@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torchmetrics
@@ -50,6 +50,7 @@ class Task(ABC):
         noun: what labels are called in messages.
         dtype: of labels, as a split holds them.
         moves: whether labels lie in the image, so that they move with it.
+        targets_form: what the labels of a batch must be, in messages.
         traits: what methods may count on.
     """
 
@@ -60,6 +61,7 @@ class Task(ABC):
     noun: ClassVar[str] = "classes"
     dtype: ClassVar[torch.dtype] = torch.long
     moves: ClassVar[bool] = False
+    targets_form: ClassVar[str] = ""
 
     @property
     @abstractmethod
@@ -91,6 +93,10 @@ class Task(ABC):
     def valid(self, targets: Tensor) -> Tensor | None:
         """(n, *positions) bool, which positions of a batch's labels count; None: all."""
         return None
+
+    def as_targets(self, targets: Any) -> Any | None:
+        """What a user's loader yields as labels of a batch, of any type, as this task's; None where it isn't any."""
+        return targets
 
     @abstractmethod
     def check_told_apart(self, name: str, targets: Tensor, class_names: Sequence[str]) -> None:

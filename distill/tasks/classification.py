@@ -28,6 +28,7 @@ class Classification(Task):
     name = "classification"
     metric = Metric("accuracy", higher_is_better=True, words="accuracy")
     score_names = ("accuracy", "ece", "agreement", "kl")
+    targets_form = "integers, or (N, classes) probabilities"
     script = """\
     shares = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
     print(file, way["classes"][shares.argmax()], f"{shares.max():.4f}", sep="\\t")
@@ -49,6 +50,13 @@ class Classification(Task):
             raise SettingError(
                 f"{label} labels run from {low} to {high}, and there are {classes} classes: 0 to {classes - 1}"
             )
+
+    def as_targets(self, targets: Tensor) -> Tensor | None:
+        """(N,) and (N, 1) of any integer type as int64; (N, 2 or more) floats as they are."""
+        single = targets.ndim > 1 and targets.shape[1] == 1
+        if targets.is_floating_point():
+            return None if targets.ndim < 2 or single else targets
+        return (targets.squeeze(1) if single else targets).long()
 
     def check_told_apart(self, name: str, targets: Tensor, class_names: Sequence[str]) -> None:
         """At least two classes."""

@@ -35,6 +35,8 @@ class MultiLabel(Task):
     score_names = ("map", "f1_micro", "f1_macro", "exact_match", "ece", "agreement", "kl")
     columns: ClassVar[Mapping[str, str]] = {"F1": "f1_micro", "macro F1": "f1_macro", "exact match": "exact_match"}
     noun = "labels"
+    confidence, share_right = "probability", "share true"
+    targets_form = "(N, labels) of 0 and 1, or between where labels are mixed"
     script = """\
     shares = 1 / (1 + np.exp(-logits))
     named = [name for name, share in zip(way["classes"], shares) if share >= 0.5]
@@ -56,6 +58,13 @@ class MultiLabel(Task):
             )
         if not ((targets == 0) | (targets == 1)).all():
             raise SettingError(f"{label} labels run from {targets.min()} to {targets.max()}; must be 0 or 1")
+
+    def as_targets(self, targets: Tensor) -> Tensor | None:
+        """(N, C) of any integer type, or bool, as int64; floats as they are."""
+        # On a GPU nobody looks at the numbers, for which each step would have to wait.
+        if targets.ndim != 2 or (targets.device.type == "cpu" and not ((targets >= 0) & (targets <= 1)).all()):
+            return None
+        return targets if targets.is_floating_point() else targets.long()
 
     def check_told_apart(self, name: str, targets: Tensor, class_names: Sequence[str]) -> None:
         """At least one label that some samples have and others have not."""

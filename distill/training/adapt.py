@@ -7,6 +7,7 @@ from typing import Any
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
+from distill.tasks import Classification, Task
 from distill.types import Batch
 
 Adapter = Callable[[Any], Any]
@@ -18,25 +19,26 @@ INDICES = ("index", "indices", "idx")
 ADVICE = "pass DistillModule(..., adapt=...), a function from such a batch to distill.Batch(images, targets)"
 
 
-def as_batch(loaded: Any, adapt: Adapter | None = None, valid: Callable[[Any], Tensor | None] | None = None) -> Batch:
+def as_batch(loaded: Any, adapt: Adapter | None = None, task: Task | None = None) -> Batch:
     """The samples of a step, from a `Batch`, an (images, targets) or (images, targets, indices) tuple, or a dict.
 
     A dict has 'image', 'images', 'img' or 'pixel_values' beside 'label', 'labels', 'target' or 'targets', and perhaps
-    'index'. Labels of any integer type, of shape (N,) or (N, 1), become (N,) int64.
+    'index'. Labels of any type become what the task has: see `distill.tasks.Task.as_targets`.
 
     Args:
         loaded: what the loader yields.
         adapt: called with it first, unless it is a `Batch` already.
-        valid: from targets to the positions that count, as a task has it; not asked where the batch says so itself.
+        task: what the labels are; None for `distill.tasks.Classification()`.
 
     Raises:
-        ValueError: it isn't understood, or the labels are neither integers nor (N, C) probabilities.
+        ValueError: it isn't understood, or the labels aren't the task's.
     """
+    task = task or Classification()
     if adapt is not None and not isinstance(loaded, Batch):
         loaded = adapt(loaded)
     if isinstance(loaded, Batch):
-        indices, targets = _as_indices(loaded.indices, loaded), _as_targets(loaded.targets)
-        counting = valid(targets) if valid and loaded.valid is None else loaded.valid
+        indices, targets = _as_indices(loaded.indices, loaded), _as_targets(loaded.targets, task)
+        counting = task.valid(targets) if loaded.valid is None else loaded.valid
         return replace(loaded, targets=targets, indices=indices, valid=counting)
     if isinstance(loaded, Mapping):
         parts = [_entry(loaded, IMAGES), _entry(loaded, LABELS), _entry(loaded, INDICES)]
@@ -46,8 +48,8 @@ def as_batch(loaded: Any, adapt: Adapter | None = None, valid: Callable[[Any], T
         parts = []
     if len(parts) != 3 or not isinstance(parts[0], Tensor) or not isinstance(parts[1], Tensor):
         raise ValueError(f"a batch is {_described(loaded)}, in which images and targets were not found: {ADVICE}")
-    indices, targets = _as_indices(parts[2], loaded), _as_targets(parts[1])
-    return Batch(parts[0], targets, indices, valid(targets) if valid else None)
+    indices, targets = _as_indices(parts[2], loaded), _as_targets(parts[1], task)
+    return Batch(parts[0], targets, indices, task.valid(targets))
 
 
 def images_of(loaded: Any, adapt: Adapter | None = None) -> Shaped[Tensor, "n ..."]:
@@ -68,15 +70,11 @@ def images_of(loaded: Any, adapt: Adapter | None = None) -> Shaped[Tensor, "n ..
     return images
 
 
-def _as_targets(targets: Shaped[Tensor, "n ..."]) -> Shaped[Tensor, "n ..."]:
-    if _is_integer(targets):
-        return (targets.squeeze(1) if targets.dim() > 1 and targets.shape[1] == 1 else targets).long()
-    if targets.dim() < 2 or targets.shape[1] == 1:
-        raise ValueError(
-            f"the targets of a batch are {_described(targets)}; must be integers, or (N, classes) probabilities: "
-            f"{ADVICE}"
-        )
-    return targets
+def _as_targets(targets: Any, task: Task) -> Any:
+    found = task.as_targets(targets)
+    if found is None:
+        raise ValueError(f"the targets of a batch are {_described(targets)}; must be {task.targets_form}: {ADVICE}")
+    return found
 
 
 def _as_indices(indices: Any, loaded: Any) -> Int[Tensor, "n"] | None:

@@ -183,7 +183,7 @@ class DistillModule(pl.LightningModule):
 
     def _batch(self, loaded: Any, split: SplitName | None, epoch: int = 0) -> Batch:
         """What the loader yields as samples on the device, where Lightning has brought all types that it knows."""
-        batch = as_batch(loaded, self.adapt, self.task.valid).to(self.device)
+        batch = as_batch(loaded, self.adapt, self.task).to(self.device)
         inputs = to_float(batch.inputs) if isinstance(batch.inputs, Tensor) else batch.inputs
         return replace(batch, inputs=inputs, split=split, epoch=epoch)
 
