@@ -81,13 +81,13 @@ def reliability_diagrams(results: Results) -> Figure:
         upper.bar(centres, scored.calibration.right.nan_to_num(0).tolist(), width=width, color=COLOURS[stage])
         upper.set_title(f"{stage}\ncalibration error {scored.values['ece']:.3f}", **TITLE)
         lower.bar(centres, (count / count.sum()).tolist(), width=width, color=COLOURS[stage], alpha=0.5)
-        lower.set_xlabel("confidence")
+        lower.set_xlabel(results.task.confidence)
         for axes in (upper, lower):
             _plain(axes)
             axes.set_xlim(0, 1)
             axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
             axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    panels[0][0].set_ylabel("share right")
+    panels[0][0].set_ylabel(results.task.share_right)
     panels[1][0].set_ylabel("share of\nanswers")
     panels[1][0].set_ylim(bottom=0)
     return figure

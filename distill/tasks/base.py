@@ -50,6 +50,7 @@ class Task(ABC):
         noun: what labels are called in messages.
         dtype: of labels, as a split holds them.
         moves: whether labels lie in the image, so that they move with it.
+        confidence, share_right: what `Calibration` compares, in the report's figure.
         targets_form: what the labels of a batch must be, in messages.
         traits: what methods may count on.
     """
@@ -62,6 +63,8 @@ class Task(ABC):
     dtype: ClassVar[torch.dtype] = torch.long
     moves: ClassVar[bool] = False
     targets_form: ClassVar[str] = ""
+    confidence: ClassVar[str] = "confidence"
+    share_right: ClassVar[str] = "share right"
 
     @property
     @abstractmethod
