@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -29,9 +29,12 @@ OTHER_NAMES = {"x": "images", "y": "labels"}  # x_train, as in the files of Kera
 SAMPLED = 64  # images of an array on disk whose numbers are looked at before it is used
 
 Arrays = Mapping[str, npt.NDArray[Any]]
+SeveralLabels = Literal["auto"] | bool
 
 
-def arrays(path: str, in_memory: InMemory = "auto", only: Only | None = None) -> ImageSource:
+def arrays(
+    path: str, in_memory: InMemory = "auto", several_labels: SeveralLabels = "auto", only: Only | None = None
+) -> ImageSource:
     """Images and labels from arrays.
 
     Args:
@@ -41,6 +44,8 @@ def arrays(path: str, in_memory: InMemory = "auto", only: Only | None = None) ->
             are no val_images, and class_names, (classes,) strings. Keras's names will do too: x_train, y_train and
             so on. Or a directory with such arrays as train_images.npy and so on, which need not fit into memory.
         in_memory: for a directory, whether to read it into memory; "auto" does so up to 2 GiB.
+        several_labels: whether images have several labels or none; "auto" finds them by an image that does. Images
+            that happen to have one label each are told from those of one class each by true alone.
         only: the one split that is wanted, which then stands for all.
 
     Raises:
@@ -58,7 +63,7 @@ def arrays(path: str, in_memory: InMemory = "auto", only: Only | None = None) ->
         raise SettingError(
             f"{setting}: cannot be read as arrays ({error}); write them with numpy.savez or numpy.save"
         ) from None
-    several = _have_several_labels(content)
+    several = _have_several_labels(content) if several_labels == "auto" else several_labels
     read_labels, task = (label_table, MultiLabel()) if several else (class_numbers, Classification())
     rows = {part: _rows(setting, content, name, read_labels) for part, name in _parts(setting, content, only).items()}
     names = _class_names(content, rows)

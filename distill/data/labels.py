@@ -58,8 +58,8 @@ def label_table(labels: npt.NDArray[Any], where: str) -> Tensor:
     """
     if labels.ndim != 2 or labels.dtype.kind not in "biuf" or not ((labels == 0) | (labels == 1)).all():
         raise SettingError(
-            f"{where} are {labels.dtype} of shape {labels.shape}; must be (N, labels) of 0 and 1, as the other splits "
-            "have them"
+            f"{where} are {labels.dtype} of shape {labels.shape}; must be (N, labels) of 0 and 1 in all splits, where "
+            "images have several labels"
         )
     return torch.from_numpy(labels.astype(np.int64))
 

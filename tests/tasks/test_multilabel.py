@@ -422,10 +422,15 @@ def test_other_labels_of_arrays_are_one_line(tmp_path: Path) -> None:
         arrays(str(written(tmp_path, TABLE, val_labels=np.zeros(40, int))))
     with pytest.raises(SettingError, match="val labels are of shape"):
         arrays(str(written(tmp_path, TABLE, val_labels=np.array(TABLE)[:, :2])))
-    # One column of 0 and 1 says of which of two classes an image is.
+    # One column of 0 and 1 says of which of two classes an image is, unless told otherwise.
     source = arrays(str(written(tmp_path, np.array(TABLE)[:, :1])))
     assert source.task != MultiLabel()
     assert source.class_names == ["0", "1"]
+    source = arrays(str(tmp_path / "data.npz"), several_labels=True)
+    assert source.task == MultiLabel()
+    assert source.class_names == ["0"]
+    with pytest.raises(SettingError, match="train_labels name 2 classes at once"):
+        arrays(str(written(tmp_path, TABLE)), several_labels=False)
 
 
 SETTINGS = ("model@student=cnn4", "model@teacher=cnn4", "baseline=false", "logger=none", "trainer.accelerator=cpu")
