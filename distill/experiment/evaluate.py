@@ -124,7 +124,11 @@ def _other_data(config: DictConfig, finished: FinishedRun, split: Part | None) -
             f"with {known.images.channels}; must be {advice}"
         )
     if source.task != task:
-        fix = f"data.several_labels={str("exclusive classes" not in task.traits).lower()}" if "several_labels" in config else "the same"
+        fix = (
+            f"data.several_labels={str('exclusive classes' not in task.traits).lower()}"
+            if "several_labels" in config
+            else "the same"
+        )
         raise SettingError(
             f"data: {source.name} has labels for {source.task.name}, and the run was trained for {task.name}; must be "
             f"{fix}"

@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 import torchmetrics
 from torch import Tensor, nn
-from torchmetrics.classification import BinaryPrecisionRecallCurve
 
 from distill.errors import SettingError
 from distill.losses import kl_divergence
@@ -15,10 +14,10 @@ from distill.methods.labels import BinaryLoss, ClassWeights
 from distill.methods.view import Trait
 from distill.tasks.average_precision import AveragePrecision, by_label, by_sample
 from distill.tasks.base import Metric, Task, comparable
-from distill.tasks.evaluation import Curve, Evaluation, Scored, Standing
+from distill.tasks.evaluation import Evaluation, Scored, Standing
+from distill.tasks.thresholds import ThresholdCurve
 from distill.types import Outputs
 
-THRESHOLDS = 101  # of the probability, in equal steps
 SHUFFLES = 200  # of the labels among samples, against which a network's standing is measured
 DOUBT = 3.1  # standard deviations above chance that one in a thousand guessers gets
 
@@ -53,11 +52,11 @@ class MultiLabel(Task):
     def check_targets(self, label: str, targets: Tensor, classes: int) -> None:
         """(N, classes) int64 of 0 and 1."""
         if targets.ndim != 2 or targets.shape[1] != classes:
-            raise SettingError(
-                f"{label} labels are of shape {tuple(targets.shape)}; must be (N, {classes}), 0 or 1 each"
-            )
+            raise SettingError(f"{label} labels are {tuple(targets.shape)}; must be (N, {classes}), 0 or 1 each")
         if not ((targets == 0) | (targets == 1)).all():
             raise SettingError(f"{label} labels run from {targets.min()} to {targets.max()}; must be 0 or 1")
+        if not targets.any():
+            raise SettingError(f"{label} labels are all 0: no sample has any of the {classes} labels; must have some")
 
     def as_targets(self, targets: Tensor) -> Tensor | None:
         """(N, C) of any integer type, or bool, as int64; floats as they are."""
@@ -193,8 +192,7 @@ class MultiLabel(Task):
 
     def answer(self, logits: Tensor, target: Tensor, class_names: Sequence[str]) -> tuple[str, bool]:
         """The labels that are said to be true."""
-        said = logits >= 0
-        return _listed(said, class_names), bool((said == (target == 1)).all())
+        return _listed(logits >= 0, class_names), bool(((logits >= 0) == (target == 1)).all())
 
     def truth(self, target: Tensor, class_names: Sequence[str]) -> str:
         """The labels that are true."""
@@ -241,7 +239,7 @@ class _Evaluation(Evaluation):
         self.classes = classes
         self._precision = AveragePrecision(sync_on_compute=False)
         self._decisions = torch.zeros(3, classes, dtype=torch.float64)  # by label: named, true, both
-        self._curve = BinaryPrecisionRecallCurve(thresholds=THRESHOLDS, sync_on_compute=False)
+        self._curve = ThresholdCurve()
 
     def update(self, logits: Tensor, targets: Tensor, teacher: Tensor | None) -> None:
         """Add a batch."""
@@ -250,7 +248,7 @@ class _Evaluation(Evaluation):
         self._samples.append(by_sample(logits, true))
         self._precision.update(logits, targets)
         self._decisions += torch.stack([said, true, said & true]).sum(1)
-        self._curve.update(shares.flatten(), targets.flatten())
+        self._curve.add(shares, targets)
         self.calibration.add(shares.flatten(), true.flatten())
         self._add("exact_match", (said == true).all(1).sum())
         self._add("ce", F.binary_cross_entropy_with_logits(logits, targets.float(), reduction="sum") / self.classes)
@@ -271,14 +269,7 @@ class _Evaluation(Evaluation):
             "agreement": self._mean("agreement"),
             "kl": self._mean("kl"),
         }
-        return Scored(values, self._mean("ce") or 0.0, self.calibration, self._threshold_curve())
-
-    def _threshold_curve(self) -> Curve:
-        precision, recall, thresholds = self._curve.compute()
-        precision, recall = precision[:-1], recall[:-1]  # the last is of no threshold
-        f1 = (2 * precision * recall / (precision + recall).clamp_min(1e-12)).nan_to_num(0)  # where nothing is named
-        lines = {"precision": precision, "recall": recall, "F1": f1}
-        return Curve("a label is named from this probability on", "threshold", thresholds, lines)
+        return Scored(values, self._mean("ce") or 0.0, self.calibration, self._curve.drawn())
 
     def metric(self, weights: Tensor) -> Tensor:
         """mAP over the labels that a resample has."""

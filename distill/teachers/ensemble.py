@@ -19,6 +19,7 @@ from distill.models.metadata import with_weights
 from distill.models.network import Network
 from distill.models.weights_file import CheckpointError
 from distill.teachers.base import Teacher
+from distill.teachers.inputs import TeacherInputs
 from distill.types import Batch, Outputs
 
 log = logging.getLogger(__name__)
@@ -127,7 +128,11 @@ def _mixture(log_p: Tensor, scores: Tensor) -> Tensor:
 
 
 def ensemble(
-    network: Network, checkpoints: Sequence[str], combine: Combine = "logits", learning_rate: float = 1.0
+    network: Network,
+    checkpoints: Sequence[str],
+    combine: Combine = "logits",
+    learning_rate: float = 1.0,
+    inputs: TeacherInputs | None = None,
 ) -> EnsembleTeacher:
     """The teacher of the run and others of its kind, by their weights.
 
@@ -135,10 +140,14 @@ def ensemble(
         network: the first.
         checkpoints: files of weights of further networks of the same architecture, such as other seeds' teachers.
         combine, learning_rate: as in `EnsembleTeacher`.
+        inputs: what the teacher is shown; None for images of exclusive classes.
 
     Raises:
-        SettingError: no file is given, or one that doesn't fit.
+        SettingError: no file is given, or one that doesn't fit; probabilities of classes that don't exclude each other.
     """
+    if inputs is not None and combine != "logits" and "exclusive classes" not in inputs.source.task.traits:
+        task = inputs.source.task.name
+        raise SettingError(f"combine={combine}: needs exclusive classes, which {task} data has not; must be logits")
     if not checkpoints:
         raise SettingError("checkpoints=[]: name the weights of one further teacher or more")
     try:

@@ -370,9 +370,8 @@ def test_the_member_and_the_switch_that_cannot_work_are_named() -> None:
 # -------------------------------------------------------------------------------------------------- what labels may be
 
 
-@pytest.mark.parametrize("kind", [torch.int64, torch.int8, torch.uint8, torch.bool, torch.float32, torch.float64])
-@pytest.mark.parametrize("labels", [1, 4])
-@pytest.mark.parametrize("name", ["kd", "wsld", "tf_kd"])
+@pytest.mark.parametrize("kind", [torch.int8, torch.bool, torch.float64])
+@pytest.mark.parametrize(("name", "labels"), [("kd", 1), ("wsld", 4), ("tf_kd", 4)])
 def test_labels_of_a_loader_are_of_any_type(name: str, labels: int, kind: torch.dtype) -> None:
     def loss(targets: Tensor) -> float:
         torch.manual_seed(0)
@@ -412,6 +411,8 @@ def test_labels_of_arrays_are_of_any_type(kind: str, tmp_path: Path) -> None:
 
 
 def test_other_labels_of_arrays_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="val labels are all 0: no sample has any of the 3 labels"):
+        arrays(str(written(tmp_path, TABLE, val_labels=np.zeros((40, 3), int))))
     for odd in (2, -1):
         with pytest.raises(SettingError, match=rf"train_labels are .*0 and 1 alone: they hold {odd}") as refused:
             arrays(str(written(tmp_path, [*TABLE[1:], [0, odd, 1]])))
@@ -420,7 +421,7 @@ def test_other_labels_of_arrays_are_one_line(tmp_path: Path) -> None:
         arrays(str(written(tmp_path, np.array(TABLE) * 0.5)))
     with pytest.raises(SettingError, match=r"val_labels are int64 of shape \(40,\); must be \(N, labels\) of 0 and 1"):
         arrays(str(written(tmp_path, TABLE, val_labels=np.zeros(40, int))))
-    with pytest.raises(SettingError, match="val labels are of shape"):
+    with pytest.raises(SettingError, match=r"val labels are \(40, 2\); must be"):
         arrays(str(written(tmp_path, TABLE, val_labels=np.array(TABLE)[:, :2])))
     # One column of 0 and 1 says of which of two classes an image is, unless told otherwise.
     source = arrays(str(written(tmp_path, np.array(TABLE)[:, :1])))
@@ -443,7 +444,11 @@ SETTINGS = ("model@student=cnn4", "model@teacher=cnn4", "baseline=false", "logge
         (["method=[kd,crd]"], "method.crd: needs a class for each sample"),
         (["data.sampling=balanced"], "data.sampling=balanced: .*use class_weights=balanced"),
         (["class_weights=[1,2]"], r"class_weights=\[1.*\]: must be balanced, or a list of 3, one for each label"),
-        (["teaching=cached", "teaching.top_k=2"], "teaching.top_k=2: .*leave teaching.top_k=null"),
+        (
+            ["teaching=ensemble", "teaching.checkpoints=[a.pt]", "teaching.combine=learned"],
+            "combine=learned: needs exclusive classes, which multilabel data has not; must be logits",
+        ),
+        (["teaching=cached", "teaching.top_k=2"], "teaching.top_k=2: needs exclusive classes, .* must be null"),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",
 )
