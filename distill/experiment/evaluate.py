@@ -135,6 +135,7 @@ def _other_data(config: DictConfig, finished: FinishedRun, split: Part | None) -
         )
     numbers = torch.tensor(run_classes(source.class_names, known.classes, source.name))
     targets = task.renumbered(source.val.targets, numbers, len(known.classes))
+    task.check_measurable(source.name, targets)
     images: dict[Part, Split | Stream] = {"val": relabelled(source.val, targets)}
     return ImageSource.of(source.name, images, known.classes, source.resize, task=task)
 

@@ -158,6 +158,7 @@ def load(config: RunConfig, directory: Path) -> Run:
     source.task.check_told_apart(source.name, source.train.targets, source.class_names)
     if source.task.moves:
         config.augment.check_moves()
+    source.task.check_measurable(source.name, source.val.targets)
     build.check_statistics("data", data, source)
     statistics = (data.mean, data.std) if data.mean and data.std else source.statistics()
     samples = student_samples(source.task.strata(source.train.targets), data.student_fraction, config.run.seed)

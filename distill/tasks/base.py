@@ -105,6 +105,9 @@ class Task(ABC):
     def check_told_apart(self, name: str, targets: Tensor, class_names: Sequence[str]) -> None:
         """Raise SettingError if the training labels of the data of this name leave nothing to learn."""
 
+    def check_measurable(self, name: str, targets: Tensor) -> None:  # noqa: B027 (most labels are)
+        """Raise SettingError if nothing can be scored by these labels of the data of this name."""
+
     @abstractmethod
     def counts(self, targets: Tensor, classes: int) -> Tensor:
         """(C,) how many samples have each class."""

@@ -55,8 +55,11 @@ class MultiLabel(Task):
             raise SettingError(f"{label} labels are {tuple(targets.shape)}; must be (N, {classes}), 0 or 1 each")
         if not ((targets == 0) | (targets == 1)).all():
             raise SettingError(f"{label} labels run from {targets.min()} to {targets.max()}; must be 0 or 1")
+
+    def check_measurable(self, name: str, targets: Tensor) -> None:
+        """At least one label that some sample has: mAP is a mean over those."""
         if not targets.any():
-            raise SettingError(f"{label} labels are all 0: no sample has any of the {classes} labels; must have some")
+            raise SettingError(f"data: {name}: no image to be scored has any label; must have some")
 
     def as_targets(self, targets: Tensor) -> Tensor | None:
         """(N, C) of any integer type, or bool, as int64; floats as they are."""
@@ -70,8 +73,7 @@ class MultiLabel(Task):
         share = targets.double().mean(0)
         if not ((share > 0) & (share < 1)).any():
             raise SettingError(
-                f"data: {name} has training images whose labels are all alike: there is nothing to tell apart; give "
-                "images that have a label and others that have it not"
+                f"data: {name} has training images whose labels are all alike; must be some with a label, some without"
             )
 
     def counts(self, targets: Tensor, classes: int) -> Tensor:
@@ -81,8 +83,7 @@ class MultiLabel(Task):
     def strata(self, targets: Tensor) -> Tensor:
         """By the rarest of its labels; those without any are a group of their own."""
         order = targets.sum(0).argsort(stable=True)
-        rarest_first = targets[:, order]
-        return torch.where(targets.any(1), order[rarest_first.argmax(1)], targets.shape[1])
+        return torch.where(targets.any(1), order[targets[:, order].argmax(1)], targets.shape[1])
 
     def balanced(self, targets: Tensor) -> Tensor:
         """There is no such thing."""
@@ -111,9 +112,8 @@ class MultiLabel(Task):
 
     def in_words(self, targets: Tensor, classes: int) -> str:
         """'with 20 labels of 12 to 400, 1.5 on each'."""
-        counts = self.counts(targets, classes)
-        each = float(counts.sum() / len(targets))
-        return f"with {classes} labels of {int(counts.min()):,} to {int(counts.max()):,}, {each:.1f} on each"
+        low, high = map(int, self.counts(targets, classes).aminmax())
+        return f"with {classes} labels of {low:,} to {high:,}, {float(targets.sum() / len(targets)):.1f} on each"
 
     # ------------------------------------------------------------------------------------------ learning
 

@@ -411,8 +411,6 @@ def test_labels_of_arrays_are_of_any_type(kind: str, tmp_path: Path) -> None:
 
 
 def test_other_labels_of_arrays_are_one_line(tmp_path: Path) -> None:
-    with pytest.raises(SettingError, match="val labels are all 0: no sample has any of the 3 labels"):
-        arrays(str(written(tmp_path, TABLE, val_labels=np.zeros((40, 3), int))))
     for odd in (2, -1):
         with pytest.raises(SettingError, match=rf"train_labels are .*0 and 1 alone: they hold {odd}") as refused:
             arrays(str(written(tmp_path, [*TABLE[1:], [0, odd, 1]])))
@@ -462,6 +460,12 @@ def test_settings_without_a_meaning_are_one_line_before_any_work(
         run(config, tmp_path / "run")
     assert "\n" not in str(refused.value)
     assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_labels_of_which_none_is_true_score_nothing() -> None:
+    MultiLabel().check_measurable("x", torch.tensor([[0, 0], [0, 1]]))
+    with pytest.raises(SettingError, match="data: x: no image to be scored has any label"):
+        MultiLabel().check_measurable("x", torch.zeros(2, 2, dtype=torch.long))
 
 
 def test_tables_name_what_is_true() -> None:
