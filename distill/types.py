@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from distill.devices import to_device
+from distill.losses.projection import Projection
 from distill.losses.sparse import SparseTeacher
 from distill.losses.top_k import TopK
 
@@ -26,6 +27,8 @@ class Batch:
     valid: (N, *positions) bool, which positions count; None: all.
     split: None where that is unknown, or neither of both.
     epoch: as which the samples are shown.
+    counted: how many positions count in a batch, the mean over all batches and processes of an optimizer's step, by
+        which sums over positions are divided; None: as many as count here.
 
     Not frozen, because Lightning writes to a copy of it where it converts batches to another precision.
     """
@@ -36,6 +39,7 @@ class Batch:
     valid: Bool[Tensor, "n *positions"] | None = None
     split: SplitName | None = None
     epoch: int = 0
+    counted: float | None = None
 
     def __len__(self) -> int:
         return len(self._first)
@@ -102,11 +106,12 @@ class Reading(Protocol):
 class Outputs:
     """What a network says of a batch.
 
-    logits: (N, C) or (N, C, *positions), any float dtype; (N, 0) where `top_k` is all that is known.
+    logits: (N, C) or (N, C, *positions), any float dtype; (N, 0) where `top_k` is all that is known, or `projection`.
     features: tensors by tap name; empty where no method asked for any.
     top_k: the likeliest classes, of a teacher whose other logits were not kept.
     layouts: how features lie in their dimensions, by tap name; where one is unknown, its shape must tell.
     reading: of a network that learns labels by a loss of its own, and answers with more than its logits; else None.
+    projection: logits that are not made, (N, T, V): a language model's hidden states (N, T, H) and its output layer.
     """
 
     logits: Float[Tensor, "n c *positions"]
@@ -114,15 +119,28 @@ class Outputs:
     top_k: TopK | None = None
     layouts: Mapping[str, FeatureLayout] = field(default_factory=dict)
     reading: Reading | None = None
+    projection: Projection | None = None
 
     @property
     def classes(self) -> int:
         """How many classes the network answers for."""
+        if self.projection is not None:
+            return self.projection.classes
         return self.logits.shape[1] if self.reading is None else self.reading.classes
 
-    def answers(self) -> Float[Tensor, "n ..."]:
-        """What scores and reports look at: the logits, or what the network itself reads from its raw outputs."""
+    def answers(self) -> Any:
+        """What scores and reports look at, as the task has it: the logits, a tensor or a `Projection`, or the tensor
+        that the network itself reads from its raw outputs."""
+        if self.projection is not None:
+            return self.projection
         return self.logits if self.reading is None else self.reading.answers()
+
+    def made(self) -> Float[Tensor, "n c *positions"]:
+        """The logits; of a projection, all of them at once: (N, V, T)."""
+        if self.projection is None:
+            return self.logits
+        logits: Tensor = self.projection.logits().unflatten(0, self.projection.positions)
+        return logits.movedim(-1, 1)
 
     def at(self, temperature: float) -> Tensor | SparseTeacher:
         """What a divergence at this temperature takes: the logits, or what was kept of them."""

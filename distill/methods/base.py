@@ -1,8 +1,9 @@
 """What every method is: a small module that turns two networks' outputs into named loss terms."""
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, TypeVar, get_args
 
 import torch
@@ -10,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from distill.errors import SettingError
+from distill.losses import linear_terms
 from distill.losses.logits import precise, standardize
 from distill.methods.labels import LabelLoss
 from distill.methods.recorded_arguments import records_arguments
@@ -85,6 +87,9 @@ class Method(nn.Module):
             can do with the likeliest classes.
         accepts_pooled: whether (N, C) means over positions of what it taps in the teacher will do for `compute_losses`.
         standardize_logits: show `compute_losses` z-scored logits (2403.01427); the labels' cross-entropy sees them raw.
+        chunked: whether `compute_losses` leaves its divergence to `diverge`, which needs no logits at once where the
+            networks give hidden states and their output layers; other methods are shown the logits of all positions
+            that count, one behind the other, as samples.
         needs_logits: False for a method that looks at the teacher's features alone, so that a teacher of other classes
             than the data's will do.
         needs_teacher: False for a method that works without one; its `forward` may then be given None.
@@ -101,6 +106,7 @@ class Method(nn.Module):
     standardize_logits: bool = False
     accepts_top_k: bool = False
     accepts_pooled: bool = False
+    chunked: bool = False
     needs_teacher: bool = True
     needs_labels: bool = False
     needs_classes: bool = False
@@ -171,18 +177,60 @@ class Method(nn.Module):
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:
         """Named scalar terms, weighted, whose sum is the loss; `unweighted` has them without their weights."""
+        seen = replace(batch, targets=self.view.as_classes(batch.targets))
+        if student.projection is not None and not self._takes_projections:
+            seen = replace(seen, targets=batch.targets[_counting(batch)], valid=None)
         with torch.autocast(student.logits.device.type, enabled=False):
-            imitation = self.compute_losses(
-                self.prepare_outputs(student),
-                _frozen(self.prepare_outputs(teacher)),
-                replace(batch, targets=self.view.as_classes(batch.targets)),
+            terms = self.compute_losses(
+                self.prepare_outputs(student, batch), _frozen(self.prepare_outputs(teacher, batch)), seen
             )
-        if not isinstance(imitation, dict):
+        if not isinstance(terms, dict):
             raise SettingError(
-                f"{type(self).__name__}.compute_losses returned a {type(imitation).__name__}; "
+                f"{type(self).__name__}.compute_losses returned a {type(terms).__name__}; "
                 "must be a dict of scalars by name"
             )
-        return LossTerms.weigh(self.label_terms(student, batch) | imitation, self.weight_of)
+        labels = {} if "ce" in terms else self.label_terms(student, batch)  # learned in the same pass over logits
+        return LossTerms.weigh(labels | terms, self.weight_of)
+
+    def diverge(
+        self,
+        term: str,
+        divergence: Callable[..., Tensor],
+        student: Outputs,
+        teacher: Outputs,
+        batch: Batch,
+        temperature: float,
+        reduction: Reduction,
+        **own: Any,
+    ) -> dict[str, Float[Tensor, ""]]:
+        """The term of a divergence of `distill.losses` between both networks, for `compute_losses`.
+
+        Of logits that are not made it is the mean over the positions that count, whatever the reduction, and comes with
+        the term `ce` of the labels, from the same pass.
+
+        Args:
+            term: its name.
+            divergence, temperature, reduction: which, and how it is to be called.
+            student, teacher, batch: as `compute_losses` is given them.
+            own: keywords of this divergence alone.
+        """
+        kept = teacher.at(temperature)
+        if student.projection is None:
+            return {term: divergence(student.logits, kept, temperature=temperature, reduction=reduction, **own)}
+        learns = self.label_weight > 0 or "label_weight" in self.schedules
+        soft, hard = linear_terms(
+            student.projection,
+            kept if teacher.projection is None else teacher.projection,
+            divergence=partial(divergence, **own),
+            hard_labels=batch.targets if learns else None,
+            smoothing=float(getattr(self.label_loss, "smoothing", 0.0)),
+            weights_of=(self.weight_of(term), self.label_weight),
+            temperature=temperature,
+            reduction="positionmean",
+            mask=_counting(batch),
+            count=batch.counted,
+        )
+        return {"ce": hard, term: soft} if learns else {term: soft}
 
     def weight_of(self, term: str) -> float:
         """The factor of a term in the loss, by the term's name. To override where a term has a weight of its own."""
@@ -203,6 +251,8 @@ class Method(nn.Module):
         nothing at weight 0."""
         if self.label_weight == 0 and "label_weight" not in self.schedules:
             return {}
+        if student.projection is not None:
+            return {"ce": self.label_loss(student.projection, batch.targets, batch.counted)}
         own = student.reading
         loss: Tensor = self.label_loss(student.logits, batch.targets) if own is None else own.label_loss(batch.targets)
         return {"ce": loss}
@@ -233,11 +283,26 @@ class Method(nn.Module):
         weights = ("weight", "label_weight")
         return {name: float(getattr(self, name)) for name in self.schedules if name not in weights}
 
-    def prepare_outputs(self, outputs: Outputs) -> Outputs:
-        """A network's outputs for `compute_losses`: precise features, and logits as task and method see them."""
-        logits = outputs.logits if self.raw_logits else self.view.as_distributions(outputs.logits)
+    @property
+    def _takes_projections(self) -> bool:
+        return self.chunked and not self.standardize_logits
+
+    def prepare_outputs(self, outputs: Outputs, batch: Batch | None = None) -> Outputs:
+        """A network's outputs for `compute_losses`: precise features, and logits as task and method see them.
+
+        batch: whose positions count, of logits that are not made yet; None: all do.
+        """
+        features = {name: precise(feature) for name, feature in outputs.features.items()}
+        if outputs.projection is not None and self._takes_projections:
+            return replace(outputs, features=features)
+        if outputs.projection is not None:
+            places = None if batch is None else _counting(batch).flatten().nonzero().flatten()
+            logits = outputs.projection.logits(slice(None) if places is None else places)
+            outputs = replace(outputs, projection=None)
+        else:
+            logits = outputs.logits if self.raw_logits else self.view.as_distributions(outputs.logits)
         logits = standardize(logits) if self.standardize_logits else logits
-        return replace(outputs, logits=logits, features={n: precise(f) for n, f in outputs.features.items()})
+        return replace(outputs, logits=logits, features=features)
 
 
 def not_negative(name: str, value: float) -> float:
@@ -271,4 +336,10 @@ def classes_of(batch: Batch) -> Tensor:
 
 def _frozen(outputs: Outputs) -> Outputs:
     features = {name: feature.detach() for name, feature in outputs.features.items()}
-    return replace(outputs, logits=outputs.logits.detach(), features=features)
+    projection = None if outputs.projection is None else outputs.projection.detach()
+    return replace(outputs, logits=outputs.logits.detach(), features=features, projection=projection)
+
+
+def _counting(batch: Batch) -> Tensor:
+    """(N, *positions) bool, which positions of a batch count."""
+    return torch.ones_like(batch.targets, dtype=torch.bool) if batch.valid is None else batch.valid
