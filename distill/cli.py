@@ -19,8 +19,8 @@ from distill.config.overrides import readable, with_home
 from distill.errors import KilledError, SettingError, explain
 from distill.experiment import sweep
 from distill.files import CONFIGS
+from distill.signals import end_children, ignore_signals, killed_worker, stop_on_signals, stopped_by
 from distill.training.peers import Peers, launcher
-from distill.training.signals import ignore_signals, killed_worker, stop_on_signals, stopped_by
 from distill.versions import installed
 
 T = TypeVar("T")
@@ -192,7 +192,8 @@ def one_line_errors(command: Callable[[], T], run: Path | None = None) -> T:
     the commands for what Hydra finds, and around the work itself so that Hydra adds no lines of its own. A process of
     the run that was killed ends it in one line too, with status 1.
 
-    What Ctrl-C or SIGTERM ends, ends in one line and 130 or 143, which says how to go on with `run`, if that has begun.
+    What Ctrl-C, SIGTERM or SIGUSR1 ends, ends in one line that says how to go on with `run`, if that has begun, with
+    status 130, 143 or 138.
     """
     given = os.environ.get(FULL_ERROR)
     os.environ[FULL_ERROR] = "1"  # Hydra hands its errors on instead of printing them its own way
@@ -207,6 +208,8 @@ def one_line_errors(command: Callable[[], T], run: Path | None = None) -> T:
             raise
         if number is not None:
             print(f"stopped by {number.name}{goes_on}", file=sys.stderr)
+            end_children()
+            ignore_signals()  # the process ends already
             sys.exit(128 + number)
         killed = isinstance(end, KilledError) or killed_worker(end)
         print(f"error: {line}{goes_on if killed else ''}", file=sys.stderr)

@@ -16,6 +16,7 @@ from distill.data.stream import Stream
 from distill.devices import to_device
 from distill.errors import SettingError
 from distill.placement import Placement
+from distill.signals import ignore_in_worker
 from distill.tasks import Classification, Task
 from distill.types import Batch
 
@@ -80,6 +81,7 @@ class Batches:
                 batch_sampler=order,  # type: ignore[arg-type]
                 num_workers=workers,
                 collate_fn=_as_it_is,
+                worker_init_fn=ignore_in_worker,
                 pin_memory=self.device.type == "cuda",
                 generator=torch.Generator(),  # its own: a loader draws from torch's global one otherwise
             )

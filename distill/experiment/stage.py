@@ -29,7 +29,7 @@ from distill.seeding import seed_torch
 from distill.teachers import LiveTeacher, Teacher
 from distill.training.averaging import Averaging
 from distill.training.best_epoch import Watch
-from distill.training.callbacks import Elapsed, LeaveOnSignals, StageProgress, Throughput
+from distill.training.callbacks import Elapsed, StageProgress, Throughput
 from distill.training.checkpoint_files import CheckpointFiles, newest_whole, step_of
 from distill.training.checkpointing import StepCheckpoint
 from distill.training.compiling import Choice, Work, choice_for, compile_network, release
@@ -272,7 +272,6 @@ class Stage:
             callbacks=[
                 *callbacks,
                 *watching,
-                LeaveOnSignals(),
                 StageProgress(self.name, self.source.task.metric, bars=bars),
             ],
         )

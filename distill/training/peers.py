@@ -30,6 +30,7 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from distill.errors import KilledError, SettingError, first_line
+from distill.signals import handle_signals
 from distill.versions import installed
 
 log = logging.getLogger("distill")
@@ -127,8 +128,7 @@ class Peers:
         Returns:
             The first process's exit status.
         """
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._leave)
+        handle_signals(self._leave)
         try:
             self._wait(lambda: self._told("directory", "end"))
             if not self._told("end"):

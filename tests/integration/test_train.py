@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from distill.errors import SettingError
 from distill.experiment.scoring import installed
 from distill.models.cnn import cnn
+from distill.training.checkpoint_files import damage
 
 Read = Callable[[Path], dict[str, Tensor]]
 ROOT = Path(__file__).parents[2]
@@ -288,7 +289,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("sent", "processes", "begun"),
     [
         (signal.SIGINT, 1, "checkpoints/student/last.ckpt"),
-        (signal.SIGTERM, 1, "checkpoints/student/last.ckpt"),
+        (signal.SIGUSR1, 1, "checkpoints/student/last.ckpt"),
         (signal.SIGTERM, 1, "config.yaml"),
         (signal.SIGTERM, 2, "checkpoints/student/last.ckpt"),
     ],
@@ -305,6 +306,8 @@ def test_a_signal_to_all_processes_ends_a_run_with_a_line_that_says_how_to_go_on
     lines = [line for line in said.splitlines() if not line.startswith("WARNING: ")]
     assert lines == [f"stopped by {sent.name}; go on with resume={run}"]
     assert process.returncode == 128 + sent
+    if begun.endswith(".ckpt"):
+        assert damage(run / begun) is None
 
 
 def test_a_killed_process_of_several_is_told_with_the_way_to_go_on(photographs: Path, tmp_path: Path) -> None:
