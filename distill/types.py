@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from distill.devices import to_device
+from distill.inputs import Inputs, first_tensor, map_tensors
 from distill.losses.projection import Projection
 from distill.losses.sparse import SparseTeacher
 from distill.losses.top_k import TopK
@@ -20,8 +21,8 @@ SplitName = Literal["train", "val"]
 class Batch:
     """Samples of one step, and what of the data they are.
 
-    inputs: images (N, C, H, W) float in [0, 1], augmented, not yet normalised: each network normalises for itself. For
-        other tasks tensors by name, (N, ...) each.
+    inputs: images (N, C, H, W) float in [0, 1], augmented, not yet normalised: each network normalises for itself. Or
+        tensors by name, (N, ...) each, such as input_ids and attention_mask (N, T) int64, T that of the longest sample.
     targets: the task's. Of images' classes: (N,) int64 indices, or (N, C) float probabilities (mixed labels).
     indices: (N,) int64 names of the samples within their split, always on the CPU; None where the loader has none.
     valid: (N, *positions) bool, which positions count; None: all.
@@ -33,7 +34,7 @@ class Batch:
     Not frozen, because Lightning writes to a copy of it where it converts batches to another precision.
     """
 
-    inputs: Tensor | Mapping[str, Tensor]
+    inputs: Inputs
     targets: Any
     indices: Int[Tensor, "n"] | None = None
     valid: Bool[Tensor, "n *positions"] | None = None
@@ -42,16 +43,12 @@ class Batch:
     counted: float | None = None
 
     def __len__(self) -> int:
-        return len(self._first)
+        return len(first_tensor(self.inputs))
 
     @property
     def device(self) -> torch.device:
         """Where the inputs are."""
-        return self._first.device
-
-    @property
-    def _first(self) -> Tensor:
-        return self.inputs if isinstance(self.inputs, Tensor) else next(iter(self.inputs.values()))
+        return first_tensor(self.inputs).device
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same on a device, but for the indices, which name files and rows."""
@@ -61,16 +58,8 @@ class Batch:
     def map(self, function: Callable[[Tensor], Tensor]) -> "Batch":
         """What a function makes of each tensor."""
         parts = (self.inputs, self.targets, self.indices, self.valid)
-        inputs, targets, indices, valid = (_mapped(part, function) for part in parts)
+        inputs, targets, indices, valid = (map_tensors(function, part) for part in parts)
         return replace(self, inputs=inputs, targets=targets, indices=indices, valid=valid)
-
-
-def _mapped(part: Any, function: Callable[[Tensor], Tensor]) -> Any:
-    if isinstance(part, Mapping):
-        return {name: _mapped(value, function) for name, value in part.items()}
-    if isinstance(part, list | tuple):
-        return type(part)(_mapped(value, function) for value in part)
-    return function(part) if isinstance(part, Tensor) else part
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import distill
 
 ROOT = Path(distill.__file__).parent
 ORDER = (
-    ("errors", "files", "seeding", "devices", "log", "schedules", "signals", "versions"),
+    ("errors", "files", "seeding", "devices", "inputs", "log", "schedules", "signals", "versions"),
     ("losses",),
     ("placement", "types"),
     ("methods",),

@@ -17,7 +17,8 @@ from distill.data.labels import class_numbers, is_multi_hot, label_table
 from distill.data.loading import InMemory, keep_in_memory
 from distill.data.mapped import Pickled
 from distill.data.pixels import PixelError, to_bytes
-from distill.data.source import ImageSource, Only, Part, Split, wanted
+from distill.data.source import ImageSource, Only, Part, wanted
+from distill.data.split import Split
 from distill.data.stream import Stream
 from distill.errors import SettingError
 from distill.tasks import Classification, MultiLabel

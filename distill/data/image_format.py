@@ -1,6 +1,7 @@
 """What the images of a data set are, and how a file becomes one of them."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,7 @@ class ImageFormat:
     height: int
     width: int
     resize: int | None = None
+    kind: ClassVar[str] = "images"
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -18,7 +18,8 @@ from distill.config import build
 from distill.config.overrides import is_path
 from distill.config.settings import DataSettings, Node, TrainerSettings, node
 from distill.data.image_format import ImageFormat
-from distill.data.source import ImageSource
+from distill.data.source import Source
+from distill.data.token_format import TokenFormat
 from distill.errors import SettingError
 from distill.experiment.directory import load_config
 from distill.files import write_text
@@ -42,7 +43,7 @@ class NetworkRecord:
     preprocessing: how the network prepares images in [0, 1] for itself, and which outputs are classes: arguments of
         `Network`.
     data: name of the data that it was trained on.
-    images: what the images of that data are.
+    format: what its samples are: images of a size, or tokens. In the file under `images` or `tokens`.
     classes: their names, in the order of the logits.
     scores: on the validation split, in float32.
     task: a node with a `_target_`: what its data's labels are.
@@ -53,10 +54,26 @@ class NetworkRecord:
     weights: str | None
     preprocessing: dict[str, Any]
     data: str
-    images: ImageFormat
+    format: ImageFormat | TokenFormat
     classes: list[str]
     scores: dict[str, float | None]
     task: dict[str, Any] = field(default_factory=lambda: {"_target_": "distill.tasks.Classification"})
+
+    @property
+    def images(self) -> ImageFormat:
+        """What its images are.
+
+        Raises:
+            SettingError: it was not trained on images.
+        """
+        if not isinstance(self.format, ImageFormat):
+            raise SettingError(f"run: was trained on {self.format.kind} of {self.data}, and images are needed here")
+        return self.format
+
+    def content(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        content = dataclasses.asdict(self)
+        return {**content, self.format.kind: content.pop("format")}
 
 
 def check_kept(network: Network) -> None:
@@ -71,7 +88,7 @@ def check_kept(network: Network) -> None:
 def keep_networks(
     directory: Path,
     networks: Mapping[str, Network],
-    source: ImageSource,
+    source: Source,
     scores: Mapping[str, Values],
     checkpoint: str | None,
 ) -> None:
@@ -94,12 +111,12 @@ def keep_networks(
             weights=f"{name}.safetensors" if trained_here else checkpoint and str(Path(checkpoint).absolute()),
             preprocessing=network.settings(),
             data=source.name,
-            images=source.format,
+            format=source.format,
             classes=list(source.class_names),
             scores=scores[name],
             task={"_target_": f"{type(source.task).__module__}.{type(source.task).__qualname__}"},
         )
-        write_text(directory / f"{name}.json", json.dumps(dataclasses.asdict(record), indent=2) + "\n")
+        write_text(directory / f"{name}.json", json.dumps(record.content(), indent=2) + "\n")
 
 
 def _from_anywhere(key: str, value: Any) -> Any:
@@ -197,6 +214,7 @@ def load_run(directory: Path) -> FinishedRun:
 def _read(file: Path) -> NetworkRecord:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        return NetworkRecord(**{**content, "images": ImageFormat(**content["images"])})
-    except (ValueError, TypeError, KeyError) as error:
+        kind = next(kind for kind in (ImageFormat, TokenFormat) if kind.kind in content)
+        return NetworkRecord(format=kind(**content.pop(kind.kind)), **content)
+    except (ValueError, TypeError, KeyError, StopIteration) as error:
         raise SettingError(f"{file}: is damaged ({error}); write it again with resume={file.parent}") from None

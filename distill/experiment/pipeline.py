@@ -13,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from distill.config import build
+from distill.config.preparation import check_augment, statistics_of
 from distill.config.recipe import recipe
 from distill.config.run_config import RunConfig, parse
 from distill.data.module import student_samples
@@ -159,8 +160,8 @@ def load(config: RunConfig, directory: Path) -> Run:
     if source.task.moves:
         config.augment.check_moves()
     source.task.check_measurable(source.name, source.val.targets)
-    build.check_statistics("data", data, source)
-    statistics = (data.mean, data.std) if data.mean and data.std else source.statistics()
+    check_augment(config.augment, source)
+    statistics = statistics_of(source, data)
     samples = student_samples(source.task.strata(source.train.targets), data.student_fraction, config.run.seed)
     return Run(config, directory, source, samples, statistics)
 
@@ -176,8 +177,8 @@ def run_stages(prepared: Run, networks: dict[str, Network], started: float) -> N
     config, directory = prepared.config, prepared.directory
     source = prepared.source
     log.info(
-        f"{source.name}: {len(source.train)} training images, of which the student sees {len(prepared.samples)}; "
-        f"{len(source.val)} validation images"
+        f"{source.name}: {len(source.train)} training {source.noun}, of which the student sees "
+        f"{len(prepared.samples)}; {len(source.val)} validation {source.noun}"
     )
     records: dict[str, StageStats] = {}
     teacher = networks.pop("teacher")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from distill.data import ImageSource
+from distill.data import Source
 from distill.experiment.network_predictions import Predictions
 from distill.report import SplitResult
 from distill.tasks.disagreements import Disagreements
@@ -22,7 +22,7 @@ class SplitEvaluation:
         disagreements: between teacher and student; None without a teacher.
     """
 
-    def __init__(self, source: ImageSource, predictions: Iterable[Predictions]) -> None:
+    def __init__(self, source: Source, predictions: Iterable[Predictions]) -> None:
         self.source = source
         self.networks: dict[str, Evaluation] = {}
         self.disagreements: Disagreements | None = None

@@ -1,4 +1,4 @@
-"""A network as the framework sees it: images in [0, 1] in, logits and tapped features out."""
+"""A network as the framework sees it: images in [0, 1] or tokens in, logits and tapped features out."""
 
 import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill.errors import SettingError, suggestion
+from distill.inputs import Inputs, call, first_tensor
 from distill.models.logits import logits_of
 from distill.types import FeatureLayout, Outputs, Reading
 
@@ -61,8 +62,10 @@ class Preprocess(nn.Module):
         self.register_buffer("mean", _per_channel(mean), persistent=False)
         self.register_buffer("std", _per_channel(std), persistent=False)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) in, (N, channels, size, size) out."""
+    def forward(self, images: Inputs) -> Inputs:
+        """(N, C, H, W) in, (N, channels, size, size) out; tensors by name, such as tokens, stay as they are."""
+        if not isinstance(images, Tensor):
+            return images
         if images.dtype == torch.uint8:
             images = images.float() / 255
         if self.channels is not None and images.shape[1] != self.channels:
@@ -80,13 +83,15 @@ class Preprocess(nn.Module):
 
 
 class Network(nn.Module):
-    """Wraps any classifier without editing it.
+    """Wraps any network without editing it.
 
-    Each network normalises and resizes for itself, so a teacher and a student that were made for different
+    It is shown images as one tensor, or tensors by the names of its arguments, such as input_ids and attention_mask.
+    Each network normalises and resizes images for itself, so a teacher and a student that were made for different
     statistics or sizes can be shown the same augmented image.
 
     Args:
-        backbone: maps (N, C, H, W) normalised images to (N, classes) logits, or to a tuple, dict or object with them.
+        backbone: maps (N, C, H, W) normalised images, or what its arguments are called, to (N, classes) logits, or to a
+            tuple, dict or object with them.
         name: what to call it in tables.
         mean, std: per channel, in units of [0, 1] images; None leaves the values as they are.
         size: side length in pixels that the backbone wants; None takes images as they come.
@@ -228,10 +233,10 @@ class Network(nn.Module):
         other.lay_out(channels_last=self.channels_last)
         return other
 
-    def forward(self, images: Tensor) -> Outputs:
-        """Answer for (N, C, H, W) images, float in [0, 1] or uint8."""
-        prepared = self.arrange(self.preprocess(images))
-        output = self.backbone(prepared)
+    def forward(self, inputs: Inputs) -> Outputs:
+        """Answer for (N, C, H, W) images, float in [0, 1] or uint8, or for tensors by name."""
+        prepared = self.prepared(inputs)
+        output = call(self.backbone, prepared)
         for path, (value, version) in self._watched.items():
             self._overwritten[path, self.training] = value._version != version
         self._watched.clear()
@@ -240,13 +245,18 @@ class Network(nn.Module):
             self._captured[path] = torch.empty(0)
         logits = logits_of(output)
         logits = logits if self._classes is None else logits.index_select(1, self._classes)
-        return Outputs(logits, features, layouts=self.layouts, reading=self._reading(output, prepared, images))
+        return Outputs(logits, features, layouts=self.layouts, reading=self._reading(output, prepared, inputs))
 
-    def _reading(self, output: Any, prepared: Tensor, images: Tensor) -> Reading | None:
+    def _reading(self, output: Any, prepared: Inputs, images: Inputs) -> Reading | None:
         """Of a backbone that has a method `read`: called with what it gave, and with the height and width of what it
         was shown and of the images as they were."""
         read = getattr(self.backbone, "read", None)
-        return None if read is None else read(output, prepared.shape[-2:], images.shape[-2:])
+        return None if read is None else read(output, *(first_tensor(part).shape[-2:] for part in (prepared, images)))
+
+    def prepared(self, inputs: Inputs) -> Inputs:
+        """Inputs as the backbone takes them: images at its size, normalised, as they lie in memory for it."""
+        ready: Inputs = self.preprocess(inputs)
+        return self.arrange(ready) if isinstance(ready, Tensor) else ready
 
     def arrange(self, maps: Tensor) -> Tensor:
         """(N, C, H, W) images or features as they lie in memory for the backbone; anything else as it is."""

@@ -1,5 +1,6 @@
 """The figures of a run."""
 
+import textwrap
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from distill.tasks.disagreements import Disagreements
 
 COLOURS = {"teacher": "#6b7280", "baseline": "#d97706", "student": "#2563eb"}
 INK, FAINT, WRONG = "#1f2937", "#e5e7eb", "#b91c1c"
+TEXT_WIDTH, TEXT_LINES = 34, 9  # letters in a line, and lines, of a text in the place of a picture
 TITLE = {"loc": "left", "fontsize": 10, "color": INK}
 
 
@@ -113,7 +115,7 @@ def threshold_curves(results: Results) -> Figure:
 
 
 def disagreements(results: Results, found: Disagreements) -> Figure:
-    """Images that teacher and student name differently, the plainest first."""
+    """Samples that teacher and student name differently, the plainest first."""
     shown = found.shown
     title = f"{found.total:,} of {results.validation.count:,} images on which teacher and student differ"
     figure, panels = _pictures(len(shown), title)
@@ -123,7 +125,7 @@ def disagreements(results: Results, found: Disagreements) -> Figure:
         if place >= len(shown):
             continue
         example = shown[place]
-        axes.imshow(_picture(results.picture(example.index)), cmap="gray_r", vmin=0, vmax=255, interpolation="nearest")
+        _draw(axes, results.shown(example.index))
         axes.set_title(f"true: {example.truth}", fontsize=7.5, loc="left", color=INK, pad=3)
         for line, (name, (text, right)) in enumerate(example.said.items()):
             below_it = {"xycoords": "axes fraction", "xytext": (0, -4 - 9 * line), "textcoords": "offset points"}
@@ -151,6 +153,15 @@ def _pictures(count: int, title: str) -> tuple[Figure, list[Any]]:
         "wspace": 0.05,
     }
     return figure, list(figure.subplots(lines, columns, squeeze=False, gridspec_kw=grid).flat)
+
+
+def _draw(axes: Any, sample: torch.Tensor | str) -> None:
+    """An image, or as much of a text as there is room for."""
+    if isinstance(sample, str):
+        text = textwrap.fill(textwrap.shorten(sample, TEXT_WIDTH * TEXT_LINES, placeholder=" ..."), TEXT_WIDTH)
+        axes.text(0, 1, text, fontsize=6, va="top", color=INK, transform=axes.transAxes, parse_math=False)
+    else:
+        axes.imshow(_picture(sample), cmap="gray_r", vmin=0, vmax=255, interpolation="nearest")
 
 
 def _picture(image: torch.Tensor) -> Any:

@@ -98,7 +98,8 @@ class StageResult:
 class Results:
     """A whole run. `stages` has 'teacher', 'student' and, where it was trained, 'baseline'.
 
-    validation: the validation split. picture: the (C, H, W) uint8 image of an index of it.
+    validation: the validation split. shown: the sample of an index of it, an image (C, H, W)
+        uint8 or a text.
     warnings: what the run warned of, in order. preflight: what was said before it started, a line each.
     keep: 'last', or 'best' where each network's epoch was chosen by the validation split.
     test: the test split, scored once; None where there is none.
@@ -112,7 +113,7 @@ class Results:
     precision: str
     stages: dict[str, StageResult]
     validation: SplitResult
-    picture: Callable[[int], Tensor]
+    shown: Callable[[int], Tensor | str]
     seconds: float
     versions: dict[str, str]
     warnings: list[str] = field(default_factory=list)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from distill.data.augment.color import to_float
+from distill.inputs import Inputs
 from distill.methods import KD, Method, Supervised
 from distill.methods.terms import LossTerms
 from distill.models.modes import start_training
@@ -24,7 +24,7 @@ from distill.seeding import seed_torch, set_generator_states
 from distill.tasks import Classification, Task
 from distill.teachers import Teacher
 from distill.teachers.live import answers_of, as_teacher
-from distill.training.adapt import Adapter, as_batch, images_of
+from distill.training.adapt import Adapter, as_batch, as_float, images_of
 from distill.training.connect import check_teacherless, connect
 from distill.training.history import History
 from distill.training.hyperparameters import as_method, described, optimizer_settings
@@ -48,7 +48,7 @@ class DistillModule(pl.LightningModule):
     reduction between processes, and, unless it moves (a moving average), no checkpoint.
 
     Args:
-        student: maps (N, C, H, W) images to (N, classes) logits; trained, as are the method's projections.
+        student: maps images (N, C, H, W), or tensors by name, to (N, classes) logits; trained, as is the method.
         teacher: a network, or a `Teacher`; None to train on labels alone.
         method: what to imitate, or a list or dict of methods; most need a teacher; without one `Supervised` is default.
         task: what the labels are; None for `distill.tasks.Classification()`.
@@ -56,7 +56,7 @@ class DistillModule(pl.LightningModule):
         optimizer: called with the parameters to train: `functools.partial(torch.optim.SGD, lr=0.1)`.
         grouping: rates and weight decay that differ between parameters; the optimizer is called with groups then.
         schedule: factor on the learning rate as a function of the share of steps done.
-        example: (N, C, H, W) images, needed only by methods that size projections or choose layers by themselves.
+        example: a few inputs, needed only by methods that size projections or choose layers by themselves.
         labels: (S,) integers, each training sample's class, -1 if not trained on; for methods that remember samples.
         adapt: called with what the loader yields, where `distill.training.adapt.as_batch` doesn't understand that.
         on_nonfinite: 'stop' ends training with FloatingPointError at a loss that is not finite (on a GPU within
@@ -90,7 +90,7 @@ class DistillModule(pl.LightningModule):
         optimizer: OptimizerFactory = ADAMW,
         grouping: Grouping | None = None,
         schedule: Schedule | None = None,
-        example: Tensor | None = None,
+        example: Inputs | None = None,
         labels: Tensor | Sequence[int] | None = None,
         adapt: Adapter | None = None,
         seed: int = 0,
@@ -139,9 +139,9 @@ class DistillModule(pl.LightningModule):
         # Past registration too: its weights are the student's and the method's, and belong once in a checkpoint.
         object.__setattr__(self, "deployed", network)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """The (N, classes) logits for (N, C, H, W) images, of the network that is deployed."""
-        outputs: Outputs = self.deployed(images)
+    def forward(self, inputs: Inputs) -> Tensor:
+        """The (N, classes) logits for images (N, C, H, W) or tensors by name, of the network that is deployed."""
+        outputs: Outputs = self.deployed(inputs)
         return outputs.logits
 
     def training_step(self, loaded: Any, batch_idx: int) -> Tensor:
@@ -184,8 +184,7 @@ class DistillModule(pl.LightningModule):
     def _batch(self, loaded: Any, split: SplitName | None, epoch: int = 0) -> Batch:
         """What the loader yields as samples on the device, where Lightning has brought all types that it knows."""
         batch = as_batch(loaded, self.adapt, self.task).to(self.device)
-        inputs = to_float(batch.inputs) if isinstance(batch.inputs, Tensor) else batch.inputs
-        return replace(batch, inputs=inputs, split=split, epoch=epoch)
+        return replace(batch, inputs=as_float(batch.inputs), split=split, epoch=epoch)
 
     def validation_step(self, loaded: Any, batch_idx: int) -> None:
         """What the task measures on the validation split; agreement and KL with the teacher where there is one."""

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from distill import DistillModule
 from distill.config.networks import BackboneBuilder, assemble
 from distill.config.settings import NetworkSettings
-from distill.data.source import ImageSource, Split
+from distill.data.source import ImageSource
+from distill.data.split import Split
 from distill.errors import SettingError
 from distill.experiment.preflight import check_network
 from distill.models import imagenet

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from distill.data import Augment, ImageDataModule, ImageSource, Split, student_samples
-from distill.data.batches import Batches
+from distill.data.batches import ImageBatches
 from distill.data.digits import digits
 from distill.data.image_folder import image_folder
 from distill.data.order import Draw, EvaluationOrder, ListedOrder
@@ -199,7 +199,7 @@ def test_of_images_that_are_shown_once_no_copy_is_made_on_the_device() -> None:
     orders = ListedOrder(torch.tensor([1, 3]), 2, epoch=0), EvaluationOrder(6, 2)
     devices = []
     for order in orders:
-        reader = Batches(split, order, num_classes=1, device=torch.device("meta")).reader
+        reader = ImageBatches(split, order, num_classes=1, device=torch.device("meta")).reader
         assert isinstance(reader, MemoryReader)
         devices.append(reader.images.device.type)
     assert devices == ["cpu", "meta"]

@@ -17,7 +17,8 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
 
-from distill.data.source import ImageSource, Split
+from distill.data.source import ImageSource
+from distill.data.split import Split
 from distill.experiment.network_predictions import Predictions
 from distill.experiment.split_evaluation import SplitEvaluation
 from distill.report import Results, SplitResult, StageResult, write_report
@@ -69,7 +70,7 @@ def made_up(
         stages[stage] = StageResult(f"net-{stage}", 58594, 1356672, 0.16, record)
     return Results(
         data="digits", method=["kd"], seed=3, device="cpu (x86_64)", precision="32-true", stages=stages,
-        validation=scored(logits, targets, class_names=class_names), picture=lambda index: images[index], seconds=9.5,
+        validation=scored(logits, targets, class_names=class_names), shown=lambda index: images[index], seconds=9.5,
         versions={"distill": "0.1.0"},
     )  # fmt: skip
 

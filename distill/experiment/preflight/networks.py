@@ -5,8 +5,8 @@ import copy
 from torch import Tensor
 
 from distill.config.networks import other_classes
-from distill.config.trial_pass import show_images
-from distill.data import ImageSource
+from distill.config.trial_pass import show_samples
+from distill.data import Source
 from distill.errors import SettingError
 from distill.experiment.run import Run
 from distill.losses.logits import logits_fault
@@ -17,7 +17,7 @@ def check_networks(run: Run) -> dict[str, Network]:
     """Build the networks of a run, as `Run.networks` does, and check each.
 
     Raises:
-        SettingError: one cannot be built, cannot take the data's images, or answers for other classes.
+        SettingError: one cannot be built, cannot take the data's samples, or answers for other classes.
     """
     networks = run.networks()
     for role, network in networks.items():
@@ -38,13 +38,13 @@ def check_logits(logits: Tensor, where: str, name: str) -> None:
         raise SettingError(f"{where}: {name} answers with {fault}; check its weights, mean and std")
 
 
-def check_network(network: Network, where: str, source: ImageSource) -> None:
-    """Show a network two images of the data.
+def check_network(network: Network, where: str, source: Source) -> None:
+    """Show a network two samples of the data.
 
     Raises:
         SettingError: it cannot take them, has other classes than the data, or has nothing to train.
     """
-    outputs = show_images(network, where, source)
+    outputs = show_samples(network, where, source)
     if fault := source.task.outputs_fault(outputs, min(2, len(source.train)), source.num_classes):
         raise SettingError(f"{where}: {network.name} {fault}")
     if network.comparable and outputs.classes != source.num_classes:

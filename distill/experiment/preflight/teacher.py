@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from distill.data import ImageDataModule
+from distill.data import DataModule
 from distill.data.order import Draw
 from distill.losses.logits import precise
 from distill.models.network import Network
@@ -15,7 +15,7 @@ AT_ONCE = 128
 
 
 @torch.no_grad()
-def score_sample(network: Network, data: ImageDataModule, device: torch.device) -> tuple[Standing, Tensor]:
+def score_sample(network: Network, data: DataModule, device: torch.device) -> tuple[Standing, Tensor]:
     """Score a network on validation images as validation itself would show them; it ends in evaluation mode.
 
     Returns:
