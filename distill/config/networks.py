@@ -18,7 +18,8 @@ from distill.models import classes
 from distill.models.checkpoint import OtherChannelsError, OtherClassesError, load_weights
 from distill.models.heads import renew_head, with_head
 from distill.models.lazy import initialise, is_lazy
-from distill.models.network import Network, Origin, Preprocess
+from distill.models.network import Network, Origin
+from distill.models.preprocess import Preprocess
 from distill.models.preprocessing import Preprocessing, from_metadata, preprocessing_of
 from distill.models.provenance import UNKNOWN, Provenance, provenance
 from distill.models.weights_file import CheckpointError, Weights, read_weights

@@ -6,7 +6,7 @@ from distill.config.settings import DataSettings, NetworkSettings
 from distill.data.augment import Augment
 from distill.data.source import ImageSource, Source
 from distill.errors import SettingError
-from distill.models.network import LUMA, Preprocess
+from distill.models.preprocess import LUMA, Preprocess
 from distill.models.preprocessing import Preprocessing
 
 Statistics = tuple[list[float], list[float]]

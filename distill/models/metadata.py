@@ -5,7 +5,8 @@ import json
 
 from distill.data.source import ImageSource, Source
 from distill.models.checkpoint import load_weights
-from distill.models.network import Network, Preprocess
+from distill.models.network import Network
+from distill.models.preprocess import Preprocess
 from distill.models.preprocessing import Preprocessing, from_metadata, to_metadata
 from distill.models.weights_file import ABOUT, read_weights
 
