@@ -8,10 +8,8 @@ from torch import Tensor
 
 from distill.data.language.encoded import IGNORED, Encoded
 from distill.data.language.packing import pack
+from distill.data.tokens import PAD_TO
 from distill.types import Batch
-
-PAD_TO = 16
-"""Blocks that are not packed are padded to a multiple of so many tokens."""
 
 
 @dataclass(frozen=True, slots=True)
