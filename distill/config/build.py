@@ -42,6 +42,7 @@ from distill.schedules import Schedule
 from distill.tasks import Task
 from distill.teachers import Teacher, TeacherInputs
 from distill.training.hardware import Hardware
+from distill.training.parallel import tell_processes
 from distill.training.parameters import Grouping, OptimizerFactory, freeze
 from distill.training.precision import choose_precision
 
@@ -273,7 +274,7 @@ def trainer(config: Node[TrainerSettings], **given: Any) -> pl.Trainer:
         "num_sanity_val_steps": 0,
     }
     try:
-        return instantiate(node, "trainer", pl.Trainer, **fixed, **given)
+        built = instantiate(node, "trainer", pl.Trainer, **fixed, **given)
     except SettingError as error:
         if not re.search(NOT_HERE, str(error)):
             raise
@@ -281,3 +282,4 @@ def trainer(config: Node[TrainerSettings], **given: Any) -> pl.Trainer:
             f"trainer.accelerator={config.target.accelerator}: this machine has none; trainer.accelerator=auto takes "
             "what it has"
         ) from error
+    return tell_processes(built, sync_batchnorm=config.own.sync_batchnorm)

@@ -190,6 +190,7 @@ class TrainerSettings:
     compile: Compile = "auto"
     channels_last: bool | Literal["auto"] = "auto"
     tf32: bool = True
+    sync_batchnorm: bool = False
     max_epochs: int = 1
     precision: str | int | None = dataclasses.field(default="32-true", metadata=PASSED_ON)
     strategy: Any = dataclasses.field(default="auto", metadata=PASSED_ON)

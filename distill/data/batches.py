@@ -11,7 +11,6 @@ from torch.utils.data import DataLoader
 
 from distill.data.augment import Augment
 from distill.data.order import Draw, EvaluationOrder, ListedOrder, TrainingOrder
-from distill.data.random import Drawn, Uniform, uniform
 from distill.data.readers import ATTEMPTS, Decoded, MemoryReader, StreamReader
 from distill.data.samples import Samples, Sequences
 from distill.data.split import Split
@@ -19,6 +18,7 @@ from distill.data.stream import Stream
 from distill.devices import to_device
 from distill.errors import SettingError
 from distill.placement import Placement
+from distill.random import Drawn, Uniform, uniform
 from distill.signals import ignore_in_worker
 from distill.tasks import Classification, Task
 from distill.types import Batch

@@ -93,6 +93,9 @@ class TrainingOrder:
 class EvaluationOrder:
     """Every sample once, in order; process p of P takes every P-th. No sample is shown twice.
 
+    The length is the same in all processes, that of the largest share, so that Lightning lets each of them to the end:
+    one with a smaller share gives fewer batches than that, perhaps none.
+
     Args:
         count: how many samples.
         batch_size: samples per step.
@@ -101,10 +104,11 @@ class EvaluationOrder:
 
     def __init__(self, count: int, batch_size: int, process: int = 0, processes: int = 1) -> None:
         self.indices = torch.arange(count)[process::processes]
+        self.largest_share = -(-count // processes)
         self.batch_size = batch_size
 
     def __len__(self) -> int:
-        return -(-len(self.indices) // self.batch_size)
+        return -(-self.largest_share // self.batch_size)
 
     def __iter__(self) -> Iterator[Draw]:
         for start in range(0, len(self.indices), self.batch_size):

@@ -12,8 +12,8 @@ from torchvision.transforms.v2 import functional as vision
 from distill.data.augment.color import to_float
 from distill.data.augment.geometry import crop_window
 from distill.data.pixels import PixelError
-from distill.data.random import uniform
 from distill.errors import SettingError
+from distill.random import uniform
 from distill.seeding import derive_seed
 
 log = logging.getLogger(__name__)

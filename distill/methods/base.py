@@ -17,6 +17,7 @@ from distill.methods.labels import LabelLoss
 from distill.methods.recorded_arguments import records_arguments
 from distill.methods.terms import LossTerms
 from distill.methods.view import AsTheyAre, Trait, View
+from distill.processes import joined_over_processes
 from distill.schedules import Schedule
 from distill.types import Batch, Outputs
 
@@ -97,6 +98,8 @@ class Method(nn.Module):
         needs_classes: whether `compute_losses` asks for the true class of each sample, whatever `label_weight` is.
         needs_classifier: whether `setup` asks for the teacher's last linear layer.
         needs: what a task must have for `compute_losses`; see `distill.methods.view.Trait`.
+        gather: of methods that compare the samples of a batch with each other: whether they compare those of all
+            processes in a step, as one process with the whole batch would, or each process its own.
         raw_logits: show `compute_losses` the networks' own logits in place of the task's view of them.
         arguments: what it was made with, by name; for those who log it or make it again.
         label_loss: the cross-entropy with the true labels that `label_weight` weighs: smoothed, by class, or plain.
@@ -113,6 +116,7 @@ class Method(nn.Module):
     needs_classifier: bool = False
     needs_logits: bool = True
     needs: frozenset[Trait] = frozenset()
+    gather: bool = False
     raw_logits: bool = False
     arguments: Mapping[str, Any]
 
@@ -245,6 +249,14 @@ class Method(nn.Module):
         self.taps.check_paired()
         names = zip(self.taps.student, self.taps.teacher, strict=True)
         return [(student.features[s], teacher.features[t]) for s, t in names]
+
+    def gathered(self, x: Float[Tensor, "n ..."]) -> Float[Tensor, "all ..."]:
+        """What is compared, (N, ...) of this process's samples: with `gather`, that of all processes, by rank."""
+        return joined_over_processes(x) if self.gather else x
+
+    def gathered_pairs(self, student: Outputs, teacher: Outputs) -> list[tuple[Tensor, Tensor]]:
+        """As `pairs`, flattened to (N, D) and gathered."""
+        return [(self.gathered(s.flatten(1)), self.gathered(t.flatten(1))) for s, t in self.pairs(student, teacher)]
 
     def label_terms(self, student: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The labels' cross-entropy, or the student's own loss of them; unweighted, at least float32 whatever comes in;

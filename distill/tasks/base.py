@@ -184,7 +184,10 @@ class Task(ABC):
         """Of a validation batch, likewise."""
 
     def epoch_metrics(self) -> dict[str, torchmetrics.Metric]:
-        """What is worked out over a whole split because it is no mean over samples; called with (logits, targets)."""
+        """What is worked out over a whole split because it is no mean over samples; called with (logits, targets).
+
+        Made with `sync_on_compute=False`: validation merges what the processes have gathered.
+        """
         return {}
 
     # ------------------------------------------------------------------------------------------ evidence

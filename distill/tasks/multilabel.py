@@ -237,7 +237,7 @@ class _Evaluation(Evaluation):
     def __init__(self, classes: int) -> None:
         super().__init__()
         self.classes = classes
-        self._precision = AveragePrecision(sync_on_compute=False)
+        self._precision = AveragePrecision()
         self._decisions = torch.zeros(3, classes, dtype=torch.float64)  # by label: named, true, both
         self._curve = ThresholdCurve()
 

@@ -17,7 +17,7 @@ from distill.teachers.inputs import TeacherInputs
 from distill.teachers.record import Layout
 
 FORMAT = 1
-AUGMENTING = ("distill.data.augment", "distill.data.random", "distill.data.stream", "distill.seeding")
+AUGMENTING = ("distill.data.augment", "distill.random", "distill.data.stream", "distill.seeding")
 DECODING = ["distill.data.pixels", "distill.data.stream"]
 
 
