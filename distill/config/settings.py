@@ -111,6 +111,7 @@ class DataSettings:
     batch_size: int
     student_fraction: float
     augment: dict[str, Any]
+    student_without: list[int | str] = dataclasses.field(default_factory=list)
     augment_seed: int | None = None
     sampling: Literal["shuffled", "balanced"] = "shuffled"
     workers: int | None = None

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -13,6 +14,7 @@ from distill.data.batches import Batches, Order
 from distill.data.order import EvaluationOrder, Sampling, TrainingOrder, share_of_each_class
 from distill.data.source import Source
 from distill.data.stream import Stream
+from distill.errors import SettingError
 from distill.inputs import Inputs
 from distill.seeding import derive_seed
 from distill.types import SplitName
@@ -169,3 +171,22 @@ def student_samples(strata: Tensor, fraction: float, seed: int) -> Tensor:
     if fraction == 1:
         return torch.arange(len(strata))
     return share_of_each_class(strata, fraction, derive_seed(seed, "student_fraction"))
+
+
+def without_classes(samples: Tensor, targets: Tensor, excluded: Sequence[int]) -> Tensor:
+    """Those of the samples that are of no excluded class.
+
+    Args:
+        samples: (S,) int64 indices.
+        targets: (N,) int64 classes of all samples.
+        excluded: numbers of classes.
+
+    Raises:
+        SettingError: fewer than two classes are left.
+    """
+    kept = samples[~torch.isin(targets[samples], torch.tensor(list(excluded), dtype=torch.long))]
+    if len(targets[kept].unique()) < 2:
+        raise SettingError(
+            f"data.student_without={list(excluded)}: leaves the student images of fewer than two classes; name fewer"
+        )
+    return kept

@@ -6,6 +6,7 @@ import logging
 import os
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -16,8 +17,10 @@ from distill.config import build
 from distill.config.preparation import check_augment, statistics_of
 from distill.config.recipe import recipe
 from distill.config.run_config import RunConfig, parse
-from distill.data.module import student_samples
+from distill.data import Source
+from distill.data.module import student_samples, without_classes
 from distill.devices import allow_tf32
+from distill.errors import SettingError
 from distill.experiment import preflight
 from distill.experiment.baseline import take_over_baseline
 from distill.experiment.directory import check_processes, check_unused, load_config, save_config
@@ -163,7 +166,29 @@ def load(config: RunConfig, directory: Path) -> Run:
     check_augment(config.augment, source)
     statistics = statistics_of(source, data)
     samples = student_samples(source.task.strata(source.train.targets), data.student_fraction, config.run.seed)
+    if data.student_without:
+        samples = without_classes(samples, source.train.targets, _excluded(source, data.student_without))
     return Run(config, directory, source, samples, statistics)
+
+
+def _excluded(source: Source, classes: Sequence[int | str]) -> list[int]:
+    """The numbers of classes that `data.student_without` names, by name or number."""
+    setting = f"data.student_without={list(classes)}"
+    if "a class for each sample" not in source.task.traits:
+        raise SettingError(
+            f"{setting}: needs a class for each sample, which {source.task.name} data has not; must be []"
+        )
+    names = [str(name) for name in source.class_names]
+    numbers = []
+    for wanted in classes:
+        if str(wanted) in names:
+            numbers.append(names.index(str(wanted)))
+        elif isinstance(wanted, int) and 0 <= wanted < len(names):
+            numbers.append(wanted)
+        else:
+            known = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+            raise SettingError(f"{setting}: {source.name} has no class {wanted!r}; must be among {known}")
+    return numbers
 
 
 def run_stages(prepared: Run, networks: dict[str, Network], started: float) -> None:
