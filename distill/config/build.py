@@ -130,7 +130,7 @@ def network_of(
     parameters = parameters_of(builder)
 
     def make(num_classes: int, channels: int, own_head: bool) -> tuple[nn.Module, dict[str, Any]]:
-        given = {"num_classes": num_classes, "own_head": own_head, "name": own.name}
+        given = {"num_classes": num_classes, "own_head": own_head, "name": own.name, "task": data.task.name}
         if isinstance(data, ImageSource):
             given |= {"in_channels": channels, "image_size": own.size or data.image_size}
         built: Any = OmegaConf.to_container(node, resolve=True)

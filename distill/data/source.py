@@ -228,6 +228,8 @@ def _check_split(label: str, split: Split | Stream, task: Task, classes: int) ->
         if targets.ndim == 0 or len(targets) != len(images):
             raise SettingError(f"{label} has {len(images)} images and labels of shape {tuple(targets.shape)}")
     check_labels(label, targets, task, classes)
+    if positions := task.positions(*split.shape[1:]):
+        _check_size(label, tuple(targets.shape[1:]), positions)
 
 
 def check_labels(label: str, targets: Tensor, task: Task, classes: int) -> None:
@@ -237,6 +239,12 @@ def check_labels(label: str, targets: Tensor, task: Task, classes: int) -> None:
     if len(targets) == 0:
         raise SettingError(f"{label} split is empty")
     task.check_targets(label, targets, classes)
+
+
+def _check_size(label: str, masks: tuple[int, ...], images: tuple[int, ...]) -> None:
+    if masks not in (images, (1, 1)):  # of one pixel: of images of which nothing is known
+        own, other = (" x ".join(map(str, size)) for size in (masks, images))
+        raise SettingError(f"{label} masks are {own} and images {other}; must be of one size")
 
 
 def check_same_classes(names: Mapping[Part, Sequence[str]], setting: str) -> None:

@@ -100,7 +100,8 @@ class Method(nn.Module):
         needs: what a task must have for `compute_losses`; see `distill.methods.view.Trait`.
         gather: of methods that compare the samples of a batch with each other: whether they compare those of all
             processes in a step, as one process with the whole batch would, or each process its own.
-        raw_logits: show `compute_losses` the networks' own logits in place of the task's view of them.
+        raw_logits: show `compute_losses` the networks' own logits in place of the task's view of them; where they are
+            maps, the labels as maps too, and `batch.valid` says which positions count.
         arguments: what it was made with, by name; for those who log it or make it again.
         label_loss: the cross-entropy with the true labels that `label_weight` weighs: smoothed, by class, or plain.
     """
@@ -181,12 +182,11 @@ class Method(nn.Module):
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:
         """Named scalar terms, weighted, whose sum is the loss; `unweighted` has them without their weights."""
-        seen = replace(batch, targets=self.view.as_classes(batch.targets))
-        if student.projection is not None and not self._takes_projections:
-            seen = replace(seen, targets=batch.targets[_counting(batch)], valid=None)
+        places = self.places(student, batch)
+        seen = self._prepare_batch(student, batch, places)
         with torch.autocast(student.logits.device.type, enabled=False):
             terms = self.compute_losses(
-                self.prepare_outputs(student, batch), _frozen(self.prepare_outputs(teacher, batch)), seen
+                self.prepare_outputs(student, places), _frozen(self.prepare_outputs(teacher, places)), seen
             )
         if not isinstance(terms, dict):
             raise SettingError(
@@ -299,22 +299,41 @@ class Method(nn.Module):
     def _takes_projections(self) -> bool:
         return self.chunked and not self.standardize_logits
 
-    def prepare_outputs(self, outputs: Outputs, batch: Batch | None = None) -> Outputs:
+    def places(self, student: Outputs, batch: Batch) -> Tensor | None:
+        """(R,) int64, the rows of the task's view of logits whose positions count; None: all, or the method looks at
+        maps or projections, and asks `batch.valid` itself."""
+        whole = self.raw_logits if student.projection is None else self._takes_projections
+        return None if whole or batch.valid is None else batch.valid.flatten().nonzero().flatten()
+
+    def prepare_outputs(self, outputs: Outputs, places: Tensor | None = None) -> Outputs:
         """A network's outputs for `compute_losses`: precise features, and logits as task and method see them.
 
-        batch: whose positions count, of logits that are not made yet; None: all do.
+        places: as `places` gives them; None: all.
         """
-        features = {name: precise(feature) for name, feature in outputs.features.items()}
+        outputs = replace(outputs, features={name: precise(feature) for name, feature in outputs.features.items()})
         if outputs.projection is not None and self._takes_projections:
-            return replace(outputs, features=features)
+            return outputs
+        logits, top_k = outputs.logits, outputs.top_k
         if outputs.projection is not None:
-            places = None if batch is None else _counting(batch).flatten().nonzero().flatten()
             logits = outputs.projection.logits(slice(None) if places is None else places)
-            outputs = replace(outputs, projection=None)
         else:
-            logits = outputs.logits if self.raw_logits else self.view.as_distributions(outputs.logits)
+            view = (lambda x: x) if self.raw_logits else self.view.as_distributions
+            logits, top_k = view(logits), None if top_k is None else top_k.map(view)
+            if places is not None:
+                logits = logits.index_select(0, places)
+                top_k = None if top_k is None else top_k.map(lambda part: part.index_select(0, places))
         logits = standardize(logits) if self.standardize_logits else logits
-        return replace(outputs, logits=logits, features=features)
+        return replace(outputs, logits=logits, top_k=top_k, projection=None)
+
+    def _prepare_batch(self, student: Outputs, batch: Batch, places: Tensor | None) -> Batch:
+        """The batch for `compute_losses`: labels as the task sees them, of the positions that count."""
+        if self.raw_logits and student.projection is None and batch.valid is not None:
+            return batch
+        targets = self.view.as_classes(batch.targets)
+        if places is not None:
+            return replace(batch, targets=targets.flatten().index_select(0, places), valid=None)
+        made = student.projection is not None and not self._takes_projections
+        return replace(batch, targets=targets.flatten() if made else targets)
 
 
 def not_negative(name: str, value: float) -> float:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill.errors import SettingError, suggestion
@@ -40,8 +41,9 @@ class Network(nn.Module):
     statistics or sizes can be shown the same augmented image.
 
     Args:
-        backbone: maps (N, C, H, W) normalised images, or what its arguments are called, to (N, classes) logits, or to a
-            tuple, dict or object with them.
+        backbone: maps (N, C, H, W) normalised images, or what its arguments are called, to (N, classes) logits, or to
+            maps (N, classes, h, w), which are brought to the size of the images; or to a tuple, dict or object with
+            these.
         name: what to call it in tables.
         mean, std: per channel, in units of [0, 1] images; None leaves the values as they are.
         size: side length in pixels that the backbone wants; None takes images as they come.
@@ -195,7 +197,10 @@ class Network(nn.Module):
             self._captured[path] = torch.empty(0)
         logits = logits_of(output)
         logits = logits if self._classes is None else logits.index_select(1, self._classes)
-        return Outputs(logits, features, layouts=self.layouts, reading=self._reading(output, prepared, inputs))
+        reading = self._reading(output, prepared, inputs)
+        if reading is None and isinstance(inputs, Tensor):
+            logits = _as_large_as(logits, inputs)
+        return Outputs(logits, features, layouts=self.layouts, reading=reading)
 
     def _reading(self, output: Any, prepared: Inputs, images: Inputs) -> Reading | None:
         """Of a backbone that has a method `read`: called with what it gave, and with the height and width of what it
@@ -225,6 +230,13 @@ class Network(nn.Module):
         if known is None and not value.is_inference():
             self._watched[path] = value, value._version
         self._captured[path] = value if known is False else value.clone()
+
+
+def _as_large_as(logits: Tensor, images: Tensor) -> Tensor:
+    """Maps (N, C, h, w) of another stride at the size of the images, bilinear; (N, C) as they are."""
+    if logits.dim() != 4 or logits.shape[2:] == images.shape[2:]:
+        return logits
+    return F.interpolate(logits, images.shape[2:], mode="bilinear", align_corners=False)
 
 
 def _matching(pattern: str, modules: Mapping[str, nn.Module]) -> list[str]:

@@ -3,5 +3,6 @@
 from distill.tasks.base import Task
 from distill.tasks.classification import Classification
 from distill.tasks.multilabel import MultiLabel
+from distill.tasks.segmentation import SemanticSegmentation
 
-__all__ = ["Classification", "MultiLabel", "Task"]
+__all__ = ["Classification", "MultiLabel", "SemanticSegmentation", "Task"]

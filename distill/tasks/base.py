@@ -80,6 +80,10 @@ class Task(ABC):
     def __hash__(self) -> int:
         return hash(type(self))
 
+    def positions(self, height: int, width: int) -> tuple[int, ...]:
+        """Of what logits of images of this size have a value for each class; () for the image itself."""
+        return ()
+
     # ------------------------------------------------------------------------------------------ labels
 
     @abstractmethod
@@ -220,6 +224,14 @@ class Task(ABC):
         if len(shape) != 2 or shape[0] != images:
             return f"answers {images} images with logits of shape {shape}; must be (images, {classes})"
         return None
+
+    def decided(self, logits: Tensor) -> Tensor | None:
+        """What one sample's logits say, as its labels would in a batch, to be drawn; None: words will do."""
+        return None
+
+    def drawn(self, image: Tensor, target: Tensor) -> Tensor:
+        """(3, H, W) uint8: one sample's labels as a picture, beside or on its image, (C, H, W) uint8."""
+        raise NotImplementedError
 
     @abstractmethod
     def outputs_doubt(self, role: str, logits: Tensor, *, trained: bool) -> str | None:

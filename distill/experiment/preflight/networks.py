@@ -33,7 +33,8 @@ def spare(network: Network) -> Network:
 
 
 def check_logits(logits: Tensor, where: str, name: str) -> None:
-    """Raise SettingError for a network's (N, C) logits that give no probabilities; -inf for some classes may stand."""
+    """Raise SettingError for a network's (N, C, *positions) logits that give no probabilities; -inf for some classes
+    may stand."""
     if fault := logits_fault(logits):
         raise SettingError(f"{where}: {name} answers with {fault}; check its weights, mean and std")
 

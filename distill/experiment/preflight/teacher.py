@@ -12,6 +12,7 @@ from distill.types import Batch, Outputs
 
 SAMPLE = 512  # validation images, evenly spaced
 AT_ONCE = 128
+KEPT = 2**24  # logits that are given back
 
 
 @torch.no_grad()
@@ -19,19 +20,21 @@ def score_sample(network: Network, data: DataModule, device: torch.device) -> tu
     """Score a network on validation images as validation itself would show them; it ends in evaluation mode.
 
     Returns:
-        The score, and the logits, (count, classes), that it was made from.
+        The score, and the logits, (count, classes, *positions), that it was made from; of maps those of the first.
     """
     network = network.to(device).eval()
     source, targets = data.source, data.source.val.targets
     evaluation = source.task.evaluation(source.num_classes)
     sample = torch.linspace(0, len(targets) - 1, SAMPLE).long().unique()
     loader = data.val_dataloader()
-    logits = []
-    for indices in sample.split(AT_ONCE):
+    logits: list[Tensor] = []
+    for indices in sample.split(min(AT_ONCE, loader.order.batch_size)):
         batch: Batch = loader.__getitems__(Draw(0, indices))
         outputs: Outputs = network(batch.to(device).inputs)
-        logits.append(precise(outputs.answers()).cpu())
-        evaluation.update(logits[-1].float(), batch.targets.cpu(), None)
+        answers = precise(outputs.answers()).cpu()
+        evaluation.update(answers.float(), batch.targets.cpu(), None)
+        if not logits or sum(part.numel() for part in logits) + answers.numel() <= KEPT:
+            logits.append(answers)
     return evaluation.standing(source.task.chance(targets)), torch.cat(logits)
 
 
