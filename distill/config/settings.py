@@ -192,6 +192,7 @@ class TrainerSettings:
     channels_last: bool | Literal["auto"] = "auto"
     tf32: bool = True
     sync_batchnorm: bool = False
+    scale_lr: Literal["linear", "sqrt"] | None = None
     max_epochs: int = 1
     precision: str | int | None = dataclasses.field(default="32-true", metadata=PASSED_ON)
     strategy: Any = dataclasses.field(default="auto", metadata=PASSED_ON)
