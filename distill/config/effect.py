@@ -31,6 +31,8 @@ MAY_CHANGE = {
 OF_NO_EFFECT = ("defaults", *ABOUT_THE_RUN, "resume", *NO_EFFECT)
 OF_THE_TEACHING = ("baseline", "method", "teaching", "chain", "generations", "teacher")
 """What a student alone knows nothing of. What is not named here, it depends on."""
+OF_THE_STUDENT = ("baseline", "method", "teaching", "chain", "generations", "student", "data.student_fraction")
+"""What a teacher that is trained first knows nothing of."""
 BUT = ("teaching.epochs",)  # after how many epochs images come again, for the baseline too
 
 
@@ -41,6 +43,12 @@ def alone(settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     free = (*OF_THE_TEACHING, *OF_NO_EFFECT)
     return {path: value for path, value in settings.items() if path in BUT or not under(path, free)}
+
+
+def of_the_teacher(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """As `alone`, those that count for a teacher that is trained first."""
+    free = (*OF_THE_STUDENT, *OF_NO_EFFECT)
+    return {path: value for path, value in settings.items() if not under(path, free)}
 
 
 def under(path: str, places: tuple[str, ...]) -> bool:

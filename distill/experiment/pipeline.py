@@ -22,13 +22,13 @@ from distill.data.module import student_samples, without_classes
 from distill.devices import allow_tf32
 from distill.errors import SettingError
 from distill.experiment import preflight
-from distill.experiment.baseline import take_over_baseline
 from distill.experiment.directory import check_processes, check_unused, load_config, save_config
 from distill.experiment.finished import keep_networks
 from distill.experiment.lock import held
 from distill.experiment.resume import AUTO, has_trained, is_of, resumed
 from distill.experiment.run import Run
 from distill.experiment.scoring import doubt, evaluate
+from distill.experiment.shared import COUNTS, shared, take_over
 from distill.experiment.sweep import sweep_directory
 from distill.files import remove_leftovers
 from distill.log import forget_what_was_said, log_to, only_warnings
@@ -103,10 +103,10 @@ def _examine_and_train(prepared: Run, networks: dict[str, Network], started: flo
         return None
     for network in networks.values():
         network.cpu()  # from where spare ones took the weights that they share
-    jobs = sweep_directory() if config.run.baseline else None
-    if jobs and (other := take_over_baseline(config.values, directory, jobs)):
-        log.info(f"baseline: taken over from {other}, which trained it with the same settings")
     if processes:
+        if jobs := sweep_directory():
+            for stage in COUNTS:  # several processes don't wait for another job's
+                take_over(stage, config.values, directory, jobs)
         networks.clear()  # each process builds its own
         launch(run_as_one_of_many, directory, processes)
     else:
@@ -207,13 +207,16 @@ def run_stages(prepared: Run, networks: dict[str, Network], started: float) -> N
     )
     records: dict[str, StageStats] = {}
     teacher = networks.pop("teacher")
+    jobs = sweep_directory()
     if not teacher.trained:
-        teacher, records["teacher"] = prepared.stage("teacher").train(teacher, None, Supervised())
+        with shared("teacher", config.values, directory, jobs):
+            teacher, records["teacher"] = prepared.stage("teacher").train(teacher, None, Supervised())
         doubt(prepared, "teacher", teacher)
     ends = {"teacher": teacher}
     if config.run.baseline:
-        stage = prepared.stage("baseline")
-        ends["baseline"], records["baseline"] = stage.train(copy.deepcopy(networks["student"]), None, Supervised())
+        stage, student = prepared.stage("baseline"), copy.deepcopy(networks["student"])
+        with shared("baseline", config.values, directory, jobs):
+            ends["baseline"], records["baseline"] = stage.train(student, None, Supervised())
     answering = teacher
     for name in prepared.assistants:
         answering, records[name] = distill(prepared, name, networks.pop(name), answering)
