@@ -36,12 +36,18 @@ def sum_over_processes(x: Tensor) -> Tensor:
 
 
 def joined_over_processes(x: Tensor) -> Tensor:
-    """(N, ...) tensors of all P processes, one after the other by rank: (P * N, ...), with the same N in each."""
-    return x if process_and_count()[1] == 1 else _Join.apply(x)
+    """(N, ...) tensors of all processes, one after the other by rank: (all, ...). N may differ between them."""
+    _, count = process_and_count()
+    if count == 1:
+        return x
+    numbers = [x.new_zeros((), dtype=torch.long) for _ in range(count)]
+    dist.all_gather(numbers, numbers[0] + len(x))
+    joined: Tensor = _Join.apply(x, [int(number) for number in numbers])
+    return joined
 
 
 def own_part(joined: Tensor) -> Tensor:
-    """The (N, ...) rows that this process gave to `joined_over_processes`."""
+    """The (N, ...) rows that this process gave to `joined_over_processes`, of as many in each."""
     rank, count = process_and_count()
     return joined.chunk(count)[rank]
 
@@ -63,14 +69,17 @@ class _Sum(torch.autograd.Function):
 
 class _Join(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(dist.get_world_size())]
-        dist.all_gather(parts, x.detach().contiguous())
-        return torch.cat(parts)
+    def forward(ctx: Any, x: Tensor, numbers: list[int]) -> Tensor:
+        ctx.numbers = numbers
+        padded = x.new_zeros(max(numbers), *x.shape[1:])
+        padded[: len(x)] = x.detach()
+        parts = [torch.empty_like(padded) for _ in numbers]
+        dist.all_gather(parts, padded)
+        return torch.cat([part[:number] for part, number in zip(parts, numbers, strict=True)])
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         total = gradient.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)
-        return own_part(total)
+        return total.split(ctx.numbers)[dist.get_rank()], None

@@ -15,6 +15,7 @@ from distill.losses import linear_terms
 from distill.losses.logits import precise, standardize
 from distill.methods.labels import LabelLoss
 from distill.methods.recorded_arguments import records_arguments
+from distill.methods.shares import share_of_positions
 from distill.methods.terms import LossTerms
 from distill.methods.view import AsTheyAre, Trait, View
 from distill.processes import joined_over_processes
@@ -193,8 +194,13 @@ class Method(nn.Module):
                 f"{type(self).__name__}.compute_losses returned a {type(terms).__name__}; "
                 "must be a dict of scalars by name"
             )
-        labels = {} if "ce" in terms else self.label_terms(student, batch)  # learned in the same pass over logits
-        return LossTerms.weigh(labels | terms, self.weight_of)
+        share = share_of_positions(batch)
+        if places is not None and self.needs_logits and not self.gather:
+            terms = {name: (share * term).to(term) for name, term in terms.items()}
+        if "ce" not in terms:  # else learned in the same pass over logits
+            labels = self.label_terms(student, batch)
+            terms = {name: (share * term).to(term) for name, term in labels.items()} | terms
+        return LossTerms.weigh(terms, self.weight_of)
 
     def diverge(
         self,

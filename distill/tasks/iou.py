@@ -48,7 +48,7 @@ class MeanIoU(torchmetrics.Metric):
     counts: Tensor
 
     def __init__(self, ignored: int) -> None:
-        super().__init__()
+        super().__init__(sync_on_compute=False)
         self.ignored = ignored
         zeros = torch.zeros(MOST_CLASSES, MOST_CLASSES, dtype=torch.long)
         self.add_state("counts", zeros, dist_reduce_fx="sum")

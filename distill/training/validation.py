@@ -26,7 +26,7 @@ class Validation:
         """Add a batch; `answers` are the teacher's, None without one."""
         own = outputs.answers()
         values = self.task.measure_unseen(own, answers, batch.targets)
-        self._means.add(values, weight=len(batch))
+        self._means.add(values, weight=len(batch) if batch.valid is None else int(batch.valid.sum()))
         for metric in self._metrics.values():
             metric.to(batch.device).update(own, batch.targets)
 

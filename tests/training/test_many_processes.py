@@ -17,7 +17,7 @@ from lightning_fabric.plugins.environments import LightningEnvironment
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import GradientAccumulationScheduler
 from pytorch_lightning.strategies import DDPStrategy
-from torch import Tensor
+from torch import Tensor, nn
 
 from distill import DistillModule
 from distill.config import build
@@ -28,6 +28,7 @@ from distill.data.source import Split
 from distill.models.cnn import cnn
 from distill.models.network import Network
 from distill.tasks import MultiLabel
+from distill.tasks.segmentation import SemanticSegmentation
 from distill.training.parallel import tell_processes
 
 FILES = sorted((Path(__file__).parents[2] / "configs" / "method").glob("*.yaml"))
@@ -37,7 +38,8 @@ VARIANTS = {  # beside the files as they are
     "mgd_positions": ("mgd", {"mask": "positions"}),
     "sp_alone": ("sp", {"gather": False}),
 }
-NAMES = [file.stem for file in FILES] + list(VARIANTS)
+ON_MASKS = {"kd_masks": "kd", "dist_masks": "dist"}  # segmentation, with unequally many pixels that count
+NAMES = [file.stem for file in FILES] + list(VARIANTS) + list(ON_MASKS)
 DIFFERENT = {"sp_alone"}  # each process compares its own samples
 BATCH, BATCHES = 8, 3  # samples of all processes in a step, and batches of an epoch
 STEPS = 5  # of the optimizer: 3 in the first epoch, and 2 of two batches or one in the second
@@ -49,7 +51,7 @@ digits = cache(sources.digits)
 
 def method_of(name: str) -> Any:
     """As its file sets it, but that samples are compared over all processes."""
-    stem, changes = VARIANTS.get(name, (name, {}))
+    stem, changes = VARIANTS.get(name, (ON_MASKS.get(name, name), {}))
     config = OmegaConf.load(Path(FILES[0]).with_name(f"{stem}.yaml"))
     assert isinstance(config, DictConfig)
     (node,) = config.values()
@@ -66,9 +68,34 @@ def module_of(name: str, source: ImageSource) -> DistillModule:
     torch.manual_seed(0)
     teacher = Network(cnn(num_classes=10, in_channels=1, width=6), name="teacher")
     student = Network(cnn(num_classes=10, in_channels=1, width=4, norm="batch"), name="student")
+    if name in ON_MASKS:
+        teacher, student = segmenting(6), segmenting(4)
     images, labels = source.train.images[:4].float() / 255, source.train.targets
     optimizer = partial(torch.optim.SGD, lr=1e-3, momentum=0.9, weight_decay=1e-3)
-    return DistillModule(student, teacher, method_of(name), example=images, labels=labels, optimizer=optimizer)
+    return DistillModule(
+        student,
+        teacher,
+        method_of(name),
+        task=source.task,
+        example=images,
+        labels=None if name in ON_MASKS else labels,
+        optimizer=optimizer,
+    )
+
+
+def with_masks() -> ImageSource:
+    """Digits whose bright pixels are of their class; of those above their mean place, fewer count than below."""
+    source, splits = digits(), []
+    for split in (source.train, source.val):
+        masks = torch.where(split.images[:, 0] > 99, split.targets[:, None, None], 0).to(torch.uint8)
+        masks[torch.arange(8) < split.targets[:, None].unsqueeze(2).expand(-1, 8, 1) - 1] = 255
+        splits.append(Split(split.images, masks))
+    return ImageSource("masks", *splits, source.class_names, task=SemanticSegmentation())
+
+
+def segmenting(width: int) -> Network:
+    return Network(nn.Sequential(nn.Conv2d(1, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(),
+                                 nn.Conv2d(width, 10, 1)))  # fmt: skip
 
 
 def trainer(rank: int, processes: int, **settings: Any) -> pl.Trainer:
@@ -85,10 +112,10 @@ def trainer(rank: int, processes: int, **settings: Any) -> pl.Trainer:
 
 def trained(name: str, rank: int, processes: int, *, sync_batchnorm: bool = True) -> dict[str, Tensor]:
     """Weights, buffers, and the mean losses of both epochs."""
-    source = digits()
-    data = ImageDataModule(
-        source, batch_size=BATCH // processes, samples=torch.arange(BATCH * BATCHES), augment=Augment(mixup=0.4)
-    )
+    source = with_masks() if name in ON_MASKS else digits()
+    augment = None if name in ON_MASKS else Augment(mixup=0.4)
+    samples = torch.arange(BATCH * BATCHES)
+    data = ImageDataModule(source, batch_size=BATCH // processes, samples=samples, augment=augment)
     module = module_of(name, source)
     lightning = trainer(rank, processes, limit_val_batches=0, callbacks=[GradientAccumulationScheduler({0: 1, 1: 2})])
     tell_processes(lightning, sync_batchnorm=sync_batchnorm).fit(module, datamodule=data)
