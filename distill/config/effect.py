@@ -17,6 +17,7 @@ NO_EFFECT = {
     "trainer.progress": "what the terminal shows",
     "trainer.log_every_n_steps": "how often values are logged",
     "data.workers": "how many processes decode images; an image depends on seed, epoch and index alone",
+    "data.timeout": "when a process that waits for its data ends the run",
     "data.in_memory": "where images are kept",
 }
 """Settings that change nothing of what is trained, and why."""

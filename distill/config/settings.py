@@ -115,6 +115,7 @@ class DataSettings:
     augment_seed: int | None = None
     sampling: Literal["shuffled", "balanced"] = "shuffled"
     workers: int | None = None
+    timeout: int | float | None = 45
     mean: list[float] | None = None
     std: list[float] | None = None
 
@@ -125,6 +126,8 @@ class DataSettings:
             raise ValueError(f"student_fraction={self.student_fraction}: must be above 0 and at most 1")
         if self.workers is not None and self.workers < 0:
             raise ValueError(f"workers={self.workers}: must be 0 or more, or null for as many as there are cores")
+        if self.timeout is not None and not self.timeout > 0:
+            raise ValueError(f"timeout={self.timeout}: must be above 0 seconds, or null to wait for ever")
         if (self.mean is None) != (self.std is None):
             raise ValueError(f"mean={self.mean} and std={self.std}: give both or neither")
         if not all(value > 0 for value in self.std or []):

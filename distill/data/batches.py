@@ -1,5 +1,6 @@
 """Splits to batches on the device, in an order."""
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import replace
@@ -43,6 +44,7 @@ class Batches(ABC):
         self.device = device or torch.device("cpu")
         self.workers = workers
         self._drawn = 0
+        self.waiting_since: float | None = None  # by time.monotonic, while a batch is asked for and not there yet
 
     def __len__(self) -> int:
         return len(self.order)
@@ -50,10 +52,14 @@ class Batches(ABC):
     def __iter__(self) -> Iterator[Batch]:
         # A generator on purpose: workers start at the first batch asked for, when Lightning has set the epoch.
         self._drawn = self.order.first if isinstance(self.order, TrainingOrder) else 0
+        self.waiting_since = time.monotonic()
         for batch in self._made():
             self._drawn += 1
             if len(batch):
+                self.waiting_since = None
                 yield batch
+                self.waiting_since = time.monotonic()
+        self.waiting_since = None
 
     def state_dict(self) -> dict[str, int]:
         """How many batches of the current iteration were shown, for a checkpoint."""

@@ -34,6 +34,7 @@ from distill.training.callbacks import Elapsed, StageProgress, Throughput
 from distill.training.checkpoint_files import CheckpointFiles, newest_whole, step_of
 from distill.training.checkpointing import StepCheckpoint
 from distill.training.compiling import Choice, Work, choice_for, compile_network, release
+from distill.training.data_watch import DataWatch
 from distill.training.failing_setting import setting_at_work
 from distill.training.module import DistillModule
 from distill.training.profiling import Profiling
@@ -275,6 +276,7 @@ class Stage:
             callbacks=[
                 *callbacks,
                 *watching,
+                DataWatch(self.config.data.own.timeout),
                 StageProgress(self.name, self.source.task.metric, bars=bars),
             ],
         )
