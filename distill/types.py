@@ -15,6 +15,7 @@ from distill.losses.sparse import SparseTeacher
 from distill.losses.top_k import TopK
 
 SplitName = Literal["train", "val"]
+FEW = 64  # positions of a language model whose logits are looked at
 
 
 @dataclass(slots=True)
@@ -130,6 +131,10 @@ class Outputs:
             return self.logits
         logits: Tensor = self.projection.logits().unflatten(0, self.projection.positions)
         return logits.movedim(-1, 1)
+
+    def few(self) -> Float[Tensor, "rows c *positions"]:
+        """Logits to look at: all, or those of the first positions of a projection, (rows, V)."""
+        return self.logits if self.projection is None else self.projection.logits(slice(0, FEW))
 
     def at(self, temperature: float) -> Tensor | SparseTeacher:
         """What a divergence at this temperature takes: the logits, or what was kept of them."""

@@ -34,6 +34,7 @@ from distill.config.settings import (
 )
 from distill.data.augment import Augment
 from distill.data.source import ImageSource, Only, Source
+from distill.data.token_source import TokenSource
 from distill.errors import SettingError
 from distill.methods import Composite, Method
 from distill.models.custom import custom
@@ -133,6 +134,8 @@ def network_of(
         given = {"num_classes": num_classes, "own_head": own_head, "name": own.name, "task": data.task.name}
         if isinstance(data, ImageSource):
             given |= {"in_channels": channels, "image_size": own.size or data.image_size}
+        if isinstance(data, TokenSource):
+            given |= {"max_length": data.format.max_length}
         built: Any = OmegaConf.to_container(node, resolve=True)
         built |= {name: value for name, value in given.items() if name in parameters}
         return instantiate(node, where, nn.Module, **given), built

@@ -65,6 +65,14 @@ class Projection:
         with torch.no_grad():
             return torch.cat([logits.argmax(-1) for _, logits in self.chunks(chunk)]).view(self.positions)
 
+    def __getitem__(self, index: int | slice | Tensor) -> "Projection":
+        """Some of the samples."""
+        return replace(self, hidden=self.hidden[index])
+
+    def to(self, dtype: torch.dtype) -> "Projection":
+        """The output layer in another dtype."""
+        return replace(self, weight=self.weight.to(dtype), bias=None if self.bias is None else self.bias.to(dtype))
+
     def logits(self, rows: Rows = slice(None), dtype: torch.dtype = torch.float32) -> Tensor:
         """Of some of the positions in a row, (n, V); made in this dtype, or float64 where an input is."""
         dtype = torch.promote_types(dtype, working_dtype(self.hidden, self.weight))

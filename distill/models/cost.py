@@ -3,6 +3,7 @@
 import copy
 import statistics
 import time
+from typing import Any
 
 import torch
 from torch import nn
@@ -10,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from distill.inputs import Inputs, first_tensor, map_tensors
 from distill.models.modes import evaluating
+from distill.types import Outputs
 
 
 def parameters(network: nn.Module) -> int:
@@ -30,8 +32,13 @@ def flops(network: nn.Module, inputs: Inputs) -> int:
 @torch.no_grad()
 def _counted(network: nn.Module, inputs: Inputs) -> int:
     with FlopCounterMode(display=False) as counter:
-        network.eval()(inputs)
+        _made(network.eval()(inputs))
     return int(counter.get_total_flops())
+
+
+def _made(answer: Any) -> Any:
+    """What a network said, with its logits, where they are not made yet."""
+    return answer.made() if isinstance(answer, Outputs) else answer
 
 
 def latency_ms(network: nn.Module, inputs: Inputs, runs: int = 30) -> float:
@@ -40,7 +47,7 @@ def latency_ms(network: nn.Module, inputs: Inputs, runs: int = 30) -> float:
     with evaluating(network), torch.no_grad():
         for _ in range(runs + 5):
             start = time.perf_counter()
-            network(inputs)
+            _made(network(inputs))
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             times.append(time.perf_counter() - start)

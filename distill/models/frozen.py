@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from distill.inputs import Inputs, first_tensor, map_tensors
-from distill.losses import kl_divergence
+from distill.losses import kl_divergence, linear_terms
 from distill.models.network import Network
 from distill.types import Outputs
 
@@ -130,7 +130,10 @@ def _pairs(network: FrozenNetwork, inputs: Inputs) -> Iterator[tuple[nn.Conv2d, 
 
 def _distance(own: Outputs, other: Outputs) -> tuple[float, float]:
     """KL in nats, and the largest relative difference of a feature."""
-    kl = kl_divergence(other.logits.float(), own.logits)
+    if own.projection is not None and other.projection is not None:
+        kl, _ = linear_terms(other.projection, own.projection, reduction="positionmean")
+    else:
+        kl = kl_divergence(other.logits.float(), own.logits)
     gaps = [
         ((other.features[name].float() - feature).norm() / feature.norm().clamp_min(1e-12)).item()
         for name, feature in own.features.items()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from distill.errors import SettingError, suggestion
 from distill.inputs import Inputs, call, first_tensor
+from distill.losses import Projection
 from distill.models.logits import logits_of
 from distill.models.preprocess import Preprocess
 from distill.types import FeatureLayout, Outputs, Reading
@@ -195,6 +196,8 @@ class Network(nn.Module):
         features = dict(self._captured)
         for path in self._captured:
             self._captured[path] = torch.empty(0)
+        if isinstance(output, Projection):
+            return Outputs(output.hidden.new_empty(len(output.hidden), 0), features, None, self.layouts, None, output)
         logits = logits_of(output)
         logits = logits if self._classes is None else logits.index_select(1, self._classes)
         reading = self._reading(output, prepared, inputs)

@@ -23,16 +23,31 @@ class Metric:
     """The measure by which a task compares networks and epochs.
 
     name: of its score; validation logs it as `val/NAME`. higher_is_better: its direction. words: what to call it.
+    percent: whether it is a share, which is read in per cent, and its differences in points.
     """
 
     name: str
     higher_is_better: bool
     words: str
+    percent: bool = True
 
     @property
     def logged(self) -> str:
         """As validation logs it."""
         return f"val/{self.name}"
+
+    def shown(self, value: float) -> str:
+        """A value as people read it."""
+        return format(value, self.form[1:])
+
+    @property
+    def form(self) -> str:
+        """How a value is written, as `str.format` takes it behind a name."""
+        return ":.1%" if self.percent else ":.4g"
+
+    def difference(self, gain: float) -> str:
+        """A gain as people read it: '+2.2 points', or by how much the value is better."""
+        return f"{100 * gain:+.1f} points" if self.percent else f"{self.words} better by {gain:.3g}"
 
     def gain(self, value: float, other: float) -> float:
         """How much better a value is than another; negative where it is worse."""
@@ -49,6 +64,7 @@ class Task(ABC):
         columns: of these, those that the report's table shows beside the metric, by their heads.
         noun: what labels are called in messages.
         dtype: of labels, as a split holds them.
+        listed: whether classes are so few that each is worth a line.
         moves: whether labels lie in the image, so that they move with it.
         confidence, share_right: what `Calibration` compares, in the report's figure.
         targets_form: what the labels of a batch must be, in messages.
@@ -62,6 +78,7 @@ class Task(ABC):
     noun: ClassVar[str] = "classes"
     dtype: ClassVar[torch.dtype] = torch.long
     moves: ClassVar[bool] = False
+    listed: ClassVar[bool] = True
     targets_form: ClassVar[str] = ""
     confidence: ClassVar[str] = "confidence"
     share_right: ClassVar[str] = "share right"

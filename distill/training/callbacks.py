@@ -141,7 +141,8 @@ class StageProgress(pl.Callback):
         self.on_train_end(trainer, pl_module)
 
     def _figures(self, metrics: dict[str, Tensor]) -> str:
-        shown = [(self.metric.logged, f"{self.metric.words} {{:.1%}}"), ("val/agreement", "agreement {:.1%}")]
+        own = self.metric
+        shown = [(own.logged, f"{own.words} {{{own.form}}}"), ("val/agreement", "agreement {:.1%}")]
         if self._progress is None:  # where there is room
             shown.append(("train/images_per_second", "{:,.0f} images/s"))
         return "  ".join(form.format(float(metrics[name])) for name, form in shown if name in metrics)

@@ -142,7 +142,7 @@ class DistillModule(pl.LightningModule):
     def forward(self, inputs: Inputs) -> Tensor:
         """The (N, classes) logits for images (N, C, H, W) or tensors by name, of the network that is deployed."""
         outputs: Outputs = self.deployed(inputs)
-        return outputs.logits
+        return outputs.made()
 
     def training_step(self, loaded: Any, batch_idx: int) -> Tensor:
         """The total loss of one batch; its terms and measurements go to the running means."""

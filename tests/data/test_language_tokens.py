@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distill.data.language.blocks import Blocks
-from distill.data.language.byte_tokenizer import END, byte_tokenizer
 from distill.data.language.conversations import (
     assistant_spans,
     encode_completion,
@@ -16,6 +15,7 @@ from distill.data.language.conversations import (
 )
 from distill.data.language.encoded import IGNORED, Encoded
 from distill.data.language.packing import pack
+from distill.data.language.tokenizer import END, byte_tokenizer
 from distill.errors import SettingError
 
 CONVERSATION = [
@@ -124,14 +124,14 @@ def test_each_token_of_a_long_document_is_predicted_once():
 
 
 def test_a_block_in_training():
-    blocks = Blocks.of([Encoded.of([1, 2, 3]), Encoded.of([4, 5]), Encoded.of([6, 7, 8, 9])], 6, packed=True, padding=7)
+    blocks = Blocks.of([Encoded.of([1, 2, 3]), Encoded.of([4, 5]), Encoded.of([6, 7, 8, 9])], 6, packed=True)
     assert len(blocks) == 1
     batch = blocks.batch(torch.tensor([0]))
     assert batch.inputs["input_ids"].tolist() == [[1, 2, 4, 6, 7, 8]]
     assert batch.inputs["position_ids"].tolist() == [[0, 1, 0, 0, 1, 2]]
     assert batch.targets.tolist() == [[2, 3, 5, 7, 8, 9]]
-    wider = Blocks.of([Encoded.of([1, 2, 3]), Encoded.of([4, 5])], 6, packed=True, padding=7).batch(torch.tensor([0]))
-    assert wider.inputs["input_ids"].tolist() == [[1, 2, 4, 7, 7, 7]]
+    wider = Blocks.of([Encoded.of([1, 2, 3]), Encoded.of([4, 5])], 6, packed=True).batch(torch.tensor([0]))
+    assert wider.inputs["input_ids"].tolist() == [[1, 2, 4, 0, 0, 0]]
     assert wider.inputs["position_ids"].tolist() == [[0, 1, 0, 0, 1, 2]]
     assert wider.valid.tolist() == [[True, True, True, False, False, False]]
 

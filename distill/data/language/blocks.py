@@ -1,13 +1,16 @@
 """A split of token blocks: what a language model is shown, and what it is to predict."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from distill.data.language.encoded import IGNORED, Encoded
 from distill.data.language.packing import pack
+from distill.data.language.tokenizer import fingerprint
 from distill.data.tokens import PAD_TO
 from distill.types import Batch
 
@@ -22,8 +25,8 @@ class Blocks:
     documents: (sum of lengths,) int64, the document that each token is of.
     block_size: positions in the longest block.
     packed: whether blocks hold several pieces, which see themselves alone.
-    padding: the id behind a block's last token.
     names: of the documents.
+    tokenizer: what made the ids; None where that is unknown.
     """
 
     ids: Tensor
@@ -33,8 +36,8 @@ class Blocks:
     documents: Tensor
     block_size: int
     packed: bool
-    padding: int = 0
     names: Sequence[str] = ()
+    tokenizer: Any = None
 
     @classmethod
     def of(
@@ -43,8 +46,8 @@ class Blocks:
         block_size: int,
         *,
         packed: bool,
-        padding: int = 0,
         names: Sequence[str] = (),
+        tokenizer: Any = None,
     ) -> "Blocks":
         """Documents as blocks; longer ones in pieces; without the pieces that have nothing to learn."""
         ids, targets, documents = [], [], []
@@ -67,8 +70,8 @@ class Blocks:
             torch.cat([empty, *(torch.full((lengths[place],), documents[place]) for place in order)]),
             block_size,
             packed,
-            padding,
             names,
+            tokenizer,
         )
 
     def __len__(self) -> int:
@@ -84,6 +87,39 @@ class Blocks:
         """(N,) int64, tokens of each block; None where all are shown at one length."""
         return None if self.packed else self.starts.diff()
 
+    @property
+    def groups(self) -> Tensor:
+        """(N,) int64, the document that each block begins with: blocks of one are no independent samples."""
+        return self.documents[self.starts[:-1]]
+
+    @property
+    def _padding(self) -> int:
+        """The id behind a block's last token, at which nobody looks."""
+        known = None if self.tokenizer is None else self.tokenizer.pad_token_id or self.tokenizer.eos_token_id
+        return known or 0
+
+    def text(self, index: int) -> str:
+        """A block as people read it."""
+        ids = self.ids[self.starts[index] : self.starts[index + 1]]
+        return str(self.tokenizer.decode(ids)) if self.tokenizer is not None else repr(ids.tolist())
+
+    def marked(self, index: int) -> str:
+        """A block as people read it, with marks around what counts; line breaks are written out."""
+        rows = slice(int(self.starts[index]), int(self.starts[index + 1]))
+        parts, counted = [], [False, *(self.next_ids[rows][:-1] != IGNORED).tolist()]
+        for counts, run in groupby(zip(self.ids[rows].tolist(), counted, strict=True), key=lambda pair: pair[1]):
+            text = self.tokenizer.decode([number for number, _ in run]).replace("\n", "\\n")
+            parts.append(f"⟦{text}⟧" if counts else text)
+        return "".join(parts)
+
+    def contents(self) -> Iterator[bytes | memoryview]:
+        """Bytes that differ where the tokenizer, a token, what is learned or what is packed does."""
+        yield f"{self.block_size} {self.packed}".encode()
+        if self.tokenizer is not None:
+            yield fingerprint(self.tokenizer)
+        for column in (self.ids, self.next_ids, self.positions, self.starts):
+            yield column.numpy().tobytes()
+
     def name(self, index: int) -> str:
         """The document that a block begins with."""
         document = int(self.documents[self.starts[index]])
@@ -96,7 +132,7 @@ class Blocks:
         piece, and in what is padded, by which `transformers` lets each piece see itself alone.
         """
         width = self._width(indices)
-        ids = self._padded(self.ids, indices, width, self.padding)
+        ids = self._padded(self.ids, indices, width, self._padding)
         if not self.packed:
             lengths = self.starts.diff()[indices]
             return {"input_ids": ids, "attention_mask": (torch.arange(width) < lengths[:, None]).long()}

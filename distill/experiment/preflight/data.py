@@ -30,6 +30,8 @@ def data_lines(source: Source, students: int) -> Iterator[tuple[str, str]]:
     for note in source.notes:
         yield "data", note
     names = [str(name) for name in source.class_names]
+    if not task.listed:
+        return
     if counts.min() != counts.max() or names != [*map(str, range(len(names)))]:  # else all is said
         yield task.noun, _classes(names, counts.tolist())
 
@@ -37,6 +39,8 @@ def data_lines(source: Source, students: int) -> Iterator[tuple[str, str]]:
 def data_doubts(source: Source) -> Iterator[str]:
     """What looks wrong."""
     for name, split in (("training", source.train), ("validation", source.val)):
+        if not source.task.listed:
+            break
         counts = source.task.counts(split.targets, source.num_classes)
         empty = [str(source.class_names[index]) for index in (counts == 0).nonzero().flatten().tolist()]
         if empty:

@@ -50,7 +50,7 @@ def check_network(network: Network, where: str, source: Source) -> None:
         raise SettingError(f"{where}: {network.name} {fault}")
     if network.comparable and outputs.classes != source.num_classes:
         raise SettingError(other_classes(where, network.name, outputs.classes, source))
-    check_logits(outputs.logits, where, network.name)
+    check_logits(outputs.made(), where, network.name)
     learns = where != "teacher" or not network.trained
     if learns and not any(parameter.requires_grad for parameter in network.parameters()):
         raise SettingError(
