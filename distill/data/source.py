@@ -65,6 +65,11 @@ class Source(ABC):
         return len(self.class_names)
 
     @property
+    def tokens(self) -> float | None:
+        """How many tokens a training sample has, the mean, of language models' data; None of others."""
+        return None
+
+    @property
     @abstractmethod
     def format(self) -> ImageFormat | TokenFormat:
         """What its samples are, for a finished run to show its networks others of the kind."""

@@ -70,6 +70,7 @@ def evaluate(prepared: Run, networks: dict[str, Network], records: dict[str, Sta
             flops=cost.flops(network, sample),
             latency_ms=cost.latency_ms(network, sample),
             record=records.get(name),
+            tokens=source.tokens,
         )
         for name, network in networks.items()
     }
@@ -85,6 +86,7 @@ def evaluate(prepared: Run, networks: dict[str, Network], records: dict[str, Sta
         shown=source.shown,
         seconds=time.perf_counter() - started,
         versions={package: installed(package) for package in PACKAGES} | {"python": platform.python_version()},
+        noun=source.noun,
         warnings=warnings_of(prepared.directory),
         preflight=account_of(prepared.directory),
         keep=config.run.keep,

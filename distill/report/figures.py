@@ -56,8 +56,11 @@ def curves(results: Results) -> Figure:
             if points:
                 axes.plot(*zip(*points, strict=True), color=COLOURS[stage], linewidth=1.8, label=stage)
     score.set_title(f"validation {metric.words}", **TITLE)
-    score.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    score.set_ylim(max(0.0, min(reached) - 0.2), min(1.0, max(reached) + 0.1))
+    if metric.percent:
+        score.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        score.set_ylim(max(0.0, min(reached) - 0.2), min(1.0, max(reached) + 0.1))
+    elif min(reached) > 0:
+        score.set_ylim(0.9 * min(reached), 2 * max(reached))
     loss.set_title("training loss (each stage's own)", **TITLE)
     low, high = loss.dataLim.intervaly
     if high > 10 * low > 0:
@@ -117,7 +120,7 @@ def threshold_curves(results: Results) -> Figure:
 def disagreements(results: Results, found: Disagreements) -> Figure:
     """Samples that teacher and student name differently, the plainest first."""
     shown = found.shown
-    title = f"{found.total:,} of {results.validation.count:,} images on which teacher and student differ"
+    title = f"{found.total:,} of {results.validation.count:,} {results.noun} on which teacher and student differ"
     figure, panels = _pictures(len(shown), title)
     for place, axes in enumerate(panels):
         axes.set_axis_off()
@@ -126,11 +129,11 @@ def disagreements(results: Results, found: Disagreements) -> Figure:
             continue
         example = shown[place]
         _draw(axes, results.shown(example.index))
-        axes.set_title(f"true: {example.truth}", fontsize=7.5, loc="left", color=INK, pad=3)
+        axes.set_title(f"true: {example.truth}", fontsize=7.5, loc="left", color=INK, pad=3, parse_math=False)
         for line, (name, (text, right)) in enumerate(example.said.items()):
             below_it = {"xycoords": "axes fraction", "xytext": (0, -4 - 9 * line), "textcoords": "offset points"}
             colour = INK if right else WRONG
-            axes.annotate(f"{name}: {text}", (0, 0), **below_it, fontsize=7, va="top", color=colour)
+            axes.annotate(f"{name}: {text}", (0, 0), **below_it, fontsize=7, va="top", color=colour, parse_math=False)
     return figure
 
 

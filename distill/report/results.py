@@ -43,8 +43,8 @@ class SplitResult:
 
     @property
     def gain_points(self) -> float | None:
-        """The gain in hundredths; None without a baseline."""
-        return None if self.gain is None else 100 * self.gain.value
+        """The gain in hundredths; None without a baseline, or where the metric is no share."""
+        return None if self.gain is None or not self.task.metric.percent else 100 * self.gain.value
 
     def scores(self, network: str) -> dict[str, float | None]:
         """All scores of a network for summary.json, the task's metric once more as `score`."""
@@ -74,6 +74,7 @@ class StageResult:
     parameters, flops: how many, flops for one image.
     latency_ms: median for one image.
     record: of its training; None where its weights were loaded.
+    tokens: that a sample has, of text: the mean. None of others.
     """
 
     network: str
@@ -81,10 +82,14 @@ class StageResult:
     flops: int
     latency_ms: float
     record: StageStats | None
+    tokens: float | None = None
 
     def summary(self) -> dict[str, Any]:
         """For summary.json."""
+        rate = self.record.images_per_second if self.record else None
+        text = {} if self.tokens is None else {"tokens_per_second": None if rate is None else self.tokens * rate}
         return {
+            **text,
             "parameters": self.parameters,
             "flops": self.flops,
             "latency_ms": self.latency_ms,
@@ -103,6 +108,7 @@ class Results:
     warnings: what the run warned of, in order. preflight: what was said before it started, a line each.
     keep: 'last', or 'best' where each network's epoch was chosen by the validation split.
     test: the test split, scored once; None where there is none.
+    noun: what samples are called.
     profile, advice: where the time of the student's steps went, and what would help; None without profile=true.
     """
 
@@ -122,6 +128,7 @@ class Results:
     test: SplitResult | None = None
     profile: Profile | None = None
     advice: list[str] = field(default_factory=list)
+    noun: str = "images"
 
     @property
     def task(self) -> Task:
@@ -142,10 +149,10 @@ class Results:
         if split.gain is None:
             return "Without a baseline there is nothing to compare the student with."
         value, paired = split.gain.value, split.gain.test
-        points = f"{100 * value:+.1f} points"
-        images = f"{split.count:,} {'test ' if self.test else ''}images"
+        points = self.task.metric.difference(value)
+        images = f"{split.count:,} {'test ' if self.test else ''}{self.noun}"
         evidence = (
-            f"{paired.gained:,} images won, {paired.lost:,} lost, {paired.name} p = {paired.p_value:.2g}, "
+            f"{paired.gained:,} {self.noun} won, {paired.lost:,} lost, {paired.name} p = {paired.p_value:.2g}, "
             f"{images}, one seed"
         )
         if paired.p_value >= 0.05 or value * paired.mean <= 0:  # or the metric and the samples tell opposite tales

@@ -47,7 +47,11 @@ class Metric:
 
     def difference(self, gain: float) -> str:
         """A gain as people read it: '+2.2 points', or by how much the value is better."""
-        return f"{100 * gain:+.1f} points" if self.percent else f"{self.words} better by {gain:.3g}"
+        return (
+            f"{100 * gain:+.1f} points"
+            if self.percent
+            else f"{self.words} {'better' if gain >= 0 else 'worse'} by {abs(gain):.3g}"
+        )
 
     def gain(self, value: float, other: float) -> float:
         """How much better a value is than another; negative where it is worse."""

@@ -155,7 +155,7 @@ class LanguageModelling(Task):
     def answer(self, logits: Tensor | Projection, target: Tensor, class_names: Sequence[str]) -> tuple[str, bool]:
         """What is named for the last position that counts."""
         place = int((target != IGNORED).nonzero().flatten()[-1])
-        projection = _projection(logits)
+        projection = _projection(logits).detach()
         share, named = projection.logits(torch.tensor([place]))[0].softmax(0).max(0)
         return f"{class_names[int(named)]!r} ({float(share):.0%})", bool(named == target[place])
 
@@ -226,7 +226,7 @@ class Perplexity(torchmetrics.Metric):
     count: Tensor
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(sync_on_compute=False)
         for name in ("nll", "count"):
             self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 

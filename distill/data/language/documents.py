@@ -61,7 +61,7 @@ def text_files(
     else:
         splits = dict(zip(("train", "val"), divided(documents, val_fraction), strict=True))
     made = tokenizer_of(tokenizer, gguf_file)
-    return _source(Path(path).stem, splits, made, tokenizer, block_size, packed, only)
+    return _source(Path(path).stem, splits, made, tokenizer, block_size, packed, only, gguf_file)
 
 
 def standard_library(
@@ -128,6 +128,7 @@ def _source(
     block_size: int,
     packed: bool,
     only: Only | None,
+    gguf_file: str | None = None,
 ) -> LanguageSource:
     """Training blocks as asked; those that are scored hold a piece of one document each."""
     parts: dict[Part, Blocks] = {}
@@ -139,7 +140,7 @@ def _source(
     counts = ", ".join(f"{len(documents):,} documents to {word}" for documents, word in (
         (splits[part], word) for part, word in (("train", "train on"), ("val", "validate on")) if part in splits
     ))  # fmt: skip
-    return LanguageSource.of(name, parts, tokenizer, place, (counts,))
+    return LanguageSource.of(name, parts, tokenizer, place, (counts,), gguf_file)
 
 
 def _documents(path: str, setting: str, column: str) -> list[Document]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 from distill.data.language.blocks import Blocks
@@ -39,14 +40,20 @@ class LanguageSource(TokenSource):
 
     @classmethod
     def of(
-        cls, name: str, parts: Mapping[Part, Blocks], tokenizer: Any, place: str | None, notes: tuple[str, ...] = ()
+        cls,
+        name: str,
+        parts: Mapping[Part, Blocks],
+        tokenizer: Any,
+        place: str | None,
+        notes: tuple[str, ...] = (),
+        gguf_file: str | None = None,
     ) -> "LanguageSource":
         """From splits by their names; one that is alone, because no other was wanted, stands for all.
 
-        place: directory of the tokenizer; None for one that was made in place.
+        place, gguf_file: directory of the tokenizer, and a GGUF file in it; None for one that was made in place.
         """
         alone = next(iter(parts.values()))
-        form = TokenFormat(place or "", alone.block_size)
+        form = TokenFormat(str(Path(place).absolute()) if place else "", alone.block_size, gguf_file=gguf_file)
         return cls(
             name=name,
             train=parts.get("train", alone),
@@ -58,6 +65,11 @@ class LanguageSource(TokenSource):
             format=form,
             tokenizer=tokenizer,
         )
+
+    @property
+    def tokens(self) -> float:
+        """How many a block has."""
+        return len(self.train.ids) / len(self.train)
 
     @property
     def size_in_words(self) -> str:
