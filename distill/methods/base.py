@@ -1,8 +1,8 @@
 """What every method is: a small module that turns two networks' outputs into named loss terms."""
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, TypeVar, get_args
 
@@ -11,11 +11,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from distill.errors import SettingError
-from distill.losses import linear_terms
 from distill.losses.logits import precise, standardize
+from distill.methods.checks import not_negative as not_negative
+from distill.methods.checks import one_of as one_of
+from distill.methods.checks import positive as positive
 from distill.methods.labels import LabelLoss
+from distill.methods.projections import terms_of_projections
 from distill.methods.recorded_arguments import records_arguments
 from distill.methods.shares import share_of_positions
+from distill.methods.taps import Example as Example
+from distill.methods.taps import Taps as Taps
 from distill.methods.terms import LossTerms
 from distill.methods.view import AsTheyAre, Trait, View
 from distill.processes import joined_over_processes
@@ -27,52 +32,6 @@ Reduction = Literal["batchmean", "sum", "mean", "positionmean"]  # of the diverg
 FORMER_NAMES = {"imitate": "compute_losses", "prepare": "setup", "accompany": "setup_student"}
 """What parts of a subclass were called before; taken still, with a warning."""
 REDUCTIONS: tuple[Reduction, ...] = get_args(Reduction)
-
-
-@dataclass(frozen=True, slots=True)
-class Taps:
-    """Layers wanted from each network.
-
-    Before a run: submodule paths, patterns (`layer*.2`), or the words of `distill.models.network`: 'stages' (the
-    output of each stage), 'last_stage', 'embedding' (what the classifier sees). Once the networks are known: names.
-    """
-
-    student: tuple[str, ...] = ()
-    teacher: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, student_layers: Sequence[str], teacher_layers: Sequence[str]) -> "Taps":
-        """The taps that a method's two settings name; one name alone stands for itself."""
-        return cls(
-            *((layers,) if isinstance(layers, str) else tuple(layers) for layers in (student_layers, teacher_layers))
-        )
-
-    def check_paired(self) -> None:
-        """Raise ValueError unless there is a layer of each network, and as many of both."""
-        if not self.student:
-            raise ValueError("student_layers=[]: name at least one layer")
-        if len(self.student) != len(self.teacher):
-            raise ValueError(
-                f"student_layers={list(self.student)}: {len(self.student)} layers, but "
-                f"teacher_layers={list(self.teacher)}: {len(self.teacher)}; "
-                "they are paired by position, so name as many of each"
-            )
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """What a method may know before training starts.
-
-    student, teacher: both networks' outputs for one example batch, features included.
-    labels: (S,) int64, the true class of every training sample, by its index; -1 for those that aren't trained on.
-    classifier: a frozen copy of the teacher's last linear layer, (N, D) embeddings to (N, C) logits; None where no
-        live network teaches.
-    """
-
-    student: Outputs
-    teacher: Outputs
-    labels: Tensor
-    classifier: nn.Linear | None = None
 
 
 class Method(nn.Module):
@@ -224,21 +183,19 @@ class Method(nn.Module):
             student, teacher, batch: as `compute_losses` is given them.
             own: keywords of this divergence alone.
         """
-        kept = teacher.at(temperature)
         if student.projection is None:
+            kept = teacher.at(temperature)
             return {term: divergence(student.logits, kept, temperature=temperature, reduction=reduction, **own)}
+        weights = (self.weight_of(term), self.label_weight)
         learns = self.label_weight > 0 or "label_weight" in self.schedules
-        soft, hard = linear_terms(
-            student.projection,
-            kept if teacher.projection is None else teacher.projection,
-            divergence=partial(divergence, **own),
-            hard_labels=batch.targets if learns else None,
-            smoothing=float(getattr(self.label_loss, "smoothing", 0.0)),
-            weights_of=(self.weight_of(term), self.label_weight),
-            temperature=temperature,
-            reduction="positionmean",
-            mask=_counting(batch),
-            count=batch.counted,
+        soft, hard = terms_of_projections(
+            partial(divergence, **own),
+            student,
+            teacher,
+            batch,
+            temperature,
+            weights,
+            self.label_loss if learns else None,
         )
         return {"ce": hard, term: soft} if learns else {term: soft}
 
@@ -342,28 +299,6 @@ class Method(nn.Module):
         return replace(batch, targets=targets.flatten() if made else targets)
 
 
-def not_negative(name: str, value: float) -> float:
-    """The value, if it is finite and zero or more; ValueError otherwise."""
-    if not 0 <= value < float("inf"):
-        raise ValueError(f"{name}={value}: must be a finite number, zero or more")
-    return value
-
-
-def positive(name: str, value: float) -> float:
-    """The value, if it is finite and above zero; ValueError otherwise."""
-    if not 0 < value < float("inf"):
-        raise ValueError(f"{name}={value}: must be a finite number above zero")
-    return value
-
-
-def one_of(name: str, value: T, allowed: Iterable[T]) -> T:
-    """The value, if it is among those allowed; ValueError otherwise."""
-    allowed = list(allowed)
-    if value not in allowed:
-        raise ValueError(f"{name}={value!r}: must be one of {', '.join(map(str, allowed))}")
-    return value
-
-
 def classes_of(batch: Batch) -> Tensor:
     """The true class of every row of `as_rows(logits)`, (N * positions,) int64; the likeliest of mixed labels."""
     targets: Tensor = batch.targets
@@ -375,8 +310,3 @@ def _frozen(outputs: Outputs) -> Outputs:
     features = {name: feature.detach() for name, feature in outputs.features.items()}
     projection = None if outputs.projection is None else outputs.projection.detach()
     return replace(outputs, logits=outputs.logits.detach(), features=features, projection=projection)
-
-
-def _counting(batch: Batch) -> Tensor:
-    """(N, *positions) bool, which positions of a batch count."""
-    return torch.ones_like(batch.targets, dtype=torch.bool) if batch.valid is None else batch.valid

@@ -1,6 +1,5 @@
 """Language modelling: at each position that counts, which token comes next."""
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -9,16 +8,13 @@ import torchmetrics
 from torch import Tensor, nn
 
 from distill.errors import SettingError
-from distill.losses import Projection, kl_divergence, linear_terms
+from distill.losses import Projection, linear_terms
 from distill.methods.labels import ClassWeights, LabelLoss
 from distill.methods.view import Trait
 from distill.tasks.base import Metric, Task
-from distill.tasks.evaluation import Evaluation, Scored, Standing
+from distill.tasks.evaluation import Evaluation
+from distill.tasks.language_evaluation import IGNORED, LanguageEvaluation, Perplexity, TokenScores, as_projection
 from distill.types import Outputs
-
-ROWS = 256  # positions whose logits exist at a time
-IGNORED = -100
-SURE = 4.0  # standard errors by which a network must beat a guesser
 
 
 class LanguageModelling(Task):
@@ -125,7 +121,7 @@ class LanguageModelling(Task):
     ) -> dict[str, Tensor]:
         """Cross-entropy and next-token accuracy; with a teacher agreement and KL(teacher || student), by token."""
         teacher = None if answers is None else answers.projection
-        found = _Sums.of(_projection(logits), targets, teacher)
+        found = TokenScores.of(as_projection(logits), targets, teacher)
         values = {"ce": found.nll.sum() / found.count, "accuracy": found.right.sum() / found.count}
         if found.agreement is not None and found.kl is not None:
             values |= {"agreement": found.agreement / found.count, "kl": found.kl / found.count}
@@ -139,7 +135,7 @@ class LanguageModelling(Task):
 
     def evaluation(self, classes: int) -> Evaluation:
         """Perplexity, next-token accuracy, calibration, agreement."""
-        return _Evaluation(classes)
+        return LanguageEvaluation(classes)
 
     def chance(self, targets: Tensor) -> float:
         """The perplexity of a guesser who knows how frequent each token is."""
@@ -149,13 +145,13 @@ class LanguageModelling(Task):
 
     def disagreement(self, logits: Tensor | Projection, teacher: Tensor | Projection) -> Tensor:
         """The share of each sample's positions at which both name different tokens."""
-        said, taught = (_projection(each).likeliest() for each in (logits, teacher))
+        said, taught = (as_projection(each).likeliest() for each in (logits, teacher))
         return (said != taught).double().mean(1)
 
     def answer(self, logits: Tensor | Projection, target: Tensor, class_names: Sequence[str]) -> tuple[str, bool]:
         """What is named for the last position that counts."""
         place = int((target != IGNORED).nonzero().flatten()[-1])
-        projection = _projection(logits).detach()
+        projection = as_projection(logits).detach()
         share, named = projection.logits(torch.tensor([place]))[0].softmax(0).max(0)
         return f"{class_names[int(named)]!r} ({float(share):.0%})", bool(named == target[place])
 
@@ -190,8 +186,8 @@ class LanguageModelling(Task):
         class_names: Sequence[str],
     ) -> list[list[str]]:
         """A line for each block."""
-        own = _Sums.of(_projection(logits), targets, None)
-        other = None if teacher is None else _Sums.of(_projection(teacher), targets, None)
+        own = TokenScores.of(as_projection(logits), targets, None)
+        other = None if teacher is None else TokenScores.of(as_projection(teacher), targets, None)
         counts = (targets != IGNORED).sum(1)
         columns = [each.by_sample(each.nll) / counts for each in (own, other) if each is not None]
         rows = zip(counts.tolist(), *(column.tolist() for column in columns), strict=True)
@@ -217,141 +213,3 @@ class TokenLoss(LabelLoss):
         return linear_terms(
             logits, None, hard_labels=targets, smoothing=self.smoothing, reduction="positionmean", count=counted
         )[1]
-
-
-class Perplexity(torchmetrics.Metric):
-    """exp of the mean negative log-likelihood of the tokens that count, over a whole split."""
-
-    nll: Tensor
-    count: Tensor
-
-    def __init__(self) -> None:
-        super().__init__(sync_on_compute=False)
-        for name in ("nll", "count"):
-            self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-
-    def update(self, logits: Tensor | Projection, targets: Tensor) -> None:
-        """Add a batch."""
-        found = _Sums.of(_projection(logits), targets, None)
-        self.nll += found.nll.double().sum()
-        self.count += found.count
-
-    def compute(self) -> Tensor:
-        """A scalar."""
-        return (self.nll / self.count).exp()
-
-
-class _Sums:
-    """What one pass over the logits of the positions that count tells.
-
-    sample: (M,) which sample each position is of. nll, right, sure: (M,) of each. agreement, kl: sums, with a teacher.
-    """
-
-    def __init__(self, sample: Tensor, samples: int) -> None:
-        self.sample, self.samples = sample, samples
-        self.nll, self.right, self.sure = sample.new_zeros(3, len(sample), dtype=torch.float32)
-        self.agreement: Tensor | None = None
-        self.kl: Tensor | None = None
-
-    @property
-    def count(self) -> int:
-        """Positions that count."""
-        return len(self.sample)
-
-    def by_sample(self, values: Tensor) -> Tensor:
-        """(N,) float64 sums of (M,) values."""
-        return torch.zeros(self.samples, dtype=torch.float64).index_add_(0, self.sample.cpu(), values.double().cpu())
-
-    @classmethod
-    @torch.no_grad()
-    def of(cls, projection: Projection, targets: Tensor, teacher: Projection | None) -> "_Sums":
-        places = (targets != IGNORED).flatten().nonzero().flatten()
-        found = cls(places // targets.shape[1], len(targets))
-        labels = targets.flatten()[places]
-        if teacher is not None and teacher.classes == projection.classes:
-            found.agreement, found.kl = places.new_zeros(2, dtype=torch.float64)
-        for start in range(0, len(places), ROWS):
-            rows = slice(start, start + ROWS)
-            logits, label = projection.logits(places[rows]), labels[rows]
-            said = logits.argmax(1)
-            found.nll[rows] = F.cross_entropy(logits, label, reduction="none").float()
-            found.right[rows] = (said == label).float()
-            found.sure[rows] = logits.softmax(1).amax(1).float()
-            if teacher is not None and found.agreement is not None and found.kl is not None:
-                taught = teacher.logits(places[rows])
-                found.agreement += (said == taught.argmax(1)).sum()
-                found.kl += kl_divergence(logits, taught, reduction="sum").double()
-        return found
-
-
-class _Evaluation(Evaluation):
-    """Of a language model's projections against (n, T) next tokens."""
-
-    def __init__(self, classes: int) -> None:
-        super().__init__()
-        self._nll: list[Tensor] = []
-        self._tokens: list[Tensor] = []
-        self._squares = 0.0
-
-    def update(self, logits: Tensor | Projection, targets: Tensor, teacher: Tensor | Projection | None) -> None:
-        """Add a batch."""
-        other = None if teacher is None else _projection(teacher)
-        found = _Sums.of(_projection(logits), targets, other)
-        tokens = (targets != IGNORED).sum(1).double()
-        self.count += len(targets)
-        self._nll.append(found.by_sample(found.nll))
-        self._tokens.append(tokens)
-        self._samples.append(-self._nll[-1] / tokens)
-        self._squares += float(found.nll.double().square().sum())
-        self.calibration.add(found.sure, found.right.bool())
-        self._add("accuracy", found.right.sum())
-        if found.agreement is not None and found.kl is not None:
-            self._add("agreement", found.agreement)
-            self._add("kl", found.kl)
-
-    @property
-    def _totals(self) -> tuple[float, float]:
-        """Sum of the negative log-likelihoods, and of the tokens that count."""
-        return float(torch.cat(self._nll).sum()), float(torch.cat(self._tokens).sum())
-
-    def _by_token(self, name: str) -> float | None:
-        return self._sums[name] / self._totals[1] if name in self._sums else None
-
-    def scored(self) -> Scored:
-        """Perplexity, exp of the mean over all tokens that count; the others are means over these tokens too."""
-        nll, tokens = self._totals
-        values = {
-            "perplexity": math.exp(min(700.0, nll / tokens)),
-            "accuracy": self._by_token("accuracy"),
-            "ece": self.calibration.error,
-            "agreement": self._by_token("agreement"),
-            "kl": self._by_token("kl"),
-        }
-        return Scored(values, nll / tokens, self.calibration)
-
-    def metric(self, weights: Tensor) -> Tensor:
-        """Perplexity."""
-        return (weights @ torch.cat(self._nll) / (weights @ torch.cat(self._tokens))).exp()
-
-    def by_class(self) -> tuple[Tensor, Tensor]:
-        """Nothing by token: there are too many to list."""
-        return torch.zeros(0, dtype=torch.long), torch.zeros(0)
-
-    def standing(self, chance: float) -> Standing:
-        """Against a guesser, by the standard error of the mean over tokens."""
-        nll, tokens = self._totals
-        mean = nll / tokens
-        error = math.sqrt(max(0.0, self._squares / tokens - mean**2) / tokens)
-        score = math.exp(min(700.0, mean))
-        return Standing(
-            score, int(tokens), chance, mean + SURE * error < math.log(chance), percent=False, noun="tokens"
-        )
-
-
-def _projection(logits: Tensor | Projection) -> Projection:
-    if isinstance(logits, Projection):
-        return logits
-    raise TypeError(
-        "a language model answers with hidden states and its output layer, a distill.losses.Projection: wrap it in "
-        "distill.models.causal_lm.CausalLM"
-    )
