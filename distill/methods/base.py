@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from distill.errors import SettingError
 from distill.losses.logits import precise, standardize
+from distill.methods.checks import classes_of as classes_of
 from distill.methods.checks import not_negative as not_negative
 from distill.methods.checks import one_of as one_of
 from distill.methods.checks import positive as positive
@@ -297,13 +298,6 @@ class Method(nn.Module):
             return replace(batch, targets=targets.flatten().index_select(0, places), valid=None)
         made = student.projection is not None and not self._takes_projections
         return replace(batch, targets=targets.flatten() if made else targets)
-
-
-def classes_of(batch: Batch) -> Tensor:
-    """The true class of every row of `as_rows(logits)`, (N * positions,) int64; the likeliest of mixed labels."""
-    targets: Tensor = batch.targets
-    targets = targets.argmax(1) if targets.is_floating_point() else targets
-    return targets.flatten()
 
 
 def _frozen(outputs: Outputs) -> Outputs:

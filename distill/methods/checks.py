@@ -1,7 +1,11 @@
-"""Checks of a method's arguments."""
+"""Checks of a method's arguments, and the classes that it is given."""
 
 from collections.abc import Iterable
 from typing import TypeVar
+
+from torch import Tensor
+
+from distill.types import Batch
 
 T = TypeVar("T")
 
@@ -26,3 +30,10 @@ def one_of(name: str, value: T, allowed: Iterable[T]) -> T:
     if value not in allowed:
         raise ValueError(f"{name}={value!r}: must be one of {', '.join(map(str, allowed))}")
     return value
+
+
+def classes_of(batch: Batch) -> Tensor:
+    """The true class of every row of `as_rows(logits)`, (N * positions,) int64; the likeliest of mixed labels."""
+    targets: Tensor = batch.targets
+    targets = targets.argmax(1) if targets.is_floating_point() else targets
+    return targets.flatten()
