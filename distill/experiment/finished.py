@@ -73,7 +73,8 @@ class NetworkRecord:
     def content(self) -> dict[str, Any]:
         """As JSON takes it."""
         content = dataclasses.asdict(self)
-        return {**content, self.format.kind: content.pop("format")}
+        form = content.pop("format")
+        return {**content, self.format.kind: form}
 
 
 def check_kept(network: Network) -> None:

@@ -51,7 +51,7 @@ class SplitEvaluation:
         counts, _ = found["student"]
         return {
             str(label): {"count": int(counts[i]), **{name: float(scores[i]) for name, (_, scores) in found.items()}}
-            for i, label in enumerate(self.source.class_names)
+            for i, label in zip(range(len(counts)), self.source.class_names, strict=False)  # of no token, or of all
             if counts[i]
         }
 

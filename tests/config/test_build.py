@@ -56,7 +56,7 @@ def test_every_option_composes(group: str, option: str) -> None:
         "on_nonfinite",
     }  # fmt: skip
     if group == "method":
-        assert list(config.method) == ["kd" if option == "kd_standardized" else option]
+        assert list(config.method) == ["kd" if option in ("kd_standardized", "kd_tokens") else option]
 
 
 @pytest.mark.parametrize("option", [option for group, option in OPTIONS if group == "method"])

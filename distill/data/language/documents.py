@@ -67,8 +67,8 @@ def text_files(
 def standard_library(
     *,
     block_size: int = 128,
-    characters: int = 400_000,
-    val_characters: int = 60_000,
+    characters: int = 300_000,
+    val_characters: int = 40_000,
     packed: bool = True,
     only: Only | None = None,
 ) -> LanguageSource:
