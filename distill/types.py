@@ -132,6 +132,12 @@ class Outputs:
         logits: Tensor = self.projection.logits().unflatten(0, self.projection.positions)
         return logits.movedim(-1, 1)
 
+    def detach(self) -> "Outputs":
+        """Without gradients."""
+        features = {name: feature.detach() for name, feature in self.features.items()}
+        projection = None if self.projection is None else self.projection.detach()
+        return replace(self, logits=self.logits.detach(), features=features, projection=projection)
+
     def few(self) -> Float[Tensor, "rows c *positions"]:
         """Logits to look at: all, or those of the first positions of a projection, (rows, V)."""
         return self.logits if self.projection is None else self.projection.logits(slice(0, FEW))

@@ -19,7 +19,7 @@ from distill.methods.checks import positive as positive
 from distill.methods.labels import LabelLoss
 from distill.methods.projections import terms_of_projections
 from distill.methods.recorded_arguments import records_arguments
-from distill.methods.shares import share_of_positions
+from distill.methods.shares import by_share_of_positions
 from distill.methods.taps import Example as Example
 from distill.methods.taps import Taps as Taps
 from distill.methods.terms import LossTerms
@@ -146,20 +146,18 @@ class Method(nn.Module):
         places = self.places(student, batch)
         seen = self._prepare_batch(student, batch, places)
         with torch.autocast(student.logits.device.type, enabled=False):
-            terms = self.compute_losses(
-                self.prepare_outputs(student, places), _frozen(self.prepare_outputs(teacher, places)), seen
-            )
+            shown = self.prepare_outputs(student, places), self.prepare_outputs(teacher, places).detach()
+            terms = self.compute_losses(*shown, seen)
         if not isinstance(terms, dict):
             raise SettingError(
                 f"{type(self).__name__}.compute_losses returned a {type(terms).__name__}; "
                 "must be a dict of scalars by name"
             )
-        share = share_of_positions(batch)
-        if places is not None and self.needs_logits and not self.gather:
-            terms = {name: (share * term).to(term) for name, term in terms.items()}
+        of_positions = places is not None or student.projection is not None
+        if of_positions and self.needs_logits and not self.gather:
+            terms = by_share_of_positions(terms, batch)
         if "ce" not in terms:  # else learned in the same pass over logits
-            labels = self.label_terms(student, batch)
-            terms = {name: (share * term).to(term) for name, term in labels.items()} | terms
+            terms = by_share_of_positions(self.label_terms(student, batch), batch) | terms
         return LossTerms.weigh(terms, self.weight_of)
 
     def diverge(
@@ -298,9 +296,3 @@ class Method(nn.Module):
             return replace(batch, targets=targets.flatten().index_select(0, places), valid=None)
         made = student.projection is not None and not self._takes_projections
         return replace(batch, targets=targets.flatten() if made else targets)
-
-
-def _frozen(outputs: Outputs) -> Outputs:
-    features = {name: feature.detach() for name, feature in outputs.features.items()}
-    projection = None if outputs.projection is None else outputs.projection.detach()
-    return replace(outputs, logits=outputs.logits.detach(), features=features, projection=projection)

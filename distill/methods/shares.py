@@ -1,5 +1,7 @@
 """Means over the positions that count, where the processes of a training have different numbers of them."""
 
+from collections.abc import Mapping
+
 from torch import Tensor
 
 from distill.processes import process_and_count, sum_over_processes
@@ -15,3 +17,9 @@ def share_of_positions(batch: Batch) -> Tensor | float:
     here = batch.valid.sum().double()
     share: Tensor = here * process_and_count()[1] / sum_over_processes(here).clamp_min(1)
     return share
+
+
+def by_share_of_positions(terms: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+    """The terms of a loss, means over the positions that count here, times this share."""
+    share = share_of_positions(batch)
+    return {name: (share * term).to(term) for name, term in terms.items()}
