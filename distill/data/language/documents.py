@@ -54,7 +54,7 @@ def text_files(
     Raises:
         SettingError: a path that isn't there, a file that isn't UTF-8 or cannot be read, no text, a wrong setting.
     """
-    _check(block_size, val_fraction)
+    check_sizes(block_size, val_fraction)
     documents = _documents(path, "data.path", text_column)
     if val is not None:
         splits: dict[Part, Sequence[Document]] = {"train": documents, "val": _documents(val, "data.val", text_column)}
@@ -83,7 +83,7 @@ def standard_library(
     Raises:
         SettingError: a setting out of range, or a Python without the source of its library.
     """
-    _check(block_size, 0.1)
+    check_sizes(block_size, 0.1)
     root = Path(sysconfig.get_paths()["stdlib"])
     modules = sorted(root.glob("*.py"), key=lambda file: hashlib.sha256(file.name.encode()).digest())
     documents = (Document(file.name, read_text(file)) for file in modules if file.stat().st_size <= LONGEST)
@@ -114,10 +114,21 @@ def divided(documents: Sequence[Document], share: float) -> tuple[list[Document]
         name, text = documents[0].name, documents[0].text
         place = len(text) - max(1, round(share * len(text)))
         return [Document(name, text[:place])], [Document(f"{name}, its end", text[place:])]
-    order = sorted(range(len(documents)), key=lambda i: (hashlib.sha256(documents[i].text.encode()).digest(), i))
-    held = {*order[: max(1, round(share * len(documents)))]}
+    held = divide([document.text.encode() for document in documents], share)
     parts = [[document for i, document in enumerate(documents) if (i in held) is wanted] for wanted in (False, True)]
     return parts[0], parts[1]
+
+
+def divide(contents: Sequence[bytes], share: float) -> set[int]:
+    """Places of the samples that validate: a share of all, drawn by what they hold; at least one, and never all.
+
+    Raises:
+        SettingError: one sample alone.
+    """
+    if len(contents) < 2:
+        raise SettingError("data.val=null: one sample cannot both train and validate; give data.val=FILE")
+    order = sorted(range(len(contents)), key=lambda i: (hashlib.sha256(contents[i]).digest(), i))
+    return {*order[: min(len(contents) - 1, max(1, round(share * len(contents))))]}
 
 
 def _source(
@@ -161,7 +172,8 @@ def _documents(path: str, setting: str, column: str) -> list[Document]:
     return found
 
 
-def _check(block_size: int, val_fraction: float) -> None:
+def check_sizes(block_size: int, val_fraction: float) -> None:
+    """ValueError for sizes out of their range."""
     if block_size < 2:
         raise ValueError(f"block_size={block_size}: must be 2 or more tokens")
     if not 0 < val_fraction < 1:
