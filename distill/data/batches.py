@@ -4,6 +4,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import torch
@@ -83,6 +84,15 @@ class SequenceBatches(Batches):
     """Batches of sequences, padded to the longest of each batch."""
 
     split: Sequences
+    accumulated = 1  # batches of an optimizer's step, whose positions that count are one sum; in one process
+
+    def _made(self) -> Iterator[Batch]:
+        """The batches of an iteration, each with how many positions count in its step's batches on average."""
+        draws = iter(self.order)
+        while step := [self.__getitems__(draw) for draw in islice(draws, self.accumulated)]:
+            counts = [0 if batch.valid is None else int(batch.valid.sum()) for batch in step]
+            several = self.accumulated > 1 and any(counts)
+            yield from (replace(b, counted=sum(counts) / self.accumulated if several else None) for b in step)
 
     def __getitems__(self, draw: Draw) -> Batch:
         """The batch that a draw names."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from distill.data.augment import Augment
-from distill.data.batches import Batches, Order
+from distill.data.batches import Batches, Order, SequenceBatches
 from distill.data.order import EvaluationOrder, Sampling, TrainingOrder, share_of_each_class
 from distill.data.source import Source
 from distill.data.stream import Stream
@@ -80,6 +80,8 @@ class DataModule(pl.LightningDataModule):
         lengths = None if lengths is None else lengths[self.samples]
         order = TrainingOrder(self.samples, self.batch_size, self.seed, *self._process(), self.replay, classes, lengths)
         batches = self._batches("train", order, self.augment)
+        if isinstance(batches, SequenceBatches) and self.trainer is not None and self._process()[1] == 1:
+            batches.accumulated = int(self.trainer.accumulate_grad_batches)
         if self._position is not None:
             batches.load_state_dict(self._position)
             self._position = None

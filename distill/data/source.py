@@ -65,6 +65,16 @@ class Source(ABC):
         return len(self.class_names)
 
     @property
+    def groups(self) -> Tensor | None:
+        """(N,) int64, validation samples that belong together, as the pieces of a document; None: none do."""
+        return None
+
+    @property
+    def unit(self) -> str:
+        """What a paired test counts, in the plural."""
+        return self.noun
+
+    @property
     def tokens(self) -> float | None:
         """How many tokens a training sample has, the mean, of language models' data; None of others."""
         return None

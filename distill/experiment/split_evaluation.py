@@ -59,7 +59,9 @@ class SplitEvaluation:
         """What the report says of it, as the split of this name."""
         gain = None
         if "baseline" in self.networks:
-            gain = Gain.of(self.source.task.metric, self.networks["student"], self.networks["baseline"])
+            gain = Gain.of(
+                self.source.task.metric, self.networks["student"], self.networks["baseline"], self.source.groups
+            )
         return SplitResult(
             name=name,
             task=self.source.task,

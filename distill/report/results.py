@@ -108,7 +108,7 @@ class Results:
     warnings: what the run warned of, in order. preflight: what was said before it started, a line each.
     keep: 'last', or 'best' where each network's epoch was chosen by the validation split.
     test: the test split, scored once; None where there is none.
-    noun: what samples are called.
+    noun, unit: what samples are called, and what the paired test counts.
     profile, advice: where the time of the student's steps went, and what would help; None without profile=true.
     """
 
@@ -129,6 +129,7 @@ class Results:
     profile: Profile | None = None
     advice: list[str] = field(default_factory=list)
     noun: str = "images"
+    unit: str = "images"
 
     @property
     def task(self) -> Task:
@@ -152,7 +153,7 @@ class Results:
         points = self.task.metric.difference(value)
         images = f"{split.count:,} {'test ' if self.test else ''}{self.noun}"
         evidence = (
-            f"{paired.gained:,} {self.noun} won, {paired.lost:,} lost, {paired.name} p = {paired.p_value:.2g}, "
+            f"{paired.gained:,} {self.unit} won, {paired.lost:,} lost, {paired.name} p = {paired.p_value:.2g}, "
             f"{images}, one seed"
         )
         if paired.p_value >= 0.05 or value * paired.mean <= 0:  # or the metric and the samples tell opposite tales

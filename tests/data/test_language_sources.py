@@ -7,6 +7,7 @@ import torch
 
 from distill.data.language.chat import chat
 from distill.data.language.documents import standard_library, text_files
+from distill.data.order import TrainingOrder
 from distill.errors import SettingError
 
 pytest.importorskip("transformers")
@@ -81,3 +82,15 @@ def test_one_line_for_files_that_cannot_be_read(tmp_path):
         text_files(path=jsonl(tmp_path / "c.jsonl", {"body": "x"}))
     with pytest.raises(SettingError, match="no such directory; nothing is downloaded"):
         chat(train=jsonl(tmp_path / "d.jsonl", turns("a", "b"), turns("c", "d")), tokenizer="somebody/model")
+
+
+def test_batches_of_a_step_know_how_many_positions_they_share(tmp_path):
+    rows = [turns("q", "answer " * (i + 1)) for i in range(9)]
+    source = chat(train=jsonl(tmp_path / "a.jsonl", *rows), val_fraction=0.2, block_size=128, packed=False)
+    batches = source.batches("train", TrainingOrder(torch.arange(7), 2, 0))
+    batches.accumulated = 2
+    made = [*batches]
+    counts = [int(batch.valid.sum()) for batch in made]
+    assert [batch.counted for batch in made] == [sum(counts[:2]) / 2] * 2 + [counts[2] / 2]
+    batches.accumulated = 1
+    assert [batch.counted for batch in batches] == [None] * 3

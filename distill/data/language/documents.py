@@ -15,7 +15,7 @@ from distill.data.language.tokenizer import tokenizer_of
 from distill.data.source import Only, Part, wanted
 from distill.errors import SettingError
 
-LONGEST = 40_000  # bytes of a module that is taken, so that a few do not make up the whole
+LONGEST = 12_000  # bytes of a module that is taken, so that a few do not make up the whole
 SUFFIXES = (".txt", ".md", ".py", ".rst", ".jsonl", ".parquet")
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from torch import Tensor
+
 from distill.data.language.blocks import Blocks
 from distill.data.language.encoded import IGNORED
 from distill.data.language.tokenizer import TokenNames
@@ -65,6 +67,16 @@ class LanguageSource(TokenSource):
             format=form,
             tokenizer=tokenizer,
         )
+
+    @property
+    def groups(self) -> Tensor:
+        """The blocks of each document."""
+        return self.val.groups
+
+    @property
+    def unit(self) -> str:
+        """Documents: their blocks are no independent samples."""
+        return "documents"
 
     @property
     def tokens(self) -> float:
