@@ -39,7 +39,7 @@ class Source(ABC):
     task: what the labels are.
 
     Attributes:
-        noun: what its samples are called, in the plural.
+        noun: what its samples are called, in the plural. unit: what a paired test counts, where that differs.
         augmentable: whether `data.augment` can change them.
     """
 
@@ -51,6 +51,7 @@ class Source(ABC):
     notes: Sequence[str] = ()
     task: Task = field(default_factory=Classification)
     noun: ClassVar[str] = "samples"
+    unit: ClassVar[str | None] = None
     augmentable: ClassVar[bool] = False
 
     @property
@@ -68,11 +69,6 @@ class Source(ABC):
     def groups(self) -> Tensor | None:
         """(N,) int64, validation samples that belong together, as the pieces of a document; None: none do."""
         return None
-
-    @property
-    def unit(self) -> str:
-        """What a paired test counts, in the plural."""
-        return self.noun
 
     @property
     def tokens(self) -> float | None:

@@ -87,7 +87,7 @@ def evaluate(prepared: Run, networks: dict[str, Network], records: dict[str, Sta
         seconds=time.perf_counter() - started,
         versions={package: installed(package) for package in PACKAGES} | {"python": platform.python_version()},
         noun=source.noun,
-        unit=source.unit,
+        unit=source.unit or source.noun,
         warnings=warnings_of(prepared.directory),
         preflight=account_of(prepared.directory),
         keep=config.run.keep,

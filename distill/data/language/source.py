@@ -31,6 +31,7 @@ class LanguageSource(TokenSource):
     test: Blocks | None = None
     tokenizer: Any = None
     noun: ClassVar[str] = "blocks"
+    unit: ClassVar[str | None] = "documents"
 
     def __post_init__(self) -> None:
         for label, split in self.parts.items():
@@ -72,11 +73,6 @@ class LanguageSource(TokenSource):
     def groups(self) -> Tensor:
         """The blocks of each document."""
         return self.val.groups
-
-    @property
-    def unit(self) -> str:
-        """Documents: their blocks are no independent samples."""
-        return "documents"
 
     @property
     def tokens(self) -> float:
