@@ -101,6 +101,7 @@ class Outputs:
     top_k: the likeliest classes, of a teacher whose other logits were not kept.
     layouts: how features lie in their dimensions, by tap name; where one is unknown, its shape must tell.
     reading: of a network that learns labels by a loss of its own, and answers with more than its logits; else None.
+    auxiliary: of a network with a second head that learns labels beside, its logits in training; None: it has none.
     projection: logits that are not made, (N, T, V): a language model's hidden states (N, T, H) and its output layer.
     """
 
@@ -110,6 +111,7 @@ class Outputs:
     layouts: Mapping[str, FeatureLayout] = field(default_factory=dict)
     reading: Reading | None = None
     projection: Projection | None = None
+    auxiliary: Float[Tensor, "n c *positions"] | None = None
 
     @property
     def classes(self) -> int:

@@ -32,6 +32,7 @@ T = TypeVar("T")
 Reduction = Literal["batchmean", "sum", "mean", "positionmean"]  # of the divergences', those that give a scalar
 FORMER_NAMES = {"imitate": "compute_losses", "prepare": "setup", "accompany": "setup_student"}
 """What parts of a subclass were called before; taken still, with a warning."""
+AUXILIARY = 0.5  # of the labels' weight: for the loss of a second head, as in torchvision's own training
 REDUCTIONS: tuple[Reduction, ...] = get_args(Reduction)
 
 
@@ -200,6 +201,8 @@ class Method(nn.Module):
 
     def weight_of(self, term: str) -> float:
         """The factor of a term in the loss, by the term's name. To override where a term has a weight of its own."""
+        if term == "auxiliary_ce":
+            return AUXILIARY * self.label_weight
         return self.label_weight if term == "ce" else self.weight
 
     def pairs(self, student: Outputs, teacher: Outputs) -> list[tuple[Tensor, Tensor]]:
@@ -229,7 +232,9 @@ class Method(nn.Module):
             return {"ce": self.label_loss(student.projection, batch.targets, batch.counted)}
         own = student.reading
         loss: Tensor = self.label_loss(student.logits, batch.targets) if own is None else own.label_loss(batch.targets)
-        return {"ce": loss}
+        if student.auxiliary is None:
+            return {"ce": loss}
+        return {"ce": loss, "auxiliary_ce": self.label_loss(student.auxiliary, batch.targets)}
 
     def deploy(self, backbone: nn.Module) -> nn.Module:
         """The network to validate, save and export, sharing its weights with `backbone`: for most methods, itself.

@@ -201,9 +201,11 @@ class Network(nn.Module):
         logits = logits_of(output)
         logits = logits if self._classes is None else logits.index_select(1, self._classes)
         reading = self._reading(output, prepared, inputs)
+        auxiliary = output.get("auxiliary") if isinstance(output, Mapping) else None
         if reading is None and isinstance(inputs, Tensor):
             logits = _as_large_as(logits, inputs)
-        return Outputs(logits, features, layouts=self.layouts, reading=reading)
+            auxiliary = None if auxiliary is None else _as_large_as(auxiliary, inputs)
+        return Outputs(logits, features, layouts=self.layouts, reading=reading, auxiliary=auxiliary)
 
     def _reading(self, output: Any, prepared: Inputs, images: Inputs) -> Reading | None:
         """Of a backbone that has a method `read`: called with what it gave, and with the height and width of what it
