@@ -32,7 +32,7 @@ T = TypeVar("T")
 Reduction = Literal["batchmean", "sum", "mean", "positionmean"]  # of the divergences', those that give a scalar
 FORMER_NAMES = {"imitate": "compute_losses", "prepare": "setup", "accompany": "setup_student"}
 """What parts of a subclass were called before; taken still, with a warning."""
-AUXILIARY = 0.5  # of the labels' weight: for the loss of a second head, as in torchvision's own training
+LABELS = {"ce": 1.0, "auxiliary_ce": 0.5}  # shares of their weight; a second head's as in torchvision's own training
 REDUCTIONS: tuple[Reduction, ...] = get_args(Reduction)
 
 
@@ -201,9 +201,7 @@ class Method(nn.Module):
 
     def weight_of(self, term: str) -> float:
         """The factor of a term in the loss, by the term's name. To override where a term has a weight of its own."""
-        if term == "auxiliary_ce":
-            return AUXILIARY * self.label_weight
-        return self.label_weight if term == "ce" else self.weight
+        return self.label_weight * LABELS[term] if term in LABELS else self.weight
 
     def pairs(self, student: Outputs, teacher: Outputs) -> list[tuple[Tensor, Tensor]]:
         """The tapped features, (student's, teacher's), paired by position.
@@ -232,9 +230,8 @@ class Method(nn.Module):
             return {"ce": self.label_loss(student.projection, batch.targets, batch.counted)}
         own = student.reading
         loss: Tensor = self.label_loss(student.logits, batch.targets) if own is None else own.label_loss(batch.targets)
-        if student.auxiliary is None:
-            return {"ce": loss}
-        return {"ce": loss, "auxiliary_ce": self.label_loss(student.auxiliary, batch.targets)}
+        beside = student.auxiliary
+        return {"ce": loss} | ({} if beside is None else {"auxiliary_ce": self.label_loss(beside, batch.targets)})
 
     def deploy(self, backbone: nn.Module) -> nn.Module:
         """The network to validate, save and export, sharing its weights with `backbone`: for most methods, itself.
