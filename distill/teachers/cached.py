@@ -91,8 +91,10 @@ class CachedTeacher(Teacher):
         kept = tuple(map(float, temperatures)) if top_k is not None else ()
         self.inputs, self.root, self.features = inputs, Path(dir).expanduser(), features
         self.max_gb, self.validate = max_gb, validate
-        layout = Layout(classes, dtype, top_k, kept, pooled=features == "pooled")
-        self.layouts: dict[SplitName, Layout] = {"train": layout, "val": Layout(classes)}
+        positions = inputs.positions("train")
+        layout = Layout(classes, dtype, top_k, kept, pooled=features == "pooled", positions=positions)
+        validation = Layout(classes, positions=inputs.positions("val"))
+        self.layouts: dict[SplitName, Layout] = {"train": layout, "val": validation}
         self.passes = 0
         self._taps: tuple[str, ...] = ()
         self._tables: RunTables | None = None  # until the cache is opened
@@ -205,9 +207,9 @@ class CachedTeacher(Teacher):
         if self._tables is not None:
             return self._tables
         if self._taps:
-            example = inputs_to(self.inputs.source.train.inputs(torch.arange(1)), self._device)
+            shown = next(iter(self.inputs.batches("train", 0, self.inputs.samples[:1], self._device)))
             train = self.layouts["train"]
-            features = train.pooled_outputs(self.network(example)).features
+            features = train.pooled_outputs(self.network(shown.inputs)).features
             shapes = tuple((name, tuple(features[name].shape[1:])) for name in self._taps)
             self.layouts["train"] = replace(train, features=shapes)
         self._check_size()

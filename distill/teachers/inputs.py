@@ -7,7 +7,7 @@ from torch import Tensor
 from distill.data.augment import Augment
 from distill.data.batches import Batches
 from distill.data.order import ListedOrder
-from distill.data.source import Source
+from distill.data.source import ImageSource, Source
 from distill.teachers.array_file import Numbers
 from distill.types import SplitName
 
@@ -67,6 +67,13 @@ class TeacherInputs:
         """Indices of the samples of a split that the run may show."""
         samples: Numbers = self.samples.numpy() if split == "train" else np.arange(self.sizes["val"])
         return samples
+
+    def positions(self, split: SplitName) -> tuple[int, ...]:
+        """Of an answer, as large as the images of a split are shown; () where a sample has one answer."""
+        if not isinstance(self.source, ImageSource):
+            return ()
+        _, *size = self.source.train.shape
+        return self.source.task.positions(*(self.augment.size(*size) if split == "train" else size))
 
     def batches(self, split: SplitName, epoch: int, indices: Tensor, device: torch.device, workers: int = 0) -> Batches:
         """Given samples as the epoch shows them; `epoch` counts for the training split alone."""
