@@ -144,6 +144,7 @@ def _hydra_command(command: Callable[[], None], as_one_of_many: Callable[[Path],
     # What the user's own names (method._target_, data.target, callbacks, ...) may be found under, here and in the
     # processes that this one starts: an installed command knows only its own folder.
     sys.path.append(str(Path.cwd()))
+    one_line_errors(lambda: _check_named_configs(sys.argv[1:]))
     if as_one_of_many is None or (environment := launcher()) is None:
         _first_or_only(command)
         return
@@ -153,6 +154,13 @@ def _hydra_command(command: Callable[[], None], as_one_of_many: Callable[[Path],
     with peers.leading():
         one_line_errors(_no_sweep)
         _first_or_only(command)
+
+
+def _check_named_configs(arguments: Sequence[str]) -> None:
+    if any(argument.startswith(("--config-", "-c")) for argument in arguments):
+        from distill.experiment.directory import check_named_configs
+
+        check_named_configs(arguments)
 
 
 def _no_sweep() -> None:

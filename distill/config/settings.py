@@ -26,6 +26,7 @@ class RunSettings:
     seed: int = 0
     baseline: bool = True
     resume: str | None = None
+    trust: str | list[str] = dataclasses.field(default_factory=list)
     preflight: bool | Literal["only"] = True
     show: Literal["layers", "all_layers"] | None = None
     profile: bool = False

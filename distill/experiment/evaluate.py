@@ -44,11 +44,11 @@ def evaluate_run(config: DictConfig) -> dict[str, dict[str, float | None]]:
         SettingError: no such run, or data of another shape or with other classes.
     """
     only_warnings()
-    finished = load_run(Path(config.run))
+    finished = load_run(Path(config.run), config.trust)
     allow_tf32(finished.tf32)
     settings = read(config, "", EvaluationSettings)
     split, own = settings.split, config.data is None
-    source = _own_data(finished.data.target, split) if own else _other_data(config.data, finished, split)
+    source = _own_data(finished.own_data, split) if own else _other_data(config.data, finished, split)
     precision = finished.precision if settings.precision == "run" else settings.precision
     hardware = build.hardware(node(config.trainer, "trainer", TrainerSettings), precision)
     networks = finished.networks()
@@ -57,7 +57,7 @@ def evaluate_run(config: DictConfig) -> dict[str, dict[str, float | None]]:
     asked = {name: network for name, network in networks.items() if network.comparable}
     batch_size = finished.data.own.batch_size
     predictions = predict_split(asked, source, batch_size, hardware.device, hardware.plugin)
-    file = finished.directory / f"evaluation-{source.name}.json"
+    file = finished.directory / f"evaluation-{source.name.replace('/', '_')}.json"
     if settings.predictions:
         table = file.with_suffix(".csv") if settings.predictions is True else Path(settings.predictions)
         found = _written(table, source, predictions)

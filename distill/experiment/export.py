@@ -63,7 +63,7 @@ def export_run(config: DictConfig) -> Path:
     """
     only_warnings()
     check_value("format", config.format, Format)
-    finished = load_run(Path(config.run))
+    finished = load_run(Path(config.run), config.trust)
     if config.format == "hf":
         target = finished.directory / "student-hf" if config.output is None else Path(config.output)
         return export_hf(finished.network("student"), finished.student.format, target)

@@ -22,7 +22,7 @@ from distill.data.module import student_samples, without_classes
 from distill.devices import allow_tf32
 from distill.errors import SettingError
 from distill.experiment import preflight
-from distill.experiment.directory import check_processes, check_unused, load_config, save_config
+from distill.experiment.directory import check_processes, check_unused, find_own_code, load_config, save_config
 from distill.experiment.finished import keep_networks
 from distill.experiment.lock import held
 from distill.experiment.resume import AUTO, has_trained, is_of, resumed
@@ -138,6 +138,7 @@ def prepare_as_one_of_many(directory: Path, log_file: str) -> Run:
     else:
         logging.disable()
         warnings.simplefilter("ignore")
+    find_own_code(directory, "run")
     return prepare(parse(load_config(directory, "run")), directory)
 
 

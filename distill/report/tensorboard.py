@@ -1,5 +1,6 @@
 """What TensorBoard shows beside the curves: the configuration, the final figures, the pictures, a loaded teacher."""
 
+import html
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ def log_results(results: Results, config: Mapping[str, Any], figures: dict[str, 
     with SummaryWriter(str(directory / "student")) as writer:
         text = "\n".join("    " + line for line in OmegaConf.to_yaml(config).splitlines())
         writer.add_text("config", text)
-        writer.add_text("verdict", results.verdict())
+        writer.add_text("verdict", html.escape(results.verdict(), quote=False))  # Markdown, which lets HTML through
         for name, figure in figures.items():
             writer.add_figure(name, figure, global_step=steps, close=False)
         final = _final(results)
