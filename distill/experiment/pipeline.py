@@ -25,11 +25,12 @@ from distill.experiment import preflight
 from distill.experiment.directory import check_processes, check_unused, find_own_code, load_config, save_config
 from distill.experiment.finished import keep_networks
 from distill.experiment.lock import held
+from distill.experiment.provenance import note_start
 from distill.experiment.resume import AUTO, has_trained, is_of, resumed
 from distill.experiment.run import Run
 from distill.experiment.scoring import doubt, evaluate
 from distill.experiment.shared import COUNTS, shared, take_over
-from distill.experiment.sweep import sweep_directory
+from distill.experiment.sweep import in_a_sweep, sweep_directory
 from distill.files import remove_leftovers
 from distill.log import forget_what_was_said, log_to, only_warnings
 from distill.methods import Supervised
@@ -90,6 +91,7 @@ def run(composed: DictConfig, directory: Path) -> float | None:
         if not goes_on:
             check_unused(prepared.config.values, directory)
         save_config(prepared.config.values, directory, prepared.hardware.world_size)
+        note_start(directory, _overrides() if in_a_sweep() else None)
         return _examine_and_train(prepared, networks, started)
 
 

@@ -9,6 +9,7 @@ import torch
 from distill.experiment.advice import advise
 from distill.experiment.network_predictions import predict_split, test_split
 from distill.experiment.preflight.teacher import score_sample
+from distill.experiment.provenance import provenance_of
 from distill.experiment.run import Run
 from distill.experiment.split_evaluation import SplitEvaluation
 from distill.inputs import inputs_to
@@ -63,12 +64,14 @@ def evaluate(prepared: Run, networks: dict[str, Network], records: dict[str, Sta
         test = SplitEvaluation(unseen, predict_split(comparable, unseen, batch_size, device)).result("test")
         log.info(f"{source.name}: scored once on {test.count} test {source.noun}")
     sample = inputs_to(source.val.inputs(torch.tensor([0])), device)
+    speeds = cost.speeds(networks, sample, batch_size)
     stages = {
         name: StageResult(
             network=network.name,
             parameters=cost.parameters(network),
             flops=cost.flops(network, sample),
-            latency_ms=cost.latency_ms(network, sample),
+            weights_bytes=cost.weights_bytes(network),
+            speed=speeds[name],
             record=records.get(name),
             tokens=source.tokens,
         )
@@ -92,6 +95,7 @@ def evaluate(prepared: Run, networks: dict[str, Network], records: dict[str, Sta
         preflight=account_of(prepared.directory),
         keep=config.run.keep,
         test=test,
+        provenance=provenance_of(prepared.directory),
         profile=profile,
         advice=advise(prepared, networks["teacher"], profile) if profile else [],
     )

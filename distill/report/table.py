@@ -37,7 +37,7 @@ def rows(results: Results) -> list[list[str]]:
                 "-" if ece is None else f"{ece:.3f}",
                 short(result.parameters),
                 short(result.flops),
-                f"{result.latency_ms:.2f} ms",
+                f"{result.speed.latency_ms.median:.2f} ms",
                 "" if rate is None else f"{rate:,.0f}",
             ]
         )

@@ -13,6 +13,7 @@ from distill.methods import Composite, Method
 from distill.methods.labels import ClassWeights
 from distill.methods.view import Trait
 from distill.placement import Placement
+from distill.tasks.decisions import Decisions
 from distill.tasks.evaluation import Evaluation
 from distill.tasks.metric import Metric as Metric
 from distill.types import Outputs
@@ -184,6 +185,15 @@ class Task(ABC):
     @abstractmethod
     def chance(self, targets: Tensor) -> float:
         """What a guesser who knows these labels' frequencies gets of the metric."""
+
+    def decisions(self, logits: Tensor, targets: Tensor) -> Decisions | None:
+        """What a network decides for a batch, row by row; None where its answers are no distributions over classes."""
+        return None
+
+    def compared_with_right(self, shares: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+        """What `Calibration` compares of (rows, C) probabilities: (rows,) how sure each row is, and whether rightly."""
+        confidence, named = shares.max(1)
+        return confidence, named == classes
 
     @abstractmethod
     def disagreement(self, logits: Tensor, teacher: Tensor) -> Tensor:

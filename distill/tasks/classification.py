@@ -14,6 +14,7 @@ from distill.methods.labels import ClassWeights, LabelLoss, class_weights
 from distill.methods.view import Trait
 from distill.tasks.base import Metric, Task, comparable
 from distill.tasks.calibration import BINS
+from distill.tasks.decisions import Decisions, decisions
 from distill.tasks.doubts import softmax_doubt
 from distill.tasks.evaluation import Evaluation, Scored, Standing
 from distill.types import Outputs
@@ -157,6 +158,10 @@ class Classification(Task):
     def chance(self, targets: Tensor) -> float:
         """Share of the most frequent class."""
         return float(targets.bincount().max() / len(targets))
+
+    def decisions(self, logits: Tensor, targets: Tensor) -> Decisions | None:
+        """One a sample."""
+        return decisions(logits, targets)
 
     def disagreement(self, logits: Tensor, teacher: Tensor) -> Tensor:
         """The product of both probabilities, where the likeliest classes differ."""

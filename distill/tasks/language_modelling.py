@@ -12,6 +12,7 @@ from distill.losses import Projection, linear_terms
 from distill.methods.labels import ClassWeights, LabelLoss
 from distill.methods.view import Trait
 from distill.tasks.base import Metric, Task
+from distill.tasks.decisions import Decisions, every
 from distill.tasks.evaluation import Evaluation
 from distill.tasks.language_evaluation import IGNORED, LanguageEvaluation, Perplexity, TokenScores, as_projection
 from distill.types import Outputs
@@ -142,6 +143,13 @@ class LanguageModelling(Task):
         known = targets[targets != IGNORED]
         share = known.bincount().double() / len(known)
         return float(torch.special.entr(share).sum().exp())
+
+    def decisions(self, logits: Tensor | Projection, targets: Tensor) -> Decisions | None:
+        """One a token that counts, of tokens evenly spread over a batch."""
+        projection, labels = as_projection(logits), targets.flatten()
+        places = (labels != IGNORED).nonzero().flatten()
+        places = places[:: every(len(places), projection.classes)]
+        return Decisions(projection.logits(places).float(), labels[places])
 
     def disagreement(self, logits: Tensor | Projection, teacher: Tensor | Projection) -> Tensor:
         """The share of each sample's positions at which both name different tokens."""

@@ -15,6 +15,7 @@ from distill.methods.view import Trait
 from distill.placement import Placement
 from distill.tasks.base import Metric, Task, comparable
 from distill.tasks.colours import painted
+from distill.tasks.decisions import Decisions, decisions
 from distill.tasks.doubts import softmax_doubt
 from distill.tasks.evaluation import Evaluation
 from distill.tasks.iou import MeanIoU, PixelAccuracy, confusion, mean_iou
@@ -190,6 +191,10 @@ class SemanticSegmentation(Task):
         """The mIoU of the most frequent class for every pixel."""
         counts = self.counts(targets, 256)
         return float(counts.max() / counts.sum().clamp_min(1) / (counts > 0).sum().clamp_min(1))
+
+    def decisions(self, logits: Tensor, targets: Tensor) -> Decisions | None:
+        """One a pixel that counts, of pixels evenly spread over a batch."""
+        return decisions(logits, targets, self.valid(targets))
 
     def disagreement(self, logits: Tensor, teacher: Tensor) -> Tensor:
         """Over the pixels, the mean product of both probabilities where the likeliest classes differ."""

@@ -40,7 +40,7 @@ def summary(directory: Path) -> Any:
 
 def found(directory: Path) -> dict[str, Any]:
     """What a run found out, without times."""
-    timed = {"latency_ms", "images_per_second"}
+    timed = {"latency_ms", "images_per_second", "inference"}
     said = summary(directory)
     return {s: {k: v for k, v in said[s].items() if k not in timed} for s in STAGES if said[s]}
 
@@ -56,8 +56,10 @@ def test_the_run_directory(finished: Any) -> None:
     files = {str(f.relative_to(finished.directory)) for f in finished.directory.rglob("*") if f.is_file()}
     logs = {name for name in files if "tfevents" in name}
     assert {name for name in files - logs if not name.startswith((".hydra/", "tensorboard/"))} == {
-        ".lock", "config.yaml", "summary.json", "report.html", "train.log", "preflight.txt", "warnings.txt",
-        "figures/curves.png", "figures/reliability.png", "figures/disagreements.png",
+        ".lock", "config.yaml", "summary.json", "report.html", "report.md", "train.log", "preflight.txt",
+        "warnings.txt", "provenance.json",
+        *(f"figures/{name}.png" for name in ("cost", "curves", "losses", "terms", "confusion", "agreement", "kl",
+          "disagreements", *(f"reliability_{stage}" for stage in STAGES))),
         *(f"{stage}.{ending}" for stage in STAGES for ending in ("safetensors", "json")),
         *(f"checkpoints/{stage}/{name}" for stage in STAGES
           for name in ("last.ckpt", "last.previous.ckpt", "record.json")),
