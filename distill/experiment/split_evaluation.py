@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+import torch
+
 from distill.data import Source
 from distill.experiment.network_predictions import Predictions
 from distill.report import SplitResult
@@ -48,6 +50,7 @@ class SplitEvaluation:
             )
         self._add_decisions(batch)
 
+    @torch.no_grad()  # of some logits the last layer's weights are a part
     def _add_decisions(self, batch: Predictions) -> None:
         task = self.source.task
         found = {name: task.decisions(logits, batch.targets) for name, logits in batch.logits.items()}

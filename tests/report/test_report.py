@@ -32,7 +32,7 @@ SPEED = Speed(Spread(0.16, 0.15, 0.4), Spread(4000.0, 3900.0, 4100.0), batch_siz
 CONFIG = {"seed": 3, "method": {"kd": {"temperature": 4.0}}, "note": "<script>alert(1)</script>"}
 
 
-NAMES = ("cat", "dog", "<i>owl</i>")
+NAMES = ("cat", "$dog_$", "<i>owl</i>")
 Logits = dict[str, torch.Tensor]
 
 
