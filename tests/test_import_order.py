@@ -24,7 +24,7 @@ ORDER = (
         "random",
     ),
     ("losses",),
-    ("placement", "types"),
+    ("boxes", "placement", "types"),
     ("methods",),
     ("tasks",),
     ("data",),

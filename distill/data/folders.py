@@ -151,7 +151,7 @@ def _named_folders(directory: Path, setting: str) -> dict[Part, Path]:
     """The split folders by split: those whose names say so, and which hold folders."""
     called: dict[Part, list[Path]] = {}
     for folder in folders(directory):
-        if part := _part_of(folder.name):
+        if part := split_of(folder.name):
             called.setdefault(part, []).append(folder)
     named: dict[Part, Path] = {}
     for part, candidates in called.items():
@@ -168,7 +168,7 @@ def _named_folders(directory: Path, setting: str) -> dict[Part, Path]:
     return named
 
 
-def _part_of(name: str) -> Part | None:
+def split_of(name: str) -> Part | None:
     """The split that a folder's name speaks of: train of 'Training', 'seg_train', 'trainSet', 'train2017'."""
     words = {word.lower() for word in re.findall("[A-Z]?[a-z]+|[A-Z]+", name)}
     parts = (part for part, known in WORDS.items() if words & {word + after for word in known for after in AFTER})

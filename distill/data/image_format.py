@@ -15,12 +15,14 @@ class ImageFormat:
     height, width: in pixels.
     resize: side in pixels to which a file's shorter side is scaled before the middle is cut out; None where the samples
         are no files but arrays of this size.
+    letterbox: whether a file is scaled until it fits whole, and padded with black to the right and below, instead.
     """
 
     channels: int
     height: int
     width: int
     resize: int | None = None
+    letterbox: bool = False
     kind: ClassVar[str] = "images"
 
     def __post_init__(self) -> None:

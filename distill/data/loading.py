@@ -15,6 +15,7 @@ from distill.data.source import ImageSource, Part
 from distill.data.split import Split
 from distill.data.stream import Readable, Stream, UnreadableError
 from distill.errors import SettingError
+from distill.tasks import Task
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ class Handling:
     in_memory: decode all images once and keep them as bytes, on the training device; "auto" does so where it changes
         nothing (all have the size already) and takes at most 2 GiB.
     on_error: at an image that cannot be read, "stop", or "skip" it.
+    letterbox: images are scaled until they fit whole, and padded, instead.
 
     Raises:
         ValueError: a setting out of its range.
@@ -47,6 +49,7 @@ class Handling:
     resize: int | None = None
     in_memory: InMemory = "auto"
     on_error: OnError = "stop"
+    letterbox: bool = False
 
     def __post_init__(self) -> None:
         if self.image_size is not None and self.image_size < 1:
@@ -66,6 +69,7 @@ def load(
     handling: Handling,
     threads: int | None = None,
     notes: Sequence[str] = (),
+    task: Task | None = None,
 ) -> ImageSource:
     """Images as a source.
 
@@ -76,6 +80,7 @@ def load(
         handling: what to do with the images.
         threads: how many may read at once; None for as many as there are cores.
         notes: what the user should know of how they were found.
+        task: what the labels are; None for classes.
 
     Raises:
         SettingError: an image cannot be read, where those are not to be skipped; or what `ImageSource` raises.
@@ -83,10 +88,10 @@ def load(
     shape = _shape(next(iter(parts.values())), handling)
     resize = handling.resize or min(shape[1:])
     skip = handling.on_error == "skip"
-    streams = {part: Stream(source, shape, resize, skip) for part, source in parts.items()}
+    streams = {part: Stream(source, shape, resize, skip, handling.letterbox) for part, source in parts.items()}
     needed = sum(map(len, streams.values())) * math.prod(shape)
     splits: Mapping[Part, Split | Stream] = streams
-    as_they_are = handling.in_memory == "auto"
+    as_they_are = handling.in_memory == "auto" and not handling.letterbox  # which nothing is cut out of at random
     if keep_in_memory(handling.in_memory, needed) and not (as_they_are and resize != min(shape[1:])):
         decoded = {part: _decode(stream, as_they_are, threads) for part, stream in streams.items()}
         if None not in decoded.values():
@@ -94,7 +99,7 @@ def load(
     counts = " + ".join(str(len(split)) for split in splits.values())
     where = "read as they are needed" if splits is streams else "in memory"
     log.info("%s: %s images of %s, %s", name, counts, tuple(shape), where)
-    return ImageSource.of(name, splits, class_names, resize, notes)
+    return ImageSource.of(name, splits, class_names, resize, notes, task, handling.letterbox)
 
 
 def keep_in_memory(in_memory: InMemory, needed: int) -> bool:

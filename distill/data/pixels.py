@@ -34,6 +34,14 @@ def pixels_of(image: Image.Image, channels: int) -> Tensor:
     return pixels
 
 
+def size_of(file: str) -> tuple[int, int]:
+    """Height and width of an image file as a viewer shows it, from its header; raises what Pillow does."""
+    with Image.open(file) as image:
+        width, height = image.size
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5  # by a quarter
+    return (width, height) if turned else (height, width)
+
+
 def is_grey(image: Image.Image) -> bool:
     """Whether an image holds no colour, by its mode."""
     return image.mode in GREY_MODES

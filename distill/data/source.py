@@ -117,7 +117,7 @@ class Source(ABC):
 class ImageSource(Source):
     """A source of images, all of one shape.
 
-    resize: what files were scaled to, see `distill.data.image_format.ImageFormat`.
+    resize, letterbox: how files were scaled, see `distill.data.image_format.ImageFormat`.
 
     Raises:
         SettingError: images or labels of a wrong shape or type, labels outside the classes, an empty split.
@@ -127,6 +127,7 @@ class ImageSource(Source):
     val: Split | Stream
     test: Split | Stream | None = None
     resize: int | None = None
+    letterbox: bool = False
     noun: ClassVar[str] = "images"
     augmentable: ClassVar[bool] = True
 
@@ -148,11 +149,12 @@ class ImageSource(Source):
         resize: int | None = None,
         notes: Sequence[str] = (),
         task: Task | None = None,
+        letterbox: bool = False,
     ) -> "ImageSource":
         """From splits by their names; one that is alone, because no other was wanted, stands for all."""
         named = dict(parts) if len(parts) > 1 else dict.fromkeys(typing.get_args(Part), *parts.values())
-        task = task or Classification()
-        return cls(name, named["train"], named["val"], class_names, named.get("test"), notes, task, resize)
+        given = (named["train"], named["val"], class_names, named.get("test"), notes, task or Classification())
+        return cls(name, *given, resize, letterbox)
 
     @property
     def parts(self) -> Mapping[Part, Split | Stream]:
@@ -183,7 +185,7 @@ class ImageSource(Source):
     def format(self) -> ImageFormat:
         """What its images are, and how files become such."""
         channels, height, width = self.train.shape
-        return ImageFormat(channels, height, width, self.resize)
+        return ImageFormat(channels, height, width, self.resize, self.letterbox)
 
     def batches(
         self,

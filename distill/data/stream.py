@@ -86,6 +86,7 @@ class Stream:
     shape: channels, height and width of the images that come out.
     resize: an image is scaled until its shorter side has so many pixels, and its middle is cut out.
     skip: whether an image that cannot be read is left out, instead of ending the run.
+    letterbox: an image is scaled until it fits whole instead, and padded with black to the right and below.
     unreadable: reason by name of the images that were left out so far, in this process.
     """
 
@@ -93,6 +94,7 @@ class Stream:
     shape: tuple[int, int, int]
     resize: int
     skip: bool = False
+    letterbox: bool = False
     unreadable: dict[str, str] = field(default_factory=dict, compare=False)
 
     def __len__(self) -> int:
@@ -168,7 +170,9 @@ class Stream:
         return self.fit(self.read(index))
 
     def fit(self, image: Tensor) -> Tensor:
-        """(C, H, W) uint8: the middle of a (C, *, *) image."""
+        """(C, H, W) uint8: the middle of a (C, *, *) image, or the whole of it."""
+        if self.letterbox:
+            return letterboxed(image, *self.shape[1:])
         scaled: Tensor = vision.resize(image, [self.resize], antialias=True)
         middle: Tensor = vision.center_crop(scaled, list(self.shape[1:]))
         return middle.contiguous()
@@ -203,3 +207,18 @@ class Stream:
             found = f"it is {image.dtype} {tuple(image.shape)}, not uint8 ({self.shape[0]}, H, W)"
             raise UnreadableError(self.source.name(index), found)
         return image
+
+
+def fitting(size: tuple[int, int], height: int, width: int) -> float:
+    """By how much an image of a height and width is scaled to fit whole into another."""
+    return min(height / size[0], width / size[1])
+
+
+def letterboxed(image: Tensor, height: int, width: int) -> Tensor:
+    """(C, height, width) uint8: a (C, *, *) image scaled to fit, with black to the right of it or below."""
+    old = int(image.shape[-2]), int(image.shape[-1])
+    factor = fitting(old, height, width)
+    tall, wide = (max(1, min(most, round(side * factor))) for side, most in zip(old, (height, width), strict=True))
+    scaled: Tensor = image if (tall, wide) == old else vision.resize(image, [tall, wide], antialias=True)
+    padded: Tensor = vision.pad(scaled, [0, 0, width - wide, height - tall])
+    return padded.contiguous()

@@ -142,7 +142,7 @@ def _other_data(config: DictConfig, finished: FinishedRun, split: Part | None) -
     targets = task.renumbered(source.val.targets, numbers, len(known.classes))
     task.check_measurable(source.name, targets)
     images: dict[Part, Split | Stream] = {"val": relabelled(source.val, targets)}
-    return ImageSource.of(source.name, images, known.classes, source.resize, task=task)
+    return ImageSource.of(source.name, images, known.classes, source.resize, task=task, letterbox=source.letterbox)
 
 
 def _with_split(source: Source, split: Part | None) -> Source:

@@ -116,7 +116,10 @@ def keep_networks(
             format=source.format,
             classes=list(source.class_names),
             scores=scores[name],
-            task={"_target_": f"{type(source.task).__module__}.{type(source.task).__qualname__}"},
+            task={
+                "_target_": f"{type(source.task).__module__}.{type(source.task).__qualname__}",
+                **source.task.settings(),
+            },
         )
         write_text(directory / f"{name}.json", json.dumps(record.content(), indent=2) + "\n")
 

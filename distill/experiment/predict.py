@@ -6,12 +6,13 @@ import pickle
 import sys
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 import numpy as np
+import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
@@ -21,9 +22,11 @@ from distill.data import stream
 from distill.data.arrays import Rows
 from distill.data.folders import endings, image_files, left_out
 from distill.data.image_folder import ImageFiles
+from distill.data.image_format import ImageFormat
 from distill.data.npz import check_claims
+from distill.data.pixels import size_of
 from distill.data.source import ImageSource
-from distill.data.stream import Readable, Stream
+from distill.data.stream import Readable, Stream, fitting
 from distill.devices import allow_tf32
 from distill.errors import SettingError
 from distill.experiment.finished import FinishedRun, NetworkRecord, load_run
@@ -53,7 +56,8 @@ def predict_files(config: DictConfig) -> Path | None:
     precision = finished.precision if settings.precision == "run" else settings.precision
     hardware = build.hardware(node(config.trainer, "trainer", TrainerSettings), precision)
     images = _stream(_images(Path(settings.input), finished), finished.student)
-    source = ImageSource.of("input", {"val": images}, finished.student.classes, task=finished.task)
+    known = finished.student
+    source = ImageSource.of("input", {"val": images}, known.classes, task=finished.task, letterbox=images.letterbox)
     student = finished.network("student")
     asked = predict_split({"student": student}, source, settings.batch_size, hardware.device, hardware.plugin)
     rows = _rows(asked, images, source)
@@ -92,7 +96,17 @@ def _images(place: Path, finished: FinishedRun) -> Readable:
     else:
         files = [str(place)]
     names = np.array([os.fsencode(file) for file in files])
-    return ImageFiles(names, _blank(len(files), finished), finished.student.images.channels)
+    blank = finished.task.blank_of(_scales(files, finished.student.images), len(finished.student.classes))
+    return ImageFiles(names, blank, finished.student.images.channels)
+
+
+def _scales(files: Sequence[str], known: ImageFormat) -> Tensor:
+    """(N,) pixels of each file for one as it is shown, where it is shown whole; 1 where it can't be read."""
+    scales = torch.ones(len(files))
+    for place, file in enumerate(files if known.letterbox else ()):
+        with suppress(Exception):  # of a broken file, which is told of later
+            scales[place] = 1 / fitting(size_of(file), known.height, known.width)
+    return scales
 
 
 def _array(file: Path, finished: FinishedRun) -> Rows:
@@ -115,18 +129,18 @@ def _array(file: Path, finished: FinishedRun) -> Rows:
     if array.ndim == 2 or (array.ndim == 3 and channels > 1 and array.shape[2] == channels):
         array = array[None]
     array = array[..., None] if array.ndim == 3 else array
-    return Rows(array, _blank(len(array), finished), file.name)
-
-
-def _blank(count: int, finished: FinishedRun) -> Tensor:
-    """Labels that nobody looks at."""
-    return finished.task.blank(count, len(finished.student.classes))
+    height, width = array.shape[1:3]
+    known = finished.student.images
+    scale = 1 / fitting((height, width), known.height, known.width) if known.letterbox else 1.0
+    blank = finished.task.blank_of(torch.full((len(array),), scale), len(finished.student.classes))
+    return Rows(array, blank, file.name)
 
 
 def _stream(images: Readable, student: NetworkRecord) -> Stream:
     """Images as the validation split has them."""
     format_ = student.images
-    return Stream(images, format_.shape, format_.resize or min(format_.height, format_.width), skip=True)
+    resize = format_.resize or min(format_.height, format_.width)
+    return Stream(images, format_.shape, resize, skip=True, letterbox=format_.letterbox)
 
 
 @contextmanager
@@ -145,7 +159,8 @@ def _rows(asked: Iterator[Predictions], images: Stream, source: ImageSource) -> 
     following = 0
     with _told_in_the_table():
         for batch in asked:
-            cells = source.task.named(batch.logits["student"], source.class_names)
+            answers = source.task.in_the_file(batch.logits["student"], batch.targets)
+            cells = source.task.named(answers, source.class_names)
             for index, row in zip(batch.indices.tolist(), cells, strict=True):
                 yield from (_unread(images, left_out, empty) for left_out in range(following, index))
                 yield [images.name(index), *row, ""]

@@ -64,7 +64,8 @@ def _draw_lines(results: Results, student: StageStats | None, directory: Path) -
                 for epoch in epochs:
                     step = student.steps * epoch // epochs[-1]
                     writer.add_scalar(results.task.metric.logged, score, step)
-                    writer.add_scalar("val/ce", results.validation.networks[name].label_loss, step)
+                    if (loss := results.validation.networks[name].label_loss) is not None:
+                        writer.add_scalar("val/ce", loss, step)
 
 
 def _final(results: Results) -> dict[str, float]:

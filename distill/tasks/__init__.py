@@ -2,8 +2,9 @@
 
 from distill.tasks.base import Task
 from distill.tasks.classification import Classification
+from distill.tasks.detection import Detection
 from distill.tasks.language_modelling import LanguageModelling
 from distill.tasks.multilabel import MultiLabel
 from distill.tasks.segmentation import SemanticSegmentation
 
-__all__ = ["Classification", "LanguageModelling", "MultiLabel", "SemanticSegmentation", "Task"]
+__all__ = ["Classification", "Detection", "LanguageModelling", "MultiLabel", "SemanticSegmentation", "Task"]

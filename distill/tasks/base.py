@@ -53,6 +53,10 @@ class Task(ABC):
     def traits(self) -> frozenset[Trait]:
         """What methods may count on."""
 
+    def settings(self) -> dict[str, Any]:
+        """The arguments that it was made with, as plain data."""
+        return {}
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
@@ -121,6 +125,10 @@ class Task(ABC):
     @abstractmethod
     def blank(self, count: int, classes: int) -> Tensor:
         """Labels of images of which nothing is known, and at which nobody looks."""
+
+    def blank_of(self, scales: Tensor, classes: int) -> Tensor:
+        """The same, of images for a pixel of which, as they are shown, there are (N,) so many in their files."""
+        return self.blank(len(scales), classes)
 
     @abstractmethod
     def in_words(self, targets: Tensor, classes: int) -> str:
@@ -232,6 +240,10 @@ class Task(ABC):
         """
 
     # ------------------------------------------------------------------------------------------ tables
+
+    def in_the_file(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Answers to images as answers to their files, which may be larger; the same where sizes don't matter."""
+        return logits
 
     @abstractmethod
     def named_columns(self, class_names: Sequence[str]) -> list[str]:

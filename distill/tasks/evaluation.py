@@ -54,13 +54,13 @@ class Scored:
     """What one network is worth on one split: nothing here grows with the split.
 
     values: the task's scores by name, None for those that are unknown.
-    label_loss: mean of the labels' loss, without smoothing or weights.
+    label_loss: mean of the labels' loss, without smoothing or weights; None where it is not worked out.
     calibration: how often it is right when it says how sure it is.
     curve: what the task draws of it beside that; None for nothing.
     """
 
     values: Values
-    label_loss: float
+    label_loss: float | None
     calibration: Calibration
     curve: Curve | None = None
 

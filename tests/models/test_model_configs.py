@@ -11,8 +11,9 @@ from torch import nn
 from typeguard import check_type
 
 FILES = sorted((Path(__file__).parents[2] / "configs" / "model").glob("*.yaml"))
-USERS_CHOICE = {"torchvision", "timm", "custom", "exported"}
-FAMILIES = [file for file in FILES if file.stem not in USERS_CHOICE]
+USERS_CHOICE = {"torchvision", "torchvision_detection", "timm", "custom", "exported"}
+DETECTORS = {"gfl"}
+FAMILIES = [file for file in FILES if file.stem not in USERS_CHOICE | DETECTORS]
 
 
 def read(file: Path) -> tuple[Any, dict[str, Any]]:
@@ -35,7 +36,7 @@ def test_all_files_are_here() -> None:
     wide = {"wrn_16_1", "wrn_16_2", "wrn_40_1", "wrn_40_2"}
     vggs = {f"vgg{depth}" for depth in (8, 11, 13, 16, 19)}
     others = {"mobilenetv2", "shufflenetv1", "shufflenetv2", "cnn24", "cnn4", "mlp"}
-    assert {file.stem for file in FILES} == resnets | wide | vggs | others | USERS_CHOICE
+    assert {file.stem for file in FILES} == resnets | wide | vggs | others | USERS_CHOICE | DETECTORS
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
