@@ -7,6 +7,7 @@ from typing import Literal, get_args
 from torch import nn
 
 from distill.errors import SettingError
+from distill.models.detectors.gfl import gfl
 from distill.models.map_cnn import map_cnn
 from distill.models.staged import check_positive, initialise, staged
 
@@ -18,7 +19,8 @@ def cnn(
 ) -> nn.Module:
     """Four 3x3 convolutions of (1, 1, 2, 4) x width channels; layer2 and layer3 halve the resolution.
 
-    task: what the data asks of it; for masks it is a `distill.models.map_cnn.map_cnn` of the same width.
+    task: what the data asks of it; for masks it is a `distill.models.map_cnn.map_cnn` of the same width, for boxes a
+        `distill.models.detectors.gfl.gfl`.
 
     norm: "group" and "none" treat every sample by itself, so that a result does not depend on how a batch is split
     over devices; "batch" does not.
@@ -31,6 +33,8 @@ def cnn(
     check_positive(num_classes=num_classes, width=width, in_channels=in_channels)
     if task == "segmentation":
         return map_cnn(num_classes=num_classes, in_channels=in_channels, width=width)
+    if task == "detection":
+        return gfl(num_classes=num_classes, in_channels=in_channels, width=width)
     network = staged(
         stem=_conv(in_channels, width, norm),
         stages=[

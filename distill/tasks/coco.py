@@ -23,12 +23,12 @@ CHUNK = 1 << 22  # numbers of a table of resamples that are worked on at once
 
 
 class BoxAveragePrecision(MeanAveragePrecision):
-    """COCO's mAP of (N, D, 6) detections against packed boxes (N, M, 7), over all processes."""
+    """COCO's mAP of (N, D, 6) detections against packed boxes (N, M, 7); `merge_state` adds another process's."""
 
     def __init__(self) -> None:
         # torchmetrics rounds its own thresholds to float32, by which a recall of just 0.2 misses that of 0.2.
         thresholds = {"iou_thresholds": np.linspace(0.5, 0.95, 10).tolist(), "rec_thresholds": RECALLS.tolist()}
-        super().__init__(iou_type="bbox", backend="pycocotools", **thresholds)
+        super().__init__(iou_type="bbox", backend="pycocotools", sync_on_compute=False, **thresholds)
         self.warn_on_many_detections = False
 
     def update(self, answers: Tensor, targets: Tensor) -> None:  # type: ignore[override]
