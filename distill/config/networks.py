@@ -179,7 +179,7 @@ class _Assembly:
             backbone,
             name=self.own.name,
             trained=self._is_trained(known),
-            pretrained=known or weights.pretrained or said.mean is not None,
+            pretrained=known or weights.pretrained or said.pretrained or said.mean is not None,
             origin=origin,
             **preprocess.settings(),
         )

@@ -24,6 +24,7 @@ class Tokens:
     padding: by column, the number that stands behind the last token; 0 where none is given.
     texts: what the tokens were, for reports; empty where that is unknown.
     names: of the samples; where there are none, a sample's place in the split is its name.
+    made_by: what tells the tokenizer from others, for keys of kept answers.
     """
 
     columns: Mapping[str, Tensor]
@@ -32,6 +33,7 @@ class Tokens:
     padding: Mapping[str, int] = field(default_factory=dict)
     texts: Sequence[str] = ()
     names: Sequence[str] = ()
+    made_by: bytes = b""
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -50,6 +52,7 @@ class Tokens:
         for name, column in self.columns.items():
             yield f"{name} {column.dtype} {self.padding.get(name, 0)}".encode()
             yield column.contiguous().numpy().data
+        yield self.made_by
         yield self.starts.numpy().tobytes()
         yield self.targets.numpy().tobytes()
 

@@ -4,6 +4,7 @@ from distill.tasks.base import Task
 from distill.tasks.classification import Classification
 from distill.tasks.language_modelling import LanguageModelling
 from distill.tasks.multilabel import MultiLabel
+from distill.tasks.regression import Regression
 from distill.tasks.segmentation import SemanticSegmentation
 
-__all__ = ["Classification", "LanguageModelling", "MultiLabel", "SemanticSegmentation", "Task"]
+__all__ = ["Classification", "LanguageModelling", "MultiLabel", "Regression", "SemanticSegmentation", "Task"]
