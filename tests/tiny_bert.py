@@ -31,7 +31,7 @@ def config(**changed: Any) -> Any:
 
     settings = {
         "vocab_size": 4 + len(WORDS), "hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2,
-        "intermediate_size": 32, "max_position_embeddings": 40,
+        "intermediate_size": 32, "max_position_embeddings": 40, "initializer_range": 0.2,
     }  # fmt: skip
     return BertConfig(**{**settings, **changed})
 

@@ -9,6 +9,7 @@ import torch
 from distill.data.huggingface import open_splits, split_names
 from distill.data.language.tokenizer import tokenizer_of
 from distill.data.order import share_of_each_class
+from distill.data.positions import positions_in
 from distill.data.source import Only, Part, wanted
 from distill.data.tables import Column, Row, read_rows
 from distill.data.text_labels import Kind, labels_of
@@ -17,6 +18,8 @@ from distill.data.token_format import TokenFormat
 from distill.data.token_source import TokenSource
 from distill.data.tokens import Tokens
 from distill.errors import SettingError, suggestion
+
+LONGEST = 128  # tokens of a text where nothing is said
 
 
 def text_table(
@@ -31,7 +34,7 @@ def text_table(
     classes: Sequence[str] | None = None,
     val_fraction: float = 0.1,
     tokenizer: str | None = None,
-    max_length: int = 128,
+    max_length: int | None = None,
     only: Only | None = None,
 ) -> TokenSource:
     """Texts, or pairs of texts, with a class or a number each.
@@ -44,7 +47,8 @@ def text_table(
         classes: their names, in the order of the outputs; None: those of the training split, sorted.
         val_fraction: share of each class of the training split that validates where there is no `val`.
         tokenizer: directory of a fast tokenizer of `transformers`.
-        max_length: tokens of a sample; longer ones are cut.
+        max_length: tokens of a sample; longer ones are cut. None: 128, or as many as a model beside the tokenizer has
+            positions.
         only: the one split that is wanted, which then stands for all.
 
     Raises:
@@ -53,13 +57,14 @@ def text_table(
     """
     if not 0 < val_fraction < 1:
         raise ValueError(f"val_fraction={val_fraction}: must be above 0 and below 1")
-    if max_length < 1:
+    if max_length is not None and max_length < 1:
         raise ValueError(f"max_length={max_length}: must be 1 or more tokens")
     if tokenizer is None:
         raise SettingError(
             "data.tokenizer=null: give the directory of a tokenizer, or teacher.path=DIR, whose is taken"
         )
     made = tokenizer_of(tokenizer)
+    max_length = max_length or min(LONGEST, positions_in(Path(tokenizer)) or LONGEST)
     columns = {"data.text": text, "data.label": label, **({} if pair is None else {"data.pair": pair})}
     parts = _parts({"train": train, "val": val, "test": test}, columns, only)
     labels_found = labels_of(parts, label, labels, classes)

@@ -54,7 +54,7 @@ def tokens_of(
     paddings = {"input_ids": int(padding), "token_type_ids": int(getattr(tokenizer, "pad_token_type_id", 0))}
     shown = texts if pairs is None else [f"{one}{BETWEEN}{other}" for one, other in zip(texts, pairs, strict=True)]
     starts = torch.tensor([0, *lengths]).cumsum(0)
-    return Tokens(together, starts, targets, paddings, shown, names, fingerprint(tokenizer)), cut
+    return Tokens(together, starts, targets, paddings, shown, names, max_length, fingerprint(tokenizer)), cut
 
 
 def _encoded(tokenizer: Any, texts: list[str], pairs: list[str] | None, max_length: int) -> Any:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from distill.data.language.tokenizer import fingerprint, tokenizer_of
+from distill.data.positions import positions_of
 from distill.errors import SettingError, first_line
 from distill.models.preprocessing import Preprocessing, attach_preprocessing
 from distill.models.transformer import (
@@ -85,6 +86,7 @@ def sequence_classifier(
         pretrained=path is not None or layers is not None,
         untrained=untrained,
         classes=_class_names(model.config) if trained or own_head else None,
+        name=f"{model.config.model_type} {model.config.num_hidden_layers}x{model.config.hidden_size}",
     )
     built: nn.Module = attach_preprocessing(model, known)
     return built
@@ -152,8 +154,6 @@ def _check_size(model: Any, tokenizer: str | None, max_length: int | None) -> No
     rows = model.get_input_embeddings().weight.shape[0]
     if tokenizer is not None and rows < (tokens := len(tokenizer_of(tokenizer))):
         raise SettingError(f"config: vocab_size={rows}: must be {tokens} or more, as many as the tokenizer has")
-    positions = getattr(config, "max_position_embeddings", None)
-    if positions and "roberta" in config.model_type:
-        positions -= config.pad_token_id + 1  # which it begins to count behind
+    positions = positions_of(config.to_dict())
     if max_length and positions and max_length > positions:
         raise SettingError(f"data.max_length={max_length}: the model has {positions} positions; must be at most that")

@@ -22,8 +22,8 @@ def check_directory(path: str) -> None:
         )
 
 
-def read_config(path: str) -> Any:
-    """The configuration of the model in a directory.
+def read_config(path: str, gguf_file: str | None = None) -> Any:
+    """The configuration of the model in a directory, or of a GGUF file in it.
 
     Raises:
         SettingError: there is none.
@@ -32,7 +32,8 @@ def read_config(path: str) -> Any:
 
     check_directory(path)
     try:
-        return AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+        given = {} if gguf_file is None else {"gguf_file": gguf_file}
+        return AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False, **given)
     except Exception as error:  # of whatever lies there
         raise SettingError(f"path={path}: holds no configuration of a model: {first_line(error)}") from error
 

@@ -57,7 +57,7 @@ def test_each_format_gives_the_tokens_of_the_tokenizer(suffix: str, encoder: Pat
         assert not tensor[:, width:].any()
     assert source.shown(1) == 'the "long" plot'
     assert source.train.name(1).startswith(f"train.{suffix}:")
-    assert source.format.max_length == 128
+    assert source.format.max_length == 40  # positions of the model beside the tokenizer
 
 
 def test_a_saved_data_set_brings_its_splits_and_the_names_of_its_classes(encoder: Path, tmp_path: Path) -> None:
