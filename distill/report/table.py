@@ -9,8 +9,8 @@ from rich.table import Table
 from distill.report.results import Results
 from distill.tasks import Task
 
-BESIDE = ("agreement", "calibration error", "parameters", "FLOPs", "latency", "per second")
-ONLY_ON_THE_PAGE = ("calibration error", "per second")  # a terminal of 80 columns has no room for them
+BESIDE = ("agreement", "calibration error", "parameters", "FLOPs", "latency", "images/s")
+ONLY_ON_THE_PAGE = ("calibration error", "images/s")  # a terminal of 80 columns has no room for them
 
 
 def columns(results: Results) -> list[str]:

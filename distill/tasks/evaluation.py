@@ -59,13 +59,13 @@ class Scored:
 
     values: the task's scores by name, None for those that are unknown.
     label_loss: mean of the labels' loss, without smoothing or weights.
-    calibration: how often it is right when it says how sure it is; None where it doesn't say.
+    calibration: how often it is right when it says how sure it is; empty where it doesn't say.
     curve: what the task draws of it beside that; None for nothing.
     """
 
     values: Values
     label_loss: float
-    calibration: Calibration | None
+    calibration: Calibration
     curve: Curve | None = None
 
     def known(self) -> Values:

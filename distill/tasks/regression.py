@@ -248,7 +248,7 @@ class _Evaluation(Evaluation):
             "mse": mse,
             "agreement": float(spearman(outputs, torch.cat(self._taught))) if self._taught else None,
         }
-        return Scored(values, mse, None)
+        return Scored(values, mse, self.calibration)
 
     def metric(self, weights: Tensor) -> Tensor:
         """Spearman's correlation."""
