@@ -1,6 +1,7 @@
 """What networks of `transformers` have in common: read offline from a directory, cut to some of their layers."""
 
 import copy
+import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -39,8 +40,10 @@ def read_config(path: str, gguf_file: str | None = None) -> Any:
 
 
 def plain_settings(config: Any) -> dict[str, Any]:
-    """A configuration as plain data, without what says how weights were stored."""
-    return {name: value for name, value in config.to_diff_dict().items() if name not in STORAGE}
+    """A configuration as JSON takes it, without what says how weights were stored."""
+    kept = {name: value for name, value in config.to_diff_dict().items() if name not in STORAGE}
+    plain: dict[str, Any] = json.loads(json.dumps(kept))
+    return plain
 
 
 def from_settings(auto: Any, settings: Mapping[str, Any]) -> Any:

@@ -195,7 +195,7 @@ class _Correlation(torchmetrics.Metric):
     full_state_update = False
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(sync_on_compute=False)
         for name in ("outputs", "numbers"):
             self.add_state(name, [], dist_reduce_fx="cat")
 
