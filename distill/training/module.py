@@ -183,9 +183,8 @@ class DistillModule(pl.LightningModule):
 
     def _batch(self, loaded: Any, split: SplitName | None, epoch: int = 0) -> Batch:
         """What the loader yields as samples on the device, where Lightning has brought all types that it knows."""
-        batch = as_batch(loaded, self.adapt, self.task).to(self.device)
-        inputs = to_float(batch.inputs) if isinstance(batch.inputs, Tensor) else batch.inputs
-        return replace(batch, inputs=inputs, split=split, epoch=epoch)
+        batch = replace(as_batch(loaded, self.adapt, self.task).to(self.device), split=split, epoch=epoch)
+        return replace(batch, inputs=to_float(batch.inputs)) if isinstance(batch.inputs, Tensor) else batch
 
     def validation_step(self, loaded: Any, batch_idx: int) -> None:
         """What the task measures on the validation split; agreement and KL with the teacher where there is one."""
@@ -196,9 +195,8 @@ class DistillModule(pl.LightningModule):
         self._validate(self._batch(loaded, None))
 
     def _validate(self, batch: Batch) -> None:
-        answers = answers_of(self.teacher, batch)
         outputs: Outputs = self.deployed(batch.inputs)
-        self._validation.add(outputs, answers, batch)
+        self._validation.add(outputs, answers_of(self.teacher, batch), batch)
 
     def predict_step(self, loaded: Any, batch_idx: int) -> Tensor:
         """The (N, classes) logits of a batch, with or without targets; their softmax are the probabilities."""
@@ -256,6 +254,8 @@ class DistillModule(pl.LightningModule):
         """See `distill.training.saved_state`. Callbacks write checkpoints before this module has ended the step."""
         self.on_train_batch_end(None, None, 0)
         self._check_losses()
+        for logger in self.trainer.loggers:
+            logger.save()  # what a run that is killed and goes on from here would else lack
         checkpoint |= saved_state(self.history, self.losses, self.deployed, self.teacher, self._record, self.device)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
