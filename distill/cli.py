@@ -19,8 +19,8 @@ from distill.config.overrides import readable, with_home
 from distill.errors import KilledError, SettingError, explain
 from distill.experiment import sweep
 from distill.files import CONFIGS
+from distill.signals import end_children, ignore_signals, killed_worker, stop_on_signals, stopped_by
 from distill.training.peers import Peers, launcher
-from distill.training.signals import ignore_signals, killed_worker, stop_on_signals, stopped_by
 from distill.versions import installed
 
 T = TypeVar("T")
@@ -144,6 +144,7 @@ def _hydra_command(command: Callable[[], None], as_one_of_many: Callable[[Path],
     # What the user's own names (method._target_, data.target, callbacks, ...) may be found under, here and in the
     # processes that this one starts: an installed command knows only its own folder.
     sys.path.append(str(Path.cwd()))
+    one_line_errors(lambda: _check_named_configs(sys.argv[1:]))
     if as_one_of_many is None or (environment := launcher()) is None:
         _first_or_only(command)
         return
@@ -153,6 +154,13 @@ def _hydra_command(command: Callable[[], None], as_one_of_many: Callable[[Path],
     with peers.leading():
         one_line_errors(_no_sweep)
         _first_or_only(command)
+
+
+def _check_named_configs(arguments: Sequence[str]) -> None:
+    if any(argument.startswith(("--config-", "-c")) for argument in arguments):
+        from distill.experiment.directory import check_named_configs
+
+        check_named_configs(arguments)
 
 
 def _no_sweep() -> None:
@@ -192,7 +200,8 @@ def one_line_errors(command: Callable[[], T], run: Path | None = None) -> T:
     the commands for what Hydra finds, and around the work itself so that Hydra adds no lines of its own. A process of
     the run that was killed ends it in one line too, with status 1.
 
-    What Ctrl-C or SIGTERM ends, ends in one line and 130 or 143, which says how to go on with `run`, if that has begun.
+    What Ctrl-C, SIGTERM or SIGUSR1 ends, ends in one line that says how to go on with `run`, if that has begun, with
+    status 130, 143 or 138.
     """
     given = os.environ.get(FULL_ERROR)
     os.environ[FULL_ERROR] = "1"  # Hydra hands its errors on instead of printing them its own way
@@ -207,6 +216,8 @@ def one_line_errors(command: Callable[[], T], run: Path | None = None) -> T:
             raise
         if number is not None:
             print(f"stopped by {number.name}{goes_on}", file=sys.stderr)
+            end_children()
+            ignore_signals()  # the process ends already
             sys.exit(128 + number)
         killed = isinstance(end, KilledError) or killed_worker(end)
         print(f"error: {line}{goes_on if killed else ''}", file=sys.stderr)

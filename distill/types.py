@@ -9,45 +9,47 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from distill.devices import to_device
+from distill.inputs import Inputs, first_tensor, map_tensors
+from distill.losses.projection import Projection
 from distill.losses.sparse import SparseTeacher
 from distill.losses.top_k import TopK
 
 SplitName = Literal["train", "val"]
+FEW = 64  # positions of a language model whose logits are looked at
 
 
 @dataclass(slots=True)
 class Batch:
     """Samples of one step, and what of the data they are.
 
-    inputs: images (N, C, H, W) float in [0, 1], augmented, not yet normalised: each network normalises for itself. For
-        other tasks tensors by name, (N, ...) each.
+    inputs: images (N, C, H, W) float in [0, 1], augmented, not yet normalised: each network normalises for itself. Or
+        tensors by name, (N, ...) each, such as input_ids and attention_mask (N, T) int64, T that of the longest sample.
     targets: the task's. Of images' classes: (N,) int64 indices, or (N, C) float probabilities (mixed labels).
     indices: (N,) int64 names of the samples within their split, always on the CPU; None where the loader has none.
     valid: (N, *positions) bool, which positions count; None: all.
     split: None where that is unknown, or neither of both.
     epoch: as which the samples are shown.
+    counted: how many positions count in a batch, the mean over all batches and processes of an optimizer's step, by
+        which sums over positions are divided; None: as many as count here.
 
     Not frozen, because Lightning writes to a copy of it where it converts batches to another precision.
     """
 
-    inputs: Tensor | Mapping[str, Tensor]
+    inputs: Inputs
     targets: Any
     indices: Int[Tensor, "n"] | None = None
     valid: Bool[Tensor, "n *positions"] | None = None
     split: SplitName | None = None
     epoch: int = 0
+    counted: float | None = None
 
     def __len__(self) -> int:
-        return len(self._first)
+        return len(first_tensor(self.inputs))
 
     @property
     def device(self) -> torch.device:
         """Where the inputs are."""
-        return self._first.device
-
-    @property
-    def _first(self) -> Tensor:
-        return self.inputs if isinstance(self.inputs, Tensor) else next(iter(self.inputs.values()))
+        return first_tensor(self.inputs).device
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same on a device, but for the indices, which name files and rows."""
@@ -57,16 +59,8 @@ class Batch:
     def map(self, function: Callable[[Tensor], Tensor]) -> "Batch":
         """What a function makes of each tensor."""
         parts = (self.inputs, self.targets, self.indices, self.valid)
-        inputs, targets, indices, valid = (_mapped(part, function) for part in parts)
+        inputs, targets, indices, valid = (map_tensors(function, part) for part in parts)
         return replace(self, inputs=inputs, targets=targets, indices=indices, valid=valid)
-
-
-def _mapped(part: Any, function: Callable[[Tensor], Tensor]) -> Any:
-    if isinstance(part, Mapping):
-        return {name: _mapped(value, function) for name, value in part.items()}
-    if isinstance(part, list | tuple):
-        return type(part)(_mapped(value, function) for value in part)
-    return function(part) if isinstance(part, Tensor) else part
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +96,13 @@ class Reading(Protocol):
 class Outputs:
     """What a network says of a batch.
 
-    logits: (N, C) or (N, C, *positions), any float dtype; (N, 0) where `top_k` is all that is known.
+    logits: (N, C) or (N, C, *positions), any float dtype; (N, 0) where `top_k` is all that is known, or `projection`.
     features: tensors by tap name; empty where no method asked for any.
     top_k: the likeliest classes, of a teacher whose other logits were not kept.
     layouts: how features lie in their dimensions, by tap name; where one is unknown, its shape must tell.
     reading: of a network that learns labels by a loss of its own, and answers with more than its logits; else None.
+    auxiliary: of a network with a second head that learns labels beside, its logits in training; None: it has none.
+    projection: logits that are not made, (N, T, V): a language model's hidden states (N, T, H) and its output layer.
     """
 
     logits: Float[Tensor, "n c *positions"]
@@ -114,15 +110,39 @@ class Outputs:
     top_k: TopK | None = None
     layouts: Mapping[str, FeatureLayout] = field(default_factory=dict)
     reading: Reading | None = None
+    projection: Projection | None = None
+    auxiliary: Float[Tensor, "n c *positions"] | None = None
 
     @property
     def classes(self) -> int:
         """How many classes the network answers for."""
+        if self.projection is not None:
+            return self.projection.classes
         return self.logits.shape[1] if self.reading is None else self.reading.classes
 
-    def answers(self) -> Float[Tensor, "n ..."]:
-        """What scores and reports look at: the logits, or what the network itself reads from its raw outputs."""
+    def answers(self) -> Any:
+        """What scores and reports look at, as the task has it: the logits, a tensor or a `Projection`, or the tensor
+        that the network itself reads from its raw outputs."""
+        if self.projection is not None:
+            return self.projection
         return self.logits if self.reading is None else self.reading.answers()
+
+    def made(self) -> Float[Tensor, "n c *positions"]:
+        """The logits; of a projection, all of them at once: (N, V, T)."""
+        if self.projection is None:
+            return self.logits
+        logits: Tensor = self.projection.logits().unflatten(0, self.projection.positions)
+        return logits.movedim(-1, 1)
+
+    def detach(self) -> "Outputs":
+        """Without gradients."""
+        features = {name: feature.detach() for name, feature in self.features.items()}
+        projection = None if self.projection is None else self.projection.detach()
+        return replace(self, logits=self.logits.detach(), features=features, projection=projection)
+
+    def few(self) -> Float[Tensor, "rows c *positions"]:
+        """Logits to look at: all, or those of the first positions of a projection, (rows, V)."""
+        return self.logits if self.projection is None else self.projection.logits(slice(0, FEW))
 
     def at(self, temperature: float) -> Tensor | SparseTeacher:
         """What a divergence at this temperature takes: the logits, or what was kept of them."""

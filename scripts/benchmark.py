@@ -2,9 +2,9 @@
 
 import argparse
 
-from benchmarking import cache, data, loss, train
+from benchmarking import cache, data, loss, scale, train
 
-SUBJECTS = {"cache": cache, "data": data, "loss": loss, "train": train}
+SUBJECTS = {"cache": cache, "data": data, "loss": loss, "scale": scale, "train": train}
 
 
 def main() -> None:

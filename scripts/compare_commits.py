@@ -26,7 +26,8 @@ from safetensors.torch import load_file
 
 TIMEOUT = 600  # seconds for one run
 SHOWN = 3  # differences of a kind that are named
-VARYING = re.compile(r"seconds|latency|per_second|memory|versions|warnings")  # not results, or never twice the same
+# What is no result, or never twice the same.
+VARYING = re.compile(r"seconds|latency|per_second|memory|versions|warnings|inference")
 THREADS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 # ------------------------------------------------------------------------------------------------------------ the runs

@@ -10,7 +10,19 @@ import distill
 
 ROOT = Path(distill.__file__).parent
 ORDER = (
-    ("errors", "files", "seeding", "devices", "log", "schedules", "versions"),
+    (
+        "errors",
+        "files",
+        "seeding",
+        "devices",
+        "inputs",
+        "log",
+        "schedules",
+        "signals",
+        "versions",
+        "processes",
+        "random",
+    ),
     ("losses",),
     ("placement", "types"),
     ("methods",),

@@ -14,7 +14,7 @@ from torch import nn
 from distill import DistillModule, Network
 from distill.data import ImageSource, Split
 from distill.data.augment import Augment, mixing
-from distill.data.batches import Batches
+from distill.data.batches import ImageBatches
 from distill.data.order import TrainingOrder
 from distill.data.readers import MemoryReader
 from distill.losses import autograd
@@ -45,7 +45,7 @@ def network(width: int) -> Network:
 @pytest.mark.parametrize("augment", EVERYTHING.values(), ids=EVERYTHING.keys())
 def test_batches_come_into_being_without_waiting(augment: Augment, monkeypatch: pytest.MonkeyPatch) -> None:
     order = TrainingOrder(torch.arange(COUNT), 16, 0)
-    batches = Batches(split(), order, num_classes=CLASSES, augment=augment)
+    batches = ImageBatches(split(), order, num_classes=CLASSES, augment=augment)
     expected = next(iter(batches))
     monkeypatch.setattr(mixing, "_quantiles", mixing._quantiles.__wrapped__)  # or it keeps what is pretended
     with pretended_gpu(monkeypatch) as send:

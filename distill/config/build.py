@@ -20,9 +20,9 @@ from pytorch_lightning.trainer.connectors.accelerator_connector import _Accelera
 from torch import nn
 
 from distill.config.checking import check_node, located, parameters_of
-from distill.config.networks import BackboneBuilder, Statistics, assemble
+from distill.config.networks import BackboneBuilder, assemble
+from distill.config.preparation import Statistics
 from distill.config.settings import (
-    DataSettings,
     MethodSettings,
     NetworkSettings,
     Node,
@@ -33,7 +33,8 @@ from distill.config.settings import (
     without,
 )
 from distill.data.augment import Augment
-from distill.data.source import ImageSource, Only
+from distill.data.source import ImageSource, Only, Source
+from distill.data.token_source import TokenSource
 from distill.errors import SettingError
 from distill.methods import Composite, Method
 from distill.models.custom import custom
@@ -42,6 +43,7 @@ from distill.schedules import Schedule
 from distill.tasks import Task
 from distill.teachers import Teacher, TeacherInputs
 from distill.training.hardware import Hardware
+from distill.training.parallel import tell_processes
 from distill.training.parameters import Grouping, OptimizerFactory, freeze
 from distill.training.precision import choose_precision
 
@@ -102,9 +104,9 @@ def kind_of(config: DictConfig, where: str, expected: type[T]) -> type[T]:
     return target if isinstance(target, type) and issubclass(target, expected) else expected
 
 
-def source(config: DictConfig, only: Only | None = None) -> ImageSource:
+def source(config: DictConfig, only: Only | None = None) -> Source:
     """The data set of `data`; where it can be read alone, the one split that is wanted, which then stands for all."""
-    return instantiate(config, "data", ImageSource, only=only)
+    return instantiate(config, "data", Source, only=only)  # type: ignore[type-abstract]
 
 
 def augment(config: DictConfig) -> Augment:
@@ -114,14 +116,14 @@ def augment(config: DictConfig) -> Augment:
 
 
 def network(
-    config: DictConfig, where: str, data: ImageSource, statistics: Statistics, *, needs_logits: bool = True
+    config: DictConfig, where: str, data: Source, statistics: Statistics | None, *, needs_logits: bool = True
 ) -> Network:
     """The network of a node that stands by itself, `where` being 'teacher' or 'student'; see `network_of`."""
     return network_of(node(config, where, NetworkSettings), data, statistics, needs_logits=needs_logits)
 
 
 def network_of(
-    config: Node[NetworkSettings], data: ImageSource, statistics: Statistics, *, needs_logits: bool = True
+    config: Node[NetworkSettings], data: Source, statistics: Statistics | None, *, needs_logits: bool = True
 ) -> Network:
     """The network of `teacher` or `student`, its weights loaded if it has a checkpoint; see `networks.assemble`."""
     own, where, node = config.own, config.where, config.target
@@ -129,13 +131,11 @@ def network_of(
     parameters = parameters_of(builder)
 
     def make(num_classes: int, channels: int, own_head: bool) -> tuple[nn.Module, dict[str, Any]]:
-        given = {
-            "num_classes": num_classes,
-            "in_channels": channels,
-            "image_size": own.size or data.image_size,
-            "own_head": own_head,
-            "name": own.name,
-        }
+        given = {"num_classes": num_classes, "own_head": own_head, "name": own.name, "task": data.task.name}
+        if isinstance(data, ImageSource):
+            given |= {"in_channels": channels, "image_size": own.size or data.image_size}
+        if isinstance(data, TokenSource):
+            given |= {"max_length": data.format.max_length}
         built: Any = OmegaConf.to_container(node, resolve=True)
         built |= {name: value for name, value in given.items() if name in parameters}
         return instantiate(node, where, nn.Module, **given), built
@@ -148,13 +148,6 @@ def network_of(
     except SettingError as error:
         raise SettingError(located(where, error)) from error
     return built
-
-
-def check_statistics(where: str, settings: DataSettings, source: ImageSource) -> None:
-    """Raise SettingError unless a mean and a standard deviation that are set have one value for each channel."""
-    for name, values in (("mean", settings.mean), ("std", settings.std)):
-        if values is not None and len(values) != source.channels:
-            raise SettingError(f"{where}.{name}={values}: must be a list of {source.channels}, one for each channel")
 
 
 def method(config: DictConfig) -> Method:
@@ -284,7 +277,7 @@ def trainer(config: Node[TrainerSettings], **given: Any) -> pl.Trainer:
         "num_sanity_val_steps": 0,
     }
     try:
-        return instantiate(node, "trainer", pl.Trainer, **fixed, **given)
+        built = instantiate(node, "trainer", pl.Trainer, **fixed, **given)
     except SettingError as error:
         if not re.search(NOT_HERE, str(error)):
             raise
@@ -292,3 +285,4 @@ def trainer(config: Node[TrainerSettings], **given: Any) -> pl.Trainer:
             f"trainer.accelerator={config.target.accelerator}: this machine has none; trainer.accelerator=auto takes "
             "what it has"
         ) from error
+    return tell_processes(built, sync_batchnorm=config.own.sync_batchnorm)

@@ -17,6 +17,7 @@ NO_EFFECT = {
     "trainer.progress": "what the terminal shows",
     "trainer.log_every_n_steps": "how often values are logged",
     "data.workers": "how many processes decode images; an image depends on seed, epoch and index alone",
+    "data.timeout": "when a process that waits for its data ends the run",
     "data.in_memory": "where images are kept",
 }
 """Settings that change nothing of what is trained, and why."""
@@ -31,6 +32,8 @@ MAY_CHANGE = {
 OF_NO_EFFECT = ("defaults", *ABOUT_THE_RUN, "resume", *NO_EFFECT)
 OF_THE_TEACHING = ("baseline", "method", "teaching", "chain", "generations", "teacher")
 """What a student alone knows nothing of. What is not named here, it depends on."""
+OF_THE_STUDENT = ("baseline", "method", "teaching", "chain", "generations", "student", "data.student_fraction")
+"""What a teacher that is trained first knows nothing of."""
 BUT = ("teaching.epochs",)  # after how many epochs images come again, for the baseline too
 
 
@@ -41,6 +44,12 @@ def alone(settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     free = (*OF_THE_TEACHING, *OF_NO_EFFECT)
     return {path: value for path, value in settings.items() if path in BUT or not under(path, free)}
+
+
+def of_the_teacher(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """As `alone`, those that count for a teacher that is trained first."""
+    free = (*OF_THE_STUDENT, *OF_NO_EFFECT)
+    return {path: value for path, value in settings.items() if not under(path, free)}
 
 
 def under(path: str, places: tuple[str, ...]) -> bool:

@@ -8,23 +8,23 @@ from typing import Any
 import torch
 from torch import nn
 
+from distill.config.preparation import Statistics, preparation
 from distill.config.settings import NetworkSettings
-from distill.config.trial_pass import first_images, show_images
-from distill.data.source import ImageSource
+from distill.config.trial_pass import first_inputs, show_samples
+from distill.data.source import ImageSource, Source
 from distill.errors import SettingError, first_line
+from distill.inputs import first_tensor
 from distill.models import classes
 from distill.models.checkpoint import OtherChannelsError, OtherClassesError, load_weights
 from distill.models.heads import renew_head, with_head
 from distill.models.lazy import initialise, is_lazy
-from distill.models.network import LUMA, Network, Origin, Preprocess
+from distill.models.network import Network, Origin
+from distill.models.preprocess import Preprocess
 from distill.models.preprocessing import Preprocessing, from_metadata, preprocessing_of
 from distill.models.provenance import UNKNOWN, Provenance, provenance
 from distill.models.weights_file import CheckpointError, Weights, read_weights
 
 log = logging.getLogger(__name__)
-
-Statistics = tuple[list[float], list[float]]
-"""Mean and standard deviation per channel, of images in [0, 1]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,8 @@ def assemble(
     maker: BackboneBuilder,
     own: NetworkSettings,
     where: str,
-    source: ImageSource,
-    statistics: Statistics,
+    source: Source,
+    statistics: Statistics | None,
     *,
     needs_logits: bool = True,
 ) -> Network:
@@ -65,7 +65,7 @@ def assemble(
     try:
         weights = None if own.checkpoint is None else read_weights(own.checkpoint)
         header = (from_metadata(weights.about) if weights else None) or Preprocessing()
-        channels = own.channels or header.channels or source.channels
+        channels = own.channels or header.channels or (source.channels if isinstance(source, ImageSource) else 0)
         return _Assembly(maker, own, where, source, statistics, weights, header, channels).network(needs_logits)
     except OtherChannelsError as error:
         advice = f"{where}.channels={error.channels} shows it images as it knows them"
@@ -81,8 +81,8 @@ class _Assembly:
     maker: BackboneBuilder
     own: NetworkSettings
     where: str
-    source: ImageSource
-    statistics: Statistics
+    source: Source
+    statistics: Statistics | None
     weights: Weights | None
     header: Preprocessing
     channels: int
@@ -99,7 +99,7 @@ class _Assembly:
             network = self._filled(error.classes, keep_head=True)
         if not (network.trained or network.pretrained):
             return network
-        count = show_images(network, self.where, self.source).classes
+        count = show_samples(network, self.where, self.source).classes
         network.classes = self._outputs(network, count)
         if network.classes is not None or count == self.source.num_classes:
             return network
@@ -142,9 +142,9 @@ class _Assembly:
     def _with_a_new_head(self) -> Network:
         """A network with its weights but for its last layer, which is random and must be trained."""
         network = self._wrapped(*self.maker.build(self.source.num_classes, self.channels, False))
-        show_images(network, self.where, self.source)
+        show_samples(network, self.where, self.source)
         try:
-            path, head = renew_head(network, network.preprocess(first_images(self.source)), self.source.num_classes)
+            path, head = renew_head(network, network.preprocess(first_inputs(self.source)), self.source.num_classes)
         except SettingError as error:
             raise SettingError(f"{self.where}.{error}") from error
         if self.weights is not None:
@@ -170,22 +170,7 @@ class _Assembly:
         """The network that prepares images for a backbone; weights: what was found of those that it came with."""
         said = preprocessing_of(backbone)
         usual = said.of_weights or said if self._published else said
-        channels = self.own.channels or usual.channels or (len(usual.mean) if usual.mean else self.channels)
-        self._check_channels(channels)
-        mean, std = adapted(self.statistics, channels)
-        sources = [
-            ("its settings", Preprocessing(_tuple(self.own.mean), _tuple(self.own.std), self.own.size)),
-            ("the file of its weights", self.header),
-            ("its weights' configuration" if usual.mean else "the only size that it takes", usual),
-            ("the data", Preprocessing(tuple(mean), tuple(std))),
-        ]
-        of_values, values = next((place, known) for place, known in sources if known.mean and known.std)
-        of_size, size = next(((place, known.size) for place, known in sources if known.size), ("", None))
-        assert values.mean is not None
-        assert values.std is not None
-        self._check_statistics(values.mean, values.std, channels)
-        shown = None if channels == self.source.channels else channels
-        preprocess = Preprocess(values.mean, values.std, size, shown)
+        preprocess, words = preparation(self.where, self.own, self.header, usual, self.source, self.statistics)
         origin = Origin(built, {**built, **said.untrained})
         if is_lazy(backbone):
             origin = self._initialise(backbone, preprocess, origin)
@@ -198,17 +183,18 @@ class _Assembly:
             origin=origin,
             **preprocess.settings(),
         )
-        network.preparation = _described(values, of_values, size, of_size, shown)
+        network.preparation = words
         if weights.pretrained:
             network.provenance = weights.in_words()
             log.info(f"{self.where}: {network.provenance}")
         network.class_names = self.header.classes or usual.classes
-        log.info(f"{self.where}: {network.preparation}")
+        if words:
+            log.info(f"{self.where}: {words}")
         return network
 
     def _initialise(self, backbone: nn.Module, preprocess: Preprocess, origin: Origin) -> Origin:
         """Give lazy layers their sizes, by a look at the data."""
-        image = preprocess(first_images(self.source))[:1]
+        image = first_tensor(preprocess(first_inputs(self.source)))[:1]
         try:
             initialise(backbone, list(image.shape[1:]))
         except Exception as error:  # whatever a user's network raises
@@ -228,20 +214,6 @@ class _Assembly:
         """Whether weights come from a file that is not of a run of this project, which names its network in it."""
         return self.weights is not None and "name" not in self.weights.about
 
-    def _check_statistics(self, mean: Sequence[float], std: Sequence[float], channels: int) -> None:
-        for name, given in (("mean", mean), ("std", std)):
-            if len(given) != channels:
-                raise SettingError(
-                    f"{self.where}.{name}={list(given)}: must be a list of {channels}, one for each channel"
-                )
-
-    def _check_channels(self, channels: int) -> None:
-        if channels != self.source.channels and {channels, self.source.channels} != {1, 3}:
-            raise SettingError(
-                f"{self.where}.channels={channels}: {self.source.name} has {self.source.channels}; only grey images "
-                "can be shown as RGB (3), and RGB as grey (1)"
-            )
-
     def _outputs(self, network: Network, count: int) -> tuple[int, ...] | None:
         """Which outputs are the data's classes; None for all as they are, or where that is unknown."""
         wanted = list(map(str, self.source.class_names))
@@ -256,18 +228,7 @@ class _Assembly:
         return None if found == tuple(range(count)) else found
 
 
-def adapted(statistics: Statistics, channels: int) -> Statistics:
-    """The data's statistics for grey images shown as RGB, or RGB shown as grey, whose channels move together."""
-    if len(statistics[0]) == channels:
-        return statistics
-    mean, std = (
-        values * channels if len(values) == 1 else [sum(w * v for w, v in zip(LUMA, values, strict=True))] * channels
-        for values in statistics
-    )
-    return mean, std
-
-
-def other_classes(where: str, name: str, count: int, source: ImageSource) -> str:
+def other_classes(where: str, name: str, count: int, source: Source) -> str:
     """The message that a network has other classes than the data, and what to do."""
     if where != "teacher":
         return (
@@ -280,16 +241,3 @@ def other_classes(where: str, name: str, count: int, source: ImageSource) -> str
         "name or WordNet id); teacher.head=new gives it a new last layer, and trains it first; methods of features "
         "alone, such as method=fitnet or method=at, take it as it is"
     )
-
-
-def _described(values: Preprocessing, of_values: str, size: int | None, of_size: str, channels: int | None) -> str:
-    mean, std = (", ".join(f"{value:.3g}" for value in part or ()) for part in (values.mean, values.std))
-    parts = [f"normalised by mean {mean} and std {std} ({of_values})"]
-    if channels is not None:
-        parts.append("grey images as RGB" if channels == 3 else "RGB images as grey")
-    parts.append("at the size that the data has" if size is None else f"at {size} x {size} ({of_size})")
-    return ", ".join(parts)
-
-
-def _tuple(values: Sequence[float] | None) -> tuple[float, ...] | None:
-    return None if values is None else tuple(values)

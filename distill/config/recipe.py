@@ -49,6 +49,8 @@ def recipe(config: RunConfig, stage: str, *, pretrained: bool = False) -> Recipe
     gentle = stage == "teacher" and pretrained and "lr" in node and not own_rate
     if gentle:
         node.lr = FINE_TUNING * node.lr
+    if config.trainer.own.scale_lr and "lr" in node:
+        node.lr *= _batches_of_a_step(config) ** (1.0 if config.trainer.own.scale_lr == "linear" else 0.5)
     scheduler, scheduler_where = _node(config, "scheduler", stage)
     return Recipe(
         optimizer=build.optimizer(node, where),
@@ -57,6 +59,11 @@ def recipe(config: RunConfig, stage: str, *, pretrained: bool = False) -> Recipe
         rate=node.get("lr"),
         gentle=gentle,
     )
+
+
+def _batches_of_a_step(config: RunConfig) -> int:
+    """How many batches of `data.batch_size` the optimizer learns from at once."""
+    return build.hardware(config.trainer).world_size * config.trainer.own.accumulate_grad_batches
 
 
 def _node(config: RunConfig, group: str, stage: str) -> tuple[DictConfig, str]:

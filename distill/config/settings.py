@@ -26,6 +26,7 @@ class RunSettings:
     seed: int = 0
     baseline: bool = True
     resume: str | None = None
+    trust: str | list[str] = dataclasses.field(default_factory=list)
     preflight: bool | Literal["only"] = True
     show: Literal["layers", "all_layers"] | None = None
     profile: bool = False
@@ -111,9 +112,11 @@ class DataSettings:
     batch_size: int
     student_fraction: float
     augment: dict[str, Any]
+    student_without: list[int | str] = dataclasses.field(default_factory=list)
     augment_seed: int | None = None
     sampling: Literal["shuffled", "balanced"] = "shuffled"
     workers: int | None = None
+    timeout: int | float | None = 45
     mean: list[float] | None = None
     std: list[float] | None = None
 
@@ -124,6 +127,8 @@ class DataSettings:
             raise ValueError(f"student_fraction={self.student_fraction}: must be above 0 and at most 1")
         if self.workers is not None and self.workers < 0:
             raise ValueError(f"workers={self.workers}: must be 0 or more, or null for as many as there are cores")
+        if self.timeout is not None and not self.timeout > 0:
+            raise ValueError(f"timeout={self.timeout}: must be above 0 seconds, or null to wait for ever")
         if (self.mean is None) != (self.std is None):
             raise ValueError(f"mean={self.mean} and std={self.std}: give both or neither")
         if not all(value > 0 for value in self.std or []):
@@ -190,6 +195,8 @@ class TrainerSettings:
     compile: Compile = "auto"
     channels_last: bool | Literal["auto"] = "auto"
     tf32: bool = True
+    sync_batchnorm: bool = False
+    scale_lr: Literal["linear", "sqrt"] | None = None
     max_epochs: int = 1
     precision: str | int | None = dataclasses.field(default="32-true", metadata=PASSED_ON)
     strategy: Any = dataclasses.field(default="auto", metadata=PASSED_ON)

@@ -1,37 +1,44 @@
-"""A forward pass of a few images of the data, by which a network shows whether it takes them."""
+"""A forward pass of a few samples of the data, by which a network shows whether it takes them."""
 
 import torch
 from torch import Tensor, nn
 
-from distill.data.augment.color import to_float
-from distill.data.source import ImageSource
+from distill.data.source import Source
 from distill.errors import SettingError, first_line
+from distill.inputs import Inputs
 from distill.models.modes import evaluating
 from distill.models.network import Network
 from distill.types import Outputs
 
 
-def first_images(source: ImageSource) -> Tensor:
-    """The first two training images, (2, C, H, W) float in [0, 1]; one, where there is one."""
-    return to_float(source.train.show(torch.arange(min(2, len(source.train)))))
+def first_inputs(source: Source) -> Inputs:
+    """The first two training samples as a network takes them; one, where there is one."""
+    return source.train.inputs(torch.arange(min(2, len(source.train))))
 
 
-def show_images(network: Network, where: str, source: ImageSource) -> Outputs:
-    """What a network says of two images of the data.
+def show_samples(network: Network, where: str, source: Source) -> Outputs:
+    """What a network says of two samples of the data.
 
     Raises:
         SettingError: it cannot take them.
     """
-    images = first_images(source)
+    inputs = first_inputs(source)
     try:
         with evaluating(network), torch.no_grad():
-            outputs: Outputs = network(images)
+            outputs: Outputs = network(inputs)
     except Exception as error:  # whatever a user's network raises
+        advice = _advice(network, where, inputs) if isinstance(inputs, Tensor) else " (HYDRA_FULL_ERROR=1 shows where)"
         raise SettingError(
-            f"{where}: {network.name} cannot take images of {tuple(images.shape[1:])}: {first_line(error)}"
-            f"{_advice(network, where, images)}"
+            f"{where}: {network.name} cannot take {source.noun} of {_shapes(inputs)}: {first_line(error)}{advice}"
         ) from error
     return outputs
+
+
+def _shapes(inputs: Inputs) -> str:
+    """Of one sample: '(3, 32, 32)', 'input_ids (64,) and attention_mask (64,)'."""
+    if isinstance(inputs, Tensor):
+        return str(tuple(inputs.shape[1:]))
+    return " and ".join(f"{name} {tuple(tensor.shape[1:])}" for name, tensor in inputs.items())
 
 
 def _advice(network: Network, where: str, images: Tensor) -> str:

@@ -16,8 +16,10 @@ from torch import Tensor
 from distill.data.labels import class_numbers, is_multi_hot, label_table
 from distill.data.loading import InMemory, keep_in_memory
 from distill.data.mapped import Pickled
+from distill.data.npz import check_claims
 from distill.data.pixels import PixelError, to_bytes
-from distill.data.source import ImageSource, Only, Part, Split, wanted
+from distill.data.source import ImageSource, Only, Part, wanted
+from distill.data.split import Split
 from distill.data.stream import Stream
 from distill.errors import SettingError
 from distill.tasks import Classification, MultiLabel
@@ -113,6 +115,7 @@ def _unpacked(file: Path) -> Arrays:
         archive = np.load(opened, allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise ValueError("it is one array, not an archive of several")
+        check_claims(file)
         return {known: archive[name] for name in archive.files if (known := _known(name))}
 
 

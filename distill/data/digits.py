@@ -2,7 +2,8 @@
 
 import torch
 
-from distill.data.source import ImageSource, Split
+from distill.data.source import ImageSource
+from distill.data.split import Split
 from distill.seeding import derive_seed
 
 VALIDATION = 500

@@ -1,6 +1,10 @@
 """What the images of a data set are, and how a file becomes one of them."""
 
+import math
 from dataclasses import dataclass
+from typing import ClassVar
+
+MOST_VALUES = 2**28  # of one image
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +21,11 @@ class ImageFormat:
     height: int
     width: int
     resize: int | None = None
+    kind: ClassVar[str] = "images"
+
+    def __post_init__(self) -> None:
+        if not 0 < math.prod(self.shape) <= MOST_VALUES:  # a file says so
+            raise ValueError(f"images of {self.shape} have no size that memory holds")
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -11,7 +11,8 @@ from typing import Literal
 import numpy as np
 import torch
 
-from distill.data.source import ImageSource, Part, Split
+from distill.data.source import ImageSource, Part
+from distill.data.split import Split
 from distill.data.stream import Readable, Stream, UnreadableError
 from distill.errors import SettingError
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -9,23 +10,25 @@ import torch
 from torch import Tensor
 
 from distill.data.augment import Augment
-from distill.data.augment.color import to_float
-from distill.data.batches import Batches
+from distill.data.batches import Batches, Order, SequenceBatches
 from distill.data.order import EvaluationOrder, Sampling, TrainingOrder, share_of_each_class
-from distill.data.source import ImageSource, Split
+from distill.data.source import Source
 from distill.data.stream import Stream
+from distill.errors import SettingError
+from distill.inputs import Inputs
 from distill.seeding import derive_seed
+from distill.types import SplitName
 
 log = logging.getLogger(__name__)
 
 MOST_WORKERS = 8
 
 
-class ImageDataModule(pl.LightningDataModule):
-    """Batches of an `ImageSource`.
+class DataModule(pl.LightningDataModule):
+    """Batches of a source.
 
     Args:
-        source: the images.
+        source: the data.
         batch_size: samples per step and process.
         augment: what to do to training images.
         seed: of the order, and of augmentation.
@@ -42,7 +45,7 @@ class ImageDataModule(pl.LightningDataModule):
 
     def __init__(
         self,
-        source: ImageSource,
+        source: Source,
         *,
         batch_size: int = 64,
         augment: Augment | None = None,
@@ -73,8 +76,12 @@ class ImageDataModule(pl.LightningDataModule):
         """Shuffled, augmented batches of this process."""
         balanced = self.sampling == "balanced"
         classes = self.source.task.balanced(self.source.train.targets[self.samples]) if balanced else None
-        order = TrainingOrder(self.samples, self.batch_size, self.seed, *self._process(), self.replay, classes)
-        batches = self._batches(self.source.train, order, self.augment)
+        lengths = self.source.train.lengths
+        lengths = None if lengths is None else lengths[self.samples]
+        order = TrainingOrder(self.samples, self.batch_size, self.seed, *self._process(), self.replay, classes, lengths)
+        batches = self._batches("train", order, self.augment)
+        if isinstance(batches, SequenceBatches) and self.trainer is not None and self._process()[1] == 1:
+            batches.accumulated = int(self.trainer.accumulate_grad_batches)
         if self._position is not None:
             batches.load_state_dict(self._position)
             self._position = None
@@ -83,7 +90,7 @@ class ImageDataModule(pl.LightningDataModule):
     def val_dataloader(self) -> Batches:
         """The validation split in order, unaugmented, shared out over the processes."""
         order = EvaluationOrder(len(self.source.val), 4 * self.batch_size, *self._process())
-        return self._batches(self.source.val, order, None)
+        return self._batches("val", order, None)
 
     def shown(self) -> Tensor:
         """(C,) float: the share of the training samples that have each class, as an epoch shows them.
@@ -95,9 +102,9 @@ class ImageDataModule(pl.LightningDataModule):
         balanced = self.sampling == "balanced"
         return source.task.shown(source.train.targets[self.samples], source.num_classes, balanced=balanced)
 
-    def example(self, count: int = 2) -> Tensor:
-        """The first training images, as a network sees them: (count, C, H, W) float in [0, 1]."""
-        return to_float(self.source.train.show(torch.arange(min(count, len(self.source.train)))))
+    def example(self, count: int = 2) -> Inputs:
+        """The first training samples, unaugmented, as a network takes them."""
+        return self.source.train.inputs(torch.arange(min(count, len(self.source.train))))
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Batches come into being on the device."""
@@ -122,14 +129,10 @@ class ImageDataModule(pl.LightningDataModule):
         if names:
             log.warning("%d images could not be read and were left out, e.g. %s", len(names), ", ".join(names[:3]))
 
-    def _batches(
-        self, split: Split | Stream, order: TrainingOrder | EvaluationOrder, augment: Augment | None
-    ) -> Batches:
-        return Batches(
+    def _batches(self, split: SplitName, order: Order, augment: Augment | None) -> Batches:
+        return self.source.batches(
             split,
             order,
-            num_classes=self.source.num_classes,
-            task=self.source.task,
             augment=augment,
             seed=self.augment_seed,
             device=self.trainer.strategy.root_device if self.trainer is not None else None,
@@ -170,3 +173,22 @@ def student_samples(strata: Tensor, fraction: float, seed: int) -> Tensor:
     if fraction == 1:
         return torch.arange(len(strata))
     return share_of_each_class(strata, fraction, derive_seed(seed, "student_fraction"))
+
+
+def without_classes(samples: Tensor, targets: Tensor, excluded: Sequence[int]) -> Tensor:
+    """Those of the samples that are of no excluded class.
+
+    Args:
+        samples: (S,) int64 indices.
+        targets: (N,) int64 classes of all samples.
+        excluded: numbers of classes.
+
+    Raises:
+        SettingError: fewer than two classes are left.
+    """
+    kept = samples[~torch.isin(targets[samples], torch.tensor(list(excluded), dtype=torch.long))]
+    if len(targets[kept].unique()) < 2:
+        raise SettingError(
+            f"data.student_without={list(excluded)}: leaves the student images of fewer than two classes; name fewer"
+        )
+    return kept

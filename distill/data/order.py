@@ -10,6 +10,9 @@ from distill.seeding import derive_seed
 
 Sampling = Literal["shuffled", "balanced"]
 
+BUCKET = 32
+"""Steps whose samples are sorted by length: more would waste less padding, and mix lengths less."""
+
 
 class Draw(NamedTuple):
     """The samples of one step: their indices in the split, and the epoch that they are shown in."""
@@ -33,6 +36,8 @@ class TrainingOrder:
         replay: shuffled anew each epoch, samples look as they did so many epochs ago; None: always anew.
         classes: (S,) int64, the class of each sample, to show every class equally often: an epoch has as many samples
             as there are, of which rare classes' come several times and others' not at all, by turns. None: each once.
+        lengths: (S,) int64, the length of each sample, to show like lengths together: within every `BUCKET` steps,
+            samples are sorted by length, and the steps then shuffled. None: as they come.
 
     Raises:
         ValueError: fewer samples than processes.
@@ -47,6 +52,7 @@ class TrainingOrder:
         processes: int = 1,
         replay: int | None = None,
         classes: Tensor | None = None,
+        lengths: Tensor | None = None,
     ) -> None:
         if len(samples) < processes:
             raise ValueError(f"processes={processes}: must be at most the number of samples, {len(samples)}")
@@ -57,6 +63,7 @@ class TrainingOrder:
         self.processes = processes
         self.replay = replay
         self.classes = classes
+        self.lengths = lengths
         self.epoch = 0
         self.first = 0  # the step that the next iteration begins with; those after it begin with the first
         self.sampler = self  # where Lightning looks for `set_epoch`
@@ -72,7 +79,10 @@ class TrainingOrder:
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", self.epoch))
         places = None if self.classes is None else balanced(self.classes, generator)
         order = torch.randperm(len(self.samples), generator=generator)
-        shuffled = self.samples[order if places is None else places[order]]
+        order = order if places is None else places[order]
+        if self.lengths is not None:
+            order = bucketed(order, self.lengths, self.batch_size * self.processes, generator)
+        shuffled = self.samples[order]
         shown = self.epoch % self.replay if self.replay else self.epoch
         first, self.first = self.first, 0
         for step in range(first, len(self)):
@@ -83,6 +93,9 @@ class TrainingOrder:
 class EvaluationOrder:
     """Every sample once, in order; process p of P takes every P-th. No sample is shown twice.
 
+    The length is the same in all processes, that of the largest share, so that Lightning lets each of them to the end:
+    one with a smaller share gives fewer batches than that, perhaps none.
+
     Args:
         count: how many samples.
         batch_size: samples per step.
@@ -91,10 +104,11 @@ class EvaluationOrder:
 
     def __init__(self, count: int, batch_size: int, process: int = 0, processes: int = 1) -> None:
         self.indices = torch.arange(count)[process::processes]
+        self.largest_share = -(-count // processes)
         self.batch_size = batch_size
 
     def __len__(self) -> int:
-        return -(-len(self.indices) // self.batch_size)
+        return -(-self.largest_share // self.batch_size)
 
     def __iter__(self) -> Iterator[Draw]:
         for start in range(0, len(self.indices), self.batch_size):
@@ -122,6 +136,26 @@ class ListedOrder:
         for chunk in self.indices.split(self.batch_size):
             if len(chunk):
                 yield Draw(self.epoch, chunk)
+
+
+def bucketed(order: Tensor, lengths: Tensor, step: int, generator: torch.Generator) -> Tensor:
+    """The same samples, those of like length in one step.
+
+    Args:
+        order: (S,) int64 places in `lengths`, shuffled.
+        lengths: (S,) int64.
+        step: samples of one step; what fills none stays at the end.
+        generator: draws the order of the steps.
+
+    Returns:
+        (S,) int64.
+    """
+    whole = len(order) // step * step
+    sorted_steps = []
+    for bucket in order[:whole].split(BUCKET * step):
+        sorted_steps += bucket[lengths[bucket].argsort(stable=True)].split(step)
+    turns = torch.randperm(len(sorted_steps), generator=generator).tolist()
+    return torch.cat([*(sorted_steps[turn] for turn in turns), order[whole:]])
 
 
 def balanced(classes: Tensor, generator: torch.Generator) -> Tensor:

@@ -10,9 +10,9 @@ from torch.utils.data import Dataset
 
 from distill.data.augment import Augment
 from distill.data.order import Draw
-from distill.data.random import uniform
 from distill.data.stream import Stream, UnreadableError
 from distill.devices import to_device
+from distill.random import uniform
 from distill.seeding import derive_seed
 
 ATTEMPTS = 10

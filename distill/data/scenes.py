@@ -8,7 +8,7 @@ from torch import Tensor
 
 SIDE = 64  # of a scene, in pixels
 CELL = 32  # each digit lies in a quarter of its own, so that none covers another
-SMALLEST, LARGEST = 16, 30  # sides of a digit in pixels
+SMALLEST, LARGEST = 20, 31  # sides of a digit in pixels
 INK = 0.35  # of the brightest: pixels of a digit from here on are the digit's
 
 
@@ -53,7 +53,7 @@ def compose(glyphs: Tensor, labels: Tensor, count: int, seed: int) -> Scenes:
             for cell, shift in zip(divmod(quarter, 2), shifts[scene, quarter].tolist(), strict=True)
         )
         place = slice(top, top + side), slice(left, left + side)
-        images[scene][place] = images[scene][place].lerp(0.55 + 0.45 * brightness[scene, quarter], shown)
+        images[scene][place] = images[scene][place].lerp(0.7 + 0.3 * brightness[scene, quarter], shown)
         ink = shown >= INK * shown.max()
         masks[scene][place][ink] = labels[glyph].to(torch.uint8) + 1
         rows, columns = ink.any(1).nonzero().flatten(), ink.any(0).nonzero().flatten()
@@ -66,7 +66,7 @@ def compose(glyphs: Tensor, labels: Tensor, count: int, seed: int) -> Scenes:
 def _ground(count: int, generator: torch.Generator) -> Tensor:
     """(N, 64, 64) dark clouds under noise, in [0, 1]."""
     clouds = F.interpolate(torch.rand(count, 1, 5, 5, generator=generator), (SIDE, SIDE), mode="bicubic")[:, 0]
-    return 0.1 + 0.35 * clouds + 0.08 * torch.randn(count, SIDE, SIDE, generator=generator)
+    return 0.3 * clouds + 0.05 * torch.randn(count, SIDE, SIDE, generator=generator)
 
 
 def _present(count: int, generator: torch.Generator) -> Tensor:

@@ -1,18 +1,25 @@
 """A data set before any choice of batches: its splits, and what the classes are called."""
 
 import typing
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
-from typing import Literal, TypeVar
+from typing import ClassVar, Literal, TypeVar
 
 import torch
 from torch import Tensor
 
+from distill.data.augment import Augment
+from distill.data.batches import Batches, ImageBatches, Order
 from distill.data.image_format import ImageFormat
+from distill.data.samples import Samples
+from distill.data.split import Split
 from distill.data.stream import Relabelled, Stream
+from distill.data.token_format import TokenFormat
 from distill.errors import SettingError
 from distill.tasks import Classification, Task
+from distill.types import SplitName
 
 SAMPLED_FOR_STATISTICS = 256
 
@@ -24,57 +31,104 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Split:
-    """Images in memory.
-
-    images: (N, C, H, W) uint8.
-    targets: (N, ...), as the task has them: (N,) int64 class indices, (N, C) int64 of 0 and 1, (N, H, W) uint8 masks.
-    names: of the images, such as paths; where there are none, an image's place in the split is its name.
-    """
-
-    images: Tensor
-    targets: Tensor
-    names: Sequence[str] = ()
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of an image."""
-        channels, height, width = self.images.shape[1:]
-        return channels, height, width
-
-    def show(self, indices: Tensor) -> Tensor:
-        """(n, C, H, W) uint8: the images at (n,) indices, unaugmented."""
-        return self.images[indices]
-
-    def name(self, index: int) -> str:
-        """What to call an image."""
-        return self.names[index] if self.names else str(index)
-
-
-@dataclass(frozen=True, slots=True)
-class ImageSource:
+class Source(ABC):
     """A training and a validation split with the same classes, and a test split where there is one.
 
-    resize: what files were scaled to, see `distill.data.image_format.ImageFormat`.
     test: scored once, at the end; nothing is chosen by it.
     notes: what the user should know of how the data was read, a line each.
     task: what the labels are.
+
+    Attributes:
+        noun: what its samples are called, in the plural. unit: what a paired test counts, where that differs.
+        augmentable: whether `data.augment` can change them.
+    """
+
+    name: str
+    train: Samples
+    val: Samples
+    class_names: Sequence[str]
+    test: Samples | None = None
+    notes: Sequence[str] = ()
+    task: Task = field(default_factory=Classification)
+    noun: ClassVar[str] = "samples"
+    unit: ClassVar[str | None] = None
+    augmentable: ClassVar[bool] = False
+
+    @property
+    def parts(self) -> Mapping[Part, Samples]:
+        """The splits that there are, by name."""
+        named: dict[Part, Samples | None] = {"train": self.train, "val": self.val, "test": self.test}
+        return {part: split for part, split in named.items() if split is not None}
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are."""
+        return len(self.class_names)
+
+    @property
+    def groups(self) -> Tensor | None:
+        """(N,) int64, validation samples that belong together, as the pieces of a document; None: none do."""
+        return None
+
+    @property
+    def tokens(self) -> float | None:
+        """How many tokens a training sample has, the mean, of language models' data; None of others."""
+        return None
+
+    @property
+    @abstractmethod
+    def format(self) -> ImageFormat | TokenFormat:
+        """What its samples are, for a finished run to show its networks others of the kind."""
+
+    @property
+    @abstractmethod
+    def size_in_words(self) -> str:
+        """How large a sample is: '32 x 32', '7 to 64 tokens'."""
+
+    @abstractmethod
+    def shown(self, index: int) -> Tensor | str:
+        """A sample of the validation split as a report shows it: an image (C, H, W) uint8, or a text."""
+
+    @abstractmethod
+    def batches(
+        self,
+        split: SplitName,
+        order: Order,
+        *,
+        augment: Augment | None = None,
+        seed: int = 0,
+        device: torch.device | None = None,
+        workers: int = 0,
+        pool: Tensor | None = None,
+    ) -> Batches:
+        """Batches of a split in an order.
+
+        Args:
+            split: which one.
+            order: which samples a step shows.
+            augment, seed: what is done to samples, and the seed of that.
+            device: where batches come into being; None: on the CPU.
+            workers: processes that read samples, where they are read one by one.
+            pool: (S,) int64, the samples that others may be mixed with; None: those of a training order.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSource(Source):
+    """A source of images, all of one shape.
+
+    resize: what files were scaled to, see `distill.data.image_format.ImageFormat`.
 
     Raises:
         SettingError: images or labels of a wrong shape or type, labels outside the classes, an empty split.
     """
 
-    name: str
     train: Split | Stream
     val: Split | Stream
-    class_names: Sequence[str]
-    resize: int | None = None
     test: Split | Stream | None = None
-    notes: Sequence[str] = ()
-    task: Task = field(default_factory=Classification)
+    resize: int | None = None
+    noun: ClassVar[str] = "images"
+    augmentable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for label, split in self.parts.items():
@@ -98,18 +152,13 @@ class ImageSource:
         """From splits by their names; one that is alone, because no other was wanted, stands for all."""
         named = dict(parts) if len(parts) > 1 else dict.fromkeys(typing.get_args(Part), *parts.values())
         task = task or Classification()
-        return cls(name, named["train"], named["val"], class_names, resize, named.get("test"), notes, task)
+        return cls(name, named["train"], named["val"], class_names, named.get("test"), notes, task, resize)
 
     @property
-    def parts(self) -> dict[Part, Split | Stream]:
+    def parts(self) -> Mapping[Part, Split | Stream]:
         """The splits that there are, by name."""
         named: dict[Part, Split | Stream | None] = {"train": self.train, "val": self.val, "test": self.test}
         return {part: split for part, split in named.items() if split is not None}
-
-    @property
-    def num_classes(self) -> int:
-        """How many classes there are."""
-        return len(self.class_names)
 
     @property
     def channels(self) -> int:
@@ -122,10 +171,43 @@ class ImageSource:
         return self.train.shape[1]
 
     @property
+    def size_in_words(self) -> str:
+        """Height and width."""
+        return " x ".join(map(str, self.train.shape[1:]))
+
+    def shown(self, index: int) -> Tensor:
+        """An image of the validation split, (C, H, W) uint8."""
+        return self.val.show(torch.tensor([index]))[0]
+
+    @property
     def format(self) -> ImageFormat:
         """What its images are, and how files become such."""
         channels, height, width = self.train.shape
         return ImageFormat(channels, height, width, self.resize)
+
+    def batches(
+        self,
+        split: SplitName,
+        order: Order,
+        *,
+        augment: Augment | None = None,
+        seed: int = 0,
+        device: torch.device | None = None,
+        workers: int = 0,
+        pool: Tensor | None = None,
+    ) -> Batches:
+        """Batches of a split in an order; arguments as for any source."""
+        return ImageBatches(
+            self.train if split == "train" else self.val,
+            order,
+            num_classes=self.num_classes,
+            task=self.task,
+            augment=augment,
+            seed=seed,
+            device=device,
+            workers=workers,
+            pool=pool,
+        )
 
     def statistics(self) -> tuple[list[float], list[float]]:
         """Mean and standard deviation per channel of the training images in [0, 1], in float64.
@@ -156,11 +238,24 @@ def _check_split(label: str, split: Split | Stream, task: Task, classes: int) ->
             )
         if targets.ndim == 0 or len(targets) != len(images):
             raise SettingError(f"{label} has {len(images)} images and labels of shape {tuple(targets.shape)}")
+    check_labels(label, targets, task, classes)
+    if positions := task.positions(*split.shape[1:]):
+        _check_size(label, tuple(targets.shape[1:]), positions)
+
+
+def check_labels(label: str, targets: Tensor, task: Task, classes: int) -> None:
+    """Raise SettingError, which begins with `label`, for a split without samples, or labels that aren't its task's."""
     if targets.dtype != task.dtype:
         raise SettingError(f"{label} labels are {targets.dtype}; they must be {str(task.dtype).removeprefix('torch.')}")
     if len(targets) == 0:
         raise SettingError(f"{label} split is empty")
     task.check_targets(label, targets, classes)
+
+
+def _check_size(label: str, masks: tuple[int, ...], images: tuple[int, ...]) -> None:
+    if masks not in (images, (1, 1)):  # of one pixel: of images of which nothing is known
+        own, other = (" x ".join(map(str, size)) for size in (masks, images))
+        raise SettingError(f"{label} masks are {own} and images {other}; must be of one size")
 
 
 def check_same_classes(names: Mapping[Part, Sequence[str]], setting: str) -> None:

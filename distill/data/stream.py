@@ -1,6 +1,7 @@
 """Images that are read and decoded when they are asked for."""
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -8,13 +9,16 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as vision
 
+from distill.data.augment.color import to_float
 from distill.data.augment.geometry import crop_window
 from distill.data.pixels import PixelError
-from distill.data.random import uniform
 from distill.errors import SettingError
+from distill.random import uniform
 from distill.seeding import derive_seed
 
 log = logging.getLogger(__name__)
+
+TOLD_BY = 64  # images by which a stream is told from another
 
 
 class Readable(Protocol):
@@ -103,6 +107,17 @@ class Stream:
         """What to call an image: its path."""
         return self.source.name(index)
 
+    def contents(self) -> Iterator[bytes]:
+        """Of all labels, what the source says of its files, and a few images."""
+        yield f"{self.shape} {len(self)}".encode()
+        yield self.targets.numpy().tobytes()
+        yield f"{self.resize} {self.skip} {getattr(self.source, 'version', '')}".encode()
+        for index in torch.linspace(0, len(self) - 1, TOLD_BY).long().tolist():
+            try:
+                yield self.view(index).numpy().tobytes()
+            except UnreadableError:
+                yield b"unreadable"
+
     def show(self, indices: Tensor) -> Tensor:
         """(n, C, H, W) uint8: the images at (n,) indices, unaugmented; for one that is left out, the next in its place.
 
@@ -110,6 +125,19 @@ class Stream:
             SettingError: an image cannot be read, and those aren't to be skipped; or none can be read.
         """
         return torch.stack([self._view_or_next(index) for index in indices.tolist()])
+
+    @property
+    def lengths(self) -> None:
+        """Images are of one size."""
+        return None
+
+    def inputs(self, indices: Tensor) -> Tensor:
+        """(n, C, H, W) float in [0, 1]: the same images.
+
+        Raises:
+            SettingError: as `show`.
+        """
+        return to_float(self.show(indices))
 
     def leave_out(self, failure: UnreadableError) -> None:
         """Note that an image cannot be read, and say so the first time.

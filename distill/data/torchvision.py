@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torchvision import datasets
 
-from distill.data.source import ImageSource, Split
+from distill.data.source import ImageSource
+from distill.data.split import Split
 from distill.errors import SettingError
 
 

@@ -7,7 +7,7 @@ from distill.config import build
 from distill.config.options import option
 from distill.data.augment import Augment
 from distill.data.module import MOST_WORKERS, cores
-from distill.data.source import Split
+from distill.data.split import Split
 from distill.errors import SettingError
 from distill.experiment.run import Run
 from distill.models.network import Network

@@ -1,15 +1,20 @@
 """A run's directory: the configuration in it, and what another command may do there."""
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml.events import AliasEvent
 
 from distill.config.effect import ABOUT_THE_RUN, PROCESSES, STARTED_IN
 from distill.config.flat import differences, flat, without_part
 from distill.config.overrides import is_path
+from distill.config.trust import check_trusted
 from distill.errors import SettingError
 from distill.files import write_text
 
@@ -22,23 +27,55 @@ defaults:
   - override hydra/output: own_directory
 """
 
-OF_THE_COMMAND = ("resume", "preflight", "show", *ABOUT_THE_RUN)  # of what a run computes, these say nothing
+CONFIG_DIRECTORY = ("--config-dir", "-cd", "--config-path", "-cp")
+OF_THE_COMMAND = ("resume", "trust", "preflight", "show", *ABOUT_THE_RUN)  # of what a run computes, these say nothing
 
 
 def load_config(directory: Path, setting: str) -> DictConfig:
     """A run's resolved configuration, as it is to be read from here.
 
-    Relative paths, and names of the user's own code, are looked for in the directory that the run was started in, if
-    that still has them, else in the current one.
+    Relative paths are looked for in the directory that the run was started in, if that still has them, else in the
+    current one.
 
     Raises:
         SettingError: there is none; it names the setting that led here.
     """
     config, started_in = read_config(directory, setting)
-    if started_in.is_dir() and started_in.resolve() != Path.cwd():
-        sys.path.append(str(started_in))
+    if _is_elsewhere(started_in):
         _set_paths(config, started_in)
     return config
+
+
+def find_own_code(directory: Path, setting: str) -> None:
+    """Have names of the user's own code looked for where the run of a directory was started, too; only for a run whose
+    code is trusted."""
+    started_in = read_config(directory, setting)[1]
+    if _is_elsewhere(started_in):
+        sys.path.append(str(started_in))
+
+
+def check_named_configs(arguments: Sequence[str]) -> None:
+    """Before Hydra reads them: raise SettingError if the files of a run that `--config-dir` names name code that is not
+    trusted, for Hydra would call some of it by itself.
+
+    Args:
+        arguments: of the command. What they say themselves is trusted.
+    """
+    said = {value.strip("[]\"'") for argument in arguments for value in argument.partition("=")[2].split(",")}
+    for option, value in zip(arguments, (*arguments[1:], ""), strict=True):
+        name, equals, here = option.partition("=")
+        directory = Path(here if equals else value).expanduser()
+        if name in CONFIG_DIRECTORY and _is_of_a_run(directory):
+            for file in directory.glob("*.yaml"):
+                check_trusted(OmegaConf.to_container(_read(file)), "", f"{name}={directory}", said)
+
+
+def _is_of_a_run(directory: Path) -> bool:
+    return any(any(directory.glob(name)) for name in (".lock", "checkpoints", "*.safetensors", "summary.json"))
+
+
+def _is_elsewhere(started_in: Path) -> bool:
+    return started_in.is_dir() and started_in.resolve() != Path.cwd()
 
 
 def read_config(directory: Path, setting: str) -> tuple[DictConfig, Path]:
@@ -50,12 +87,24 @@ def read_config(directory: Path, setting: str) -> tuple[DictConfig, Path]:
     file = directory / "config.yaml"
     if not file.is_file():
         raise SettingError(f"{setting}={directory}: no config.yaml there; give the directory of a run")
-    config = OmegaConf.load(file)
-    if not isinstance(config, DictConfig):
-        raise SettingError(f"{setting}={directory}: its config.yaml holds no settings; give the directory of a run")
+    config = _read(file)
     for name in ("defaults", PROCESSES):
         config.pop(name, None)
-    return config, Path(config.pop(STARTED_IN, "."))
+    return config, Path(str(config.pop(STARTED_IN, ".")))
+
+
+def _read(file: Path) -> DictConfig:
+    """A file of settings that may be anybody's."""
+    try:
+        text = file.read_text(encoding="utf-8")
+        if any(isinstance(event, AliasEvent) for event in yaml.parse(text, yaml.CSafeLoader)):
+            raise SettingError(f"{file}: has YAML aliases, which may stand for more than memory holds; write them out")
+        config = OmegaConf.load(StringIO(text))
+    except (UnicodeDecodeError, yaml.YAMLError, OmegaConfBaseException, RecursionError) as error:
+        raise SettingError(f"{file}: is damaged or no YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(config, DictConfig):
+        raise SettingError(f"{file}: holds no settings")
+    return config
 
 
 def _set_paths(config: DictConfig, started_in: Path) -> None:

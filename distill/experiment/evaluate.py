@@ -14,7 +14,8 @@ from omegaconf import DictConfig
 from distill.config import build
 from distill.config.settings import DataSettings, EvaluationSettings, TrainerSettings, node, read, without
 from distill.data.folders import listed
-from distill.data.source import ImageSource, Part, Split, relabelled, wanted
+from distill.data.source import ImageSource, Part, Source, relabelled, wanted
+from distill.data.split import Split
 from distill.data.stream import Stream
 from distill.devices import allow_tf32
 from distill.errors import SettingError
@@ -43,11 +44,11 @@ def evaluate_run(config: DictConfig) -> dict[str, dict[str, float | None]]:
         SettingError: no such run, or data of another shape or with other classes.
     """
     only_warnings()
-    finished = load_run(Path(config.run))
+    finished = load_run(Path(config.run), config.trust)
     allow_tf32(finished.tf32)
     settings = read(config, "", EvaluationSettings)
     split, own = settings.split, config.data is None
-    source = _own_data(finished.data.target, split) if own else _other_data(config.data, finished, split)
+    source = _own_data(finished.own_data, split) if own else _other_data(config.data, finished, split)
     precision = finished.precision if settings.precision == "run" else settings.precision
     hardware = build.hardware(node(config.trainer, "trainer", TrainerSettings), precision)
     networks = finished.networks()
@@ -56,7 +57,7 @@ def evaluate_run(config: DictConfig) -> dict[str, dict[str, float | None]]:
     asked = {name: network for name, network in networks.items() if network.comparable}
     batch_size = finished.data.own.batch_size
     predictions = predict_split(asked, source, batch_size, hardware.device, hardware.plugin)
-    file = finished.directory / f"evaluation-{source.name}.json"
+    file = finished.directory / f"evaluation-{source.name.replace('/', '_')}.json"
     if settings.predictions:
         table = file.with_suffix(".csv") if settings.predictions is True else Path(settings.predictions)
         found = _written(table, source, predictions)
@@ -71,7 +72,7 @@ def evaluate_run(config: DictConfig) -> dict[str, dict[str, float | None]]:
     return scores
 
 
-def _written(table: Path, source: ImageSource, predictions: Iterator[Predictions]) -> SplitEvaluation:
+def _written(table: Path, source: Source, predictions: Iterator[Predictions]) -> SplitEvaluation:
     """The evaluation, while a line for each image goes to a CSV file: its name, and what labels and networks say."""
     found: list[SplitEvaluation] = []
 
@@ -86,7 +87,7 @@ def _written(table: Path, source: ImageSource, predictions: Iterator[Predictions
 
 
 def _told(
-    predictions: Iterator[Predictions], source: ImageSource, write: Callable[[list[list[str]]], Any]
+    predictions: Iterator[Predictions], source: Source, write: Callable[[list[list[str]]], Any]
 ) -> Iterator[Predictions]:
     """The same predictions, whose lines are written as they go by."""
     for batch in predictions:
@@ -96,8 +97,8 @@ def _told(
         yield batch
 
 
-def _own_data(data: DictConfig, split: Part | None) -> ImageSource:
-    """The images that the run was trained on, with the split that is to be scored as the validation split."""
+def _own_data(data: DictConfig, split: Part | None) -> Source:
+    """The data that the run was trained on, with the split that is to be scored as the validation split."""
     try:
         source = build.source(data)
     except SettingError as error:
@@ -117,6 +118,10 @@ def _other_data(config: DictConfig, finished: FinishedRun, split: Part | None) -
         if "resize" in config and config.resize is None and (known.images.resize or 0) >= known.images.height:
             config.resize = known.images.resize
     source = _with_split(build.source(without(config, DataSettings), only=split or "any"), split)
+    if not isinstance(source, ImageSource):
+        raise SettingError(
+            f"data: {source.name} has {source.noun}, and the run was trained on images; must be the same"
+        )
     if source.channels != known.images.channels:
         advice = f"data.channels={known.images.channels}" if "channels" in config else "the same"
         raise SettingError(
@@ -140,12 +145,12 @@ def _other_data(config: DictConfig, finished: FinishedRun, split: Part | None) -
     return ImageSource.of(source.name, images, known.classes, source.resize, task=task)
 
 
-def _with_split(source: ImageSource, split: Part | None) -> ImageSource:
+def _with_split(source: Source, split: Part | None) -> Source:
     """The source with a split in the place of the validation split."""
     if split is None:
         return source
-    images = wanted(source.parts, split, f"data {source.name}")[split]
-    return dataclasses.replace(source, name=f"{source.name}-{split}", val=images)
+    samples = wanted(source.parts, split, f"data {source.name}")[split]
+    return dataclasses.replace(source, name=f"{source.name}-{split}", val=samples)
 
 
 def run_classes(names: Sequence[str], known: Sequence[str], data: str) -> list[int]:

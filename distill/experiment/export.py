@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from distill.config.checking import check_value
 from distill.errors import SettingError, first_line
+from distill.experiment.export_hf import export_hf
 from distill.experiment.file_to_input import WRITTEN_BY, in_words, input_steps
 from distill.experiment.finished import load_run
 from distill.files import write_atomically, write_text
@@ -26,7 +27,7 @@ from distill.models.weights_file import ABOUT, read_metadata, save_weights
 
 log = logging.getLogger(__name__)
 
-Format = Literal["onnx", "pt2", "safetensors"]
+Format = Literal["onnx", "pt2", "safetensors", "hf"]
 MOST_NAMES = 20
 PREDICT = Path(__file__).parent / "templates" / "predict.py"
 TOLERANCE = 1e-4
@@ -54,13 +55,18 @@ def export_run(config: DictConfig) -> Path:
     steps of `distill.experiment.file_to_input.input_steps`: in its metadata, and in preprocess.json beside it. Beside
     an onnx file lies predict.py too, which takes these steps from a file on.
 
+    hf writes a directory for `transformers`, see `distill.experiment.export_hf`.
+
     Raises:
         SettingError: no such run or format, a package that is missing, a network that can't be converted, or answers
             that differ.
     """
     only_warnings()
     check_value("format", config.format, Format)
-    finished = load_run(Path(config.run))
+    finished = load_run(Path(config.run), config.trust)
+    if config.format == "hf":
+        target = finished.directory / "student-hf" if config.output is None else Path(config.output)
+        return export_hf(finished.network("student"), finished.student.format, target)
     student = Logits(finished.network("student")).eval()
     own = finished.directory / f"student.{config.format}"
     target = own if config.output is None else Path(config.output)

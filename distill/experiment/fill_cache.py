@@ -25,8 +25,8 @@ from distill.experiment.run import Run
 from distill.log import log_to
 from distill.methods import Supervised
 from distill.models.network import Network
+from distill.signals import take_back_signals
 from distill.teachers.cached import CachedTeacher
-from distill.training.callbacks import LeaveOnSignals
 from distill.training.launch import launch, processes_to_start
 from distill.training.peers import Peers
 from distill.types import Batch, SplitName
@@ -76,9 +76,7 @@ def fill(run: Run, networks: Mapping[str, Network]) -> None:
         network, _ = run.stage("teacher").train(network, None, Supervised())
     teacher = _cached(run, network)
     run.stage("student").module(networks["student"], teacher, build.method(config.method))  # taps what is wanted
-    trainer = build.trainer(
-        config.trainer, logger=False, enable_checkpointing=False, callbacks=[LeaveOnSignals()], max_epochs=1
-    )
+    trainer = build.trainer(config.trainer, logger=False, enable_checkpointing=False, max_epochs=1)
     bars = config.trainer.own.progress
     filling = Filling(teacher, bars=sys.stdout.isatty() if bars == "auto" else bars)
     asked = Missing(teacher, trainer.strategy.root_device, trainer.global_rank, trainer.world_size)
@@ -132,6 +130,7 @@ class Filling(pl.LightningModule):
 
     def on_predict_start(self) -> None:
         """Open the cache, and say what it takes."""
+        take_back_signals()  # Lightning would note a signal, and go on
         self._total = math.ceil(self.teacher.open().missing() / self.trainer.world_size)
         self.trainer.strategy.barrier()  # or one process would count what another has begun to fill
         self._started = time.perf_counter()

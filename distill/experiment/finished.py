@@ -11,16 +11,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from distill.config import build
 from distill.config.overrides import is_path
 from distill.config.settings import DataSettings, Node, TrainerSettings, node
+from distill.config.trust import check_trusted, names
 from distill.data.image_format import ImageFormat
-from distill.data.source import ImageSource
+from distill.data.source import Source
+from distill.data.token_format import TokenFormat
 from distill.errors import SettingError
-from distill.experiment.directory import load_config
+from distill.experiment.directory import find_own_code, load_config
 from distill.files import write_text
 from distill.models.checkpoint import load_weights
 from distill.models.network import Network
@@ -42,7 +44,7 @@ class NetworkRecord:
     preprocessing: how the network prepares images in [0, 1] for itself, and which outputs are classes: arguments of
         `Network`.
     data: name of the data that it was trained on.
-    images: what the images of that data are.
+    format: what its samples are: images of a size, or tokens. In the file under `images` or `tokens`.
     classes: their names, in the order of the logits.
     scores: on the validation split, in float32.
     task: a node with a `_target_`: what its data's labels are.
@@ -53,10 +55,27 @@ class NetworkRecord:
     weights: str | None
     preprocessing: dict[str, Any]
     data: str
-    images: ImageFormat
+    format: ImageFormat | TokenFormat
     classes: list[str]
     scores: dict[str, float | None]
     task: dict[str, Any] = field(default_factory=lambda: {"_target_": "distill.tasks.Classification"})
+
+    @property
+    def images(self) -> ImageFormat:
+        """What its images are.
+
+        Raises:
+            SettingError: it was not trained on images.
+        """
+        if not isinstance(self.format, ImageFormat):
+            raise SettingError(f"run: was trained on {self.format.kind} of {self.data}, and images are needed here")
+        return self.format
+
+    def content(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        content = dataclasses.asdict(self)
+        form = content.pop("format")
+        return {**content, self.format.kind: form}
 
 
 def check_kept(network: Network) -> None:
@@ -71,7 +90,7 @@ def check_kept(network: Network) -> None:
 def keep_networks(
     directory: Path,
     networks: Mapping[str, Network],
-    source: ImageSource,
+    source: Source,
     scores: Mapping[str, Values],
     checkpoint: str | None,
 ) -> None:
@@ -94,12 +113,12 @@ def keep_networks(
             weights=f"{name}.safetensors" if trained_here else checkpoint and str(Path(checkpoint).absolute()),
             preprocessing=network.settings(),
             data=source.name,
-            images=source.format,
+            format=source.format,
             classes=list(source.class_names),
             scores=scores[name],
             task={"_target_": f"{type(source.task).__module__}.{type(source.task).__qualname__}"},
         )
-        write_text(directory / f"{name}.json", json.dumps(dataclasses.asdict(record), indent=2) + "\n")
+        write_text(directory / f"{name}.json", json.dumps(record.content(), indent=2) + "\n")
 
 
 def _from_anywhere(key: str, value: Any) -> Any:
@@ -123,12 +142,14 @@ class FinishedRun:
 
     data, trainer: its settings of these.
     records: of 'student', 'teacher' and, where it was trained, 'baseline'.
+    trusted: packages whose code its files may name beside the known ones.
     """
 
     directory: Path
     data: Node[DataSettings]
     trainer: Node[TrainerSettings]
     records: dict[str, NetworkRecord]
+    trusted: tuple[str, ...] = ()
 
     @property
     def precision(self) -> str:
@@ -148,6 +169,7 @@ class FinishedRun:
     @property
     def task(self) -> Task:
         """What the labels of its data are."""
+        self._check(self.student.task, "task")
         return build.instantiate(OmegaConf.create(self.student.task), "task", Task)  # type: ignore[type-abstract]
 
     def network(self, name: str) -> Network:
@@ -157,6 +179,7 @@ class FinishedRun:
             SettingError: its code or a file of it isn't there any more, or is damaged.
         """
         record = self.records[name]
+        self._check(record.network, name)
         try:
             backbone = build.instantiate(OmegaConf.create(record.network), name, nn.Module)
             if record.weights is not None:
@@ -168,6 +191,16 @@ class FinishedRun:
             ) from error
         return Network(backbone, name=record.name, trained=True, **record.preprocessing)
 
+    @property
+    def own_data(self) -> DictConfig:
+        """What its data is built from."""
+        self._check(OmegaConf.to_container(self.data.target), "data")
+        return self.data.target
+
+    def _check(self, settings: Any, place: str) -> None:
+        if check_trusted(settings, place, f"run={self.directory}", self.trusted):
+            find_own_code(self.directory, "run")
+
     def networks(self) -> dict[str, Network]:
         """All of them; a teacher that can't be built any more is left out, and said."""
         networks = {name: self.network(name) for name in self.records if name != "teacher"}
@@ -176,27 +209,44 @@ class FinishedRun:
         try:
             return {"teacher": self.network("teacher"), **networks}
         except SettingError as error:
-            log.warning("the teacher is left out: %s", error.__cause__)
+            log.warning("the teacher is left out: %s", error.__cause__ or error)
             return networks
 
 
-def load_run(directory: Path) -> FinishedRun:
+def load_run(directory: Path, trust: Any = ()) -> FinishedRun:
     """What a run's directory says of it.
 
+    Args:
+        directory: of the run.
+        trust: the setting of this name.
+
     Raises:
-        SettingError: it has not finished, or a file of it is missing or damaged.
+        SettingError: it has not finished, a file of it is missing or damaged, or names code that is not trusted.
     """
     config = load_config(directory, "run")
     records = {name: _read(file) for name in NETWORKS if (file := directory / f"{name}.json").is_file()}
     if "student" not in records or not (directory / "student.safetensors").is_file():
         raise SettingError(f"run={directory}: not finished; go on with `python train.py resume={directory}`")
+    for part in ("data", "trainer"):
+        if not isinstance(config.get(part), DictConfig):
+            raise SettingError(f"run={directory}: its config.yaml has no settings of {part}")
     data, trainer = node(config.data, "data", DataSettings), node(config.trainer, "trainer", TrainerSettings)
-    return FinishedRun(directory, data, trainer, records)
+    return FinishedRun(directory, data, trainer, records, names(trust))
 
 
 def _read(file: Path) -> NetworkRecord:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        return NetworkRecord(**{**content, "images": ImageFormat(**content["images"])})
-    except (ValueError, TypeError, KeyError) as error:
+        kind = next(kind for kind in (ImageFormat, TokenFormat) if kind.kind in content)
+        record = NetworkRecord(format=kind(**content.pop(kind.kind)), **content)
+        _check_place(file, record)
+        return record
+    except (ValueError, TypeError, KeyError, StopIteration) as error:
         raise SettingError(f"{file}: is damaged ({error}); write it again with resume={file.parent}") from None
+
+
+def _check_place(file: Path, record: NetworkRecord) -> None:
+    """Raise SettingError for weights out of the run's directory, where those of a teacher that wasn't trained lie."""
+    weights = record.weights
+    if weights is not None and Path(weights).name != weights and file.stem != "teacher":
+        raise SettingError(f"{file}: weights={weights}: must be a file in the run's directory")

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from distill.data import ImageDataModule, ImageSource
+from distill.data import DataModule, Source
 from distill.models.network import Network
 from distill.types import Outputs
 
@@ -28,7 +28,7 @@ class Predictions:
     indices: Tensor
 
 
-def test_split(source: ImageSource) -> ImageSource | None:
+def test_split(source: Source) -> Source | None:
     """The source with its test split in the place of the validation split; None where it has none."""
     return None if source.test is None else replace(source, val=source.test, test=None)
 
@@ -36,7 +36,7 @@ def test_split(source: ImageSource) -> ImageSource | None:
 @torch.no_grad()
 def predict_split(
     networks: Mapping[str, Network],
-    source: ImageSource,
+    source: Source,
     batch_size: int,
     device: torch.device,
     precision: Precision | None = None,
@@ -47,7 +47,7 @@ def predict_split(
     """
     precision = precision or Precision()
     converted = {name: precision.convert_module(network).to(device).eval() for name, network in networks.items()}
-    batches = ImageDataModule(source, batch_size=batch_size).val_dataloader()
+    batches = DataModule(source, batch_size=batch_size).val_dataloader()
     screen, shown = Console(file=sys.stderr), sys.stderr.isatty()
     for batch in track(batches, source.name, len(batches), console=screen, transient=True, disable=not shown):
         inputs, logits = precision.convert_input(batch.to(device).inputs), {}

@@ -6,6 +6,7 @@ import logging
 import os
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -13,29 +14,33 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from distill.config import build
+from distill.config.preparation import check_augment, statistics_of
 from distill.config.recipe import recipe
 from distill.config.run_config import RunConfig, parse
-from distill.data.module import student_samples
+from distill.data import Source
+from distill.data.module import student_samples, without_classes
 from distill.devices import allow_tf32
+from distill.errors import SettingError
 from distill.experiment import preflight
-from distill.experiment.baseline import take_over_baseline
-from distill.experiment.directory import check_processes, check_unused, load_config, save_config
+from distill.experiment.directory import check_processes, check_unused, find_own_code, load_config, save_config
 from distill.experiment.finished import keep_networks
 from distill.experiment.lock import held
+from distill.experiment.provenance import note_start
 from distill.experiment.resume import AUTO, has_trained, is_of, resumed
 from distill.experiment.run import Run
 from distill.experiment.scoring import doubt, evaluate
-from distill.experiment.sweep import sweep_directory
+from distill.experiment.shared import COUNTS, shared, take_over
+from distill.experiment.sweep import in_a_sweep, sweep_directory
 from distill.files import remove_leftovers
 from distill.log import forget_what_was_said, log_to, only_warnings
 from distill.methods import Supervised
 from distill.models.network import Network
 from distill.report import write_report
 from distill.seeding import seed_torch
+from distill.signals import leave_on_signals
 from distill.tasks.base import check_method
 from distill.training.launch import launch, processes_to_start
 from distill.training.peers import Peers
-from distill.training.signals import leave_on_signals
 from distill.training.stats import StageStats
 
 log = logging.getLogger("distill")
@@ -86,6 +91,7 @@ def run(composed: DictConfig, directory: Path) -> float | None:
         if not goes_on:
             check_unused(prepared.config.values, directory)
         save_config(prepared.config.values, directory, prepared.hardware.world_size)
+        note_start(directory, _overrides() if in_a_sweep() else None)
         return _examine_and_train(prepared, networks, started)
 
 
@@ -99,10 +105,10 @@ def _examine_and_train(prepared: Run, networks: dict[str, Network], started: flo
         return None
     for network in networks.values():
         network.cpu()  # from where spare ones took the weights that they share
-    jobs = sweep_directory() if config.run.baseline else None
-    if jobs and (other := take_over_baseline(config.values, directory, jobs)):
-        log.info(f"baseline: taken over from {other}, which trained it with the same settings")
     if processes:
+        if jobs := sweep_directory():
+            for stage in COUNTS:  # several processes don't wait for another job's
+                take_over(stage, config.values, directory, jobs)
         networks.clear()  # each process builds its own
         launch(run_as_one_of_many, directory, processes)
     else:
@@ -134,6 +140,7 @@ def prepare_as_one_of_many(directory: Path, log_file: str) -> Run:
     else:
         logging.disable()
         warnings.simplefilter("ignore")
+    find_own_code(directory, "run")
     return prepare(parse(load_config(directory, "run")), directory)
 
 
@@ -159,10 +166,32 @@ def load(config: RunConfig, directory: Path) -> Run:
     if source.task.moves:
         config.augment.check_moves()
     source.task.check_measurable(source.name, source.val.targets)
-    build.check_statistics("data", data, source)
-    statistics = (data.mean, data.std) if data.mean and data.std else source.statistics()
+    check_augment(config.augment, source)
+    statistics = statistics_of(source, data)
     samples = student_samples(source.task.strata(source.train.targets), data.student_fraction, config.run.seed)
+    if data.student_without:
+        samples = without_classes(samples, source.train.targets, _excluded(source, data.student_without))
     return Run(config, directory, source, samples, statistics)
+
+
+def _excluded(source: Source, classes: Sequence[int | str]) -> list[int]:
+    """The numbers of classes that `data.student_without` names, by name or number."""
+    setting = f"data.student_without={list(classes)}"
+    if "a class for each sample" not in source.task.traits:
+        raise SettingError(
+            f"{setting}: needs a class for each sample, which {source.task.name} data has not; must be []"
+        )
+    names = [str(name) for name in source.class_names]
+    numbers = []
+    for wanted in classes:
+        if str(wanted) in names:
+            numbers.append(names.index(str(wanted)))
+        elif isinstance(wanted, int) and 0 <= wanted < len(names):
+            numbers.append(wanted)
+        else:
+            known = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+            raise SettingError(f"{setting}: {source.name} has no class {wanted!r}; must be among {known}")
+    return numbers
 
 
 def run_stages(prepared: Run, networks: dict[str, Network], started: float) -> None:
@@ -176,18 +205,21 @@ def run_stages(prepared: Run, networks: dict[str, Network], started: float) -> N
     config, directory = prepared.config, prepared.directory
     source = prepared.source
     log.info(
-        f"{source.name}: {len(source.train)} training images, of which the student sees {len(prepared.samples)}; "
-        f"{len(source.val)} validation images"
+        f"{source.name}: {len(source.train)} training {source.noun}, of which the student sees "
+        f"{len(prepared.samples)}; {len(source.val)} validation {source.noun}"
     )
     records: dict[str, StageStats] = {}
     teacher = networks.pop("teacher")
+    jobs = sweep_directory()
     if not teacher.trained:
-        teacher, records["teacher"] = prepared.stage("teacher").train(teacher, None, Supervised())
+        with shared("teacher", config.values, directory, jobs):
+            teacher, records["teacher"] = prepared.stage("teacher").train(teacher, None, Supervised())
         doubt(prepared, "teacher", teacher)
     ends = {"teacher": teacher}
     if config.run.baseline:
-        stage = prepared.stage("baseline")
-        ends["baseline"], records["baseline"] = stage.train(copy.deepcopy(networks["student"]), None, Supervised())
+        stage, student = prepared.stage("baseline"), copy.deepcopy(networks["student"])
+        with shared("baseline", config.values, directory, jobs):
+            ends["baseline"], records["baseline"] = stage.train(student, None, Supervised())
     answering = teacher
     for name in prepared.assistants:
         answering, records[name] = distill(prepared, name, networks.pop(name), answering)

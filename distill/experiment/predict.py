@@ -21,6 +21,7 @@ from distill.data import stream
 from distill.data.arrays import Rows
 from distill.data.folders import endings, image_files, left_out
 from distill.data.image_folder import ImageFiles
+from distill.data.npz import check_claims
 from distill.data.source import ImageSource
 from distill.data.stream import Readable, Stream
 from distill.devices import allow_tf32
@@ -47,7 +48,7 @@ def predict_files(config: DictConfig) -> Path | None:
     """
     only_warnings()
     settings = read(config, "", PredictionSettings)
-    finished = load_run(Path(settings.run))
+    finished = load_run(Path(settings.run), config.trust)
     allow_tf32(finished.tf32)
     precision = finished.precision if settings.precision == "run" else settings.precision
     hardware = build.hardware(node(config.trainer, "trainer", TrainerSettings), precision)
@@ -99,6 +100,8 @@ def _array(file: Path, finished: FinishedRun) -> Rows:
     try:
         with file.open("rb") as opened:
             content = np.load(opened, allow_pickle=False)
+            if file.suffix == ".npz":
+                check_claims(file)
             arrays = {name: content[name] for name in content.files} if file.suffix == ".npz" else {"": content}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
         raise SettingError(f"input={file}: cannot be read as arrays ({error})") from None

@@ -7,18 +7,18 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from distill.config.effect import MAY_CHANGE, under
 from distill.config.flat import differences, flat, without_part
 from distill.config.overrides import is_path
+from distill.config.trust import check_trusted, names, targets
 from distill.errors import SettingError
-from distill.experiment.directory import OF_THE_COMMAND, load_config, read_config
+from distill.experiment.directory import OF_THE_COMMAND, find_own_code, load_config, read_config
 from distill.files import CONFIGS, path_of
 
 AUTO = "auto"  # of `resume`: whatever unfinished run there is
 SETTLED = "auto"  # of other settings: the run has made the choice, and keeps it
-SWITCHES = ("preflight", "show")  # of the command, not of the run
+SWITCHES = ("preflight", "show", "trust")  # of the command, not of the run
 
 
 def newest_unfinished(given: DictConfig, places: Iterable[Path]) -> Path | None:
@@ -50,7 +50,7 @@ def is_of(given: DictConfig, directory: Path) -> bool:
     try:
         config, started_in = read_config(directory, "resume")
         there = OmegaConf.to_container(config, resolve=True)
-    except (SettingError, OSError, YAMLError, OmegaConfBaseException):
+    except (SettingError, OSError, OmegaConfBaseException):
         return False  # no run, or one that cannot be read
     here = OmegaConf.to_container(OmegaConf.masked_copy(given, [str(n) for n in given if n != "hydra"]), resolve=True)
     return not any(
@@ -83,6 +83,9 @@ def resumed(given: DictConfig, directory: Path, overrides: Sequence[str]) -> tup
         SettingError: there is no such run, or a file that it needs is not there any more.
     """
     config = load_config(directory, "resume")
+    trusted = {*names(given.get("trust")), *targets(OmegaConf.to_container(given))}  # what the command says itself
+    if check_trusted(OmegaConf.to_container(config), "", f"resume={directory}", trusted):
+        find_own_code(directory, "resume")
     if "channels_last" not in config.trainer:
         config.trainer.channels_last = True  # as it always was before there was a choice
     left_out = []

@@ -6,9 +6,10 @@ from pathlib import Path
 import torch
 
 from distill.config import build
+from distill.config.preparation import Statistics
 from distill.config.run_config import RunConfig
 from distill.config.settings import NetworkSettings, Node
-from distill.data import ImageSource
+from distill.data import Source
 from distill.experiment.stage import Stage
 from distill.models.network import Network
 from distill.seeding import seed_torch
@@ -23,15 +24,15 @@ class Run:
     config: its settings.
     directory: where everything is written.
     source: the data.
-    samples: (S,) indices of the training images that the student and the baseline may see.
-    statistics: mean and standard deviation per channel, for networks that bring none of their own.
+    samples: (S,) indices of the training samples that the student and the baseline may see.
+    statistics: mean and standard deviation per channel of images, for networks that bring none of their own.
     """
 
     config: RunConfig
     directory: Path
-    source: ImageSource
+    source: Source
     samples: torch.Tensor
-    statistics: tuple[list[float], list[float]]
+    statistics: Statistics | None
 
     @property
     def assistants(self) -> list[str]:

@@ -6,12 +6,13 @@ import time
 
 import torch
 
-from distill.data.augment.color import to_float
 from distill.experiment.advice import advise
 from distill.experiment.network_predictions import predict_split, test_split
 from distill.experiment.preflight.teacher import score_sample
+from distill.experiment.provenance import provenance_of
 from distill.experiment.run import Run
 from distill.experiment.split_evaluation import SplitEvaluation
+from distill.inputs import inputs_to
 from distill.log import account_of, warnings_of
 from distill.models import cost
 from distill.models.network import Network
@@ -61,15 +62,18 @@ def evaluate(prepared: Run, networks: dict[str, Network], records: dict[str, Sta
     test = None
     if (unseen := test_split(source)) is not None:
         test = SplitEvaluation(unseen, predict_split(comparable, unseen, batch_size, device)).result("test")
-        log.info(f"{source.name}: scored once on {test.count} test images")
-    image = to_float(source.val.show(torch.tensor([0]))).to(device)
+        log.info(f"{source.name}: scored once on {test.count} test {source.noun}")
+    sample = inputs_to(source.val.inputs(torch.tensor([0])), device)
+    speeds = cost.speeds(networks, sample, batch_size)
     stages = {
         name: StageResult(
             network=network.name,
             parameters=cost.parameters(network),
-            flops=cost.flops(network, image),
-            latency_ms=cost.latency_ms(network, image),
+            flops=cost.flops(network, sample),
+            weights_bytes=cost.weights_bytes(network),
+            speed=speeds[name],
             record=records.get(name),
+            tokens=source.tokens,
         )
         for name, network in networks.items()
     }
@@ -82,13 +86,16 @@ def evaluate(prepared: Run, networks: dict[str, Network], records: dict[str, Sta
         precision=config.precision,
         stages=stages,
         validation=validation.result("validation"),
-        picture=lambda index: source.val.show(torch.tensor([index]))[0],
+        shown=source.shown,
         seconds=time.perf_counter() - started,
         versions={package: installed(package) for package in PACKAGES} | {"python": platform.python_version()},
+        noun=source.noun,
+        unit=source.unit or source.noun,
         warnings=warnings_of(prepared.directory),
         preflight=account_of(prepared.directory),
         keep=config.run.keep,
         test=test,
+        provenance=provenance_of(prepared.directory),
         profile=profile,
         advice=advise(prepared, networks["teacher"], profile) if profile else [],
     )

@@ -2,12 +2,16 @@
 
 from collections.abc import Iterable
 
-from distill.data import ImageSource
+import torch
+
+from distill.data import Source
 from distill.experiment.network_predictions import Predictions
 from distill.report import SplitResult
 from distill.tasks.disagreements import Disagreements
 from distill.tasks.evaluation import Evaluation, Standing
 from distill.tasks.evidence import Gain
+from distill.tasks.side_by_side import SideBySide
+from distill.tasks.temperature import TemperatureScaling
 
 
 class SplitEvaluation:
@@ -20,12 +24,16 @@ class SplitEvaluation:
     Attributes:
         networks: what each is worth, by name.
         disagreements: between teacher and student; None without a teacher.
+        side_by_side: student and teacher, decision by decision; None where answers are no classes.
+        scaling: of each network's logits by temperatures.
     """
 
-    def __init__(self, source: ImageSource, predictions: Iterable[Predictions]) -> None:
+    def __init__(self, source: Source, predictions: Iterable[Predictions]) -> None:
         self.source = source
         self.networks: dict[str, Evaluation] = {}
         self.disagreements: Disagreements | None = None
+        self.side_by_side: SideBySide | None = None
+        self.scaling: dict[str, TemperatureScaling] = {}
         for batch in predictions:
             self._add(batch)
 
@@ -40,6 +48,18 @@ class SplitEvaluation:
             self.disagreements.add(
                 task, batch.indices, batch.targets, batch.logits["student"], teacher, self.source.class_names
             )
+        self._add_decisions(batch)
+
+    @torch.no_grad()  # of some logits the last layer's weights are a part
+    def _add_decisions(self, batch: Predictions) -> None:
+        task = self.source.task
+        found = {name: task.decisions(logits, batch.targets) for name, logits in batch.logits.items()}
+        decided = {name: each for name, each in found.items() if each is not None}
+        for name, each in decided.items():
+            self.scaling.setdefault(name, TemperatureScaling(task.compared_with_right)).add(each)
+        if {"student", "teacher"} <= decided.keys() and "exclusive classes" in task.traits:
+            self.side_by_side = self.side_by_side or SideBySide()
+            self.side_by_side.add(decided["student"], decided["teacher"])
 
     def standing(self, name: str) -> Standing:
         """How a network compares with guessing."""
@@ -49,17 +69,19 @@ class SplitEvaluation:
         """For each class that occurs, how many images have it, and the score of each network for it."""
         found = {name: evaluation.by_class() for name, evaluation in self.networks.items()}
         counts, _ = found["student"]
+        names = self.source.class_names
         return {
-            str(label): {"count": int(counts[i]), **{name: float(scores[i]) for name, (_, scores) in found.items()}}
-            for i, label in enumerate(self.source.class_names)
-            if counts[i]
+            str(names[i]): {"count": int(counts[i]), **{name: float(scores[i]) for name, (_, scores) in found.items()}}
+            for i in counts.nonzero().flatten().tolist()
         }
 
     def result(self, name: str) -> SplitResult:
         """What the report says of it, as the split of this name."""
         gain = None
         if "baseline" in self.networks:
-            gain = Gain.of(self.source.task.metric, self.networks["student"], self.networks["baseline"])
+            gain = Gain.of(
+                self.source.task.metric, self.networks["student"], self.networks["baseline"], self.source.groups
+            )
         return SplitResult(
             name=name,
             task=self.source.task,
@@ -67,4 +89,8 @@ class SplitEvaluation:
             networks={name: evaluation.scored() for name, evaluation in self.networks.items()},
             gain=gain,
             disagreements=self.disagreements,
+            classes=self.by_class(),
+            class_names=list(map(str, self.source.class_names)),
+            side_by_side=self.side_by_side,
+            scaled={name: each for name, scaling in self.scaling.items() if (each := scaling.result()) is not None},
         )

@@ -16,10 +16,11 @@ from pytorch_lightning.utilities import rank_zero_only
 from distill.config import build
 from distill.config.recipe import Recipe, recipe
 from distill.config.run_config import RunConfig
-from distill.data import ImageDataModule, ImageSource
+from distill.data import DataModule, Source
 from distill.errors import SettingError, first_line
 from distill.experiment.finished import check_kept
 from distill.files import write_text
+from distill.inputs import inputs_to
 from distill.methods import Method
 from distill.models.checkpoint import load_weights
 from distill.models.metadata import metadata
@@ -29,10 +30,11 @@ from distill.seeding import seed_torch
 from distill.teachers import LiveTeacher, Teacher
 from distill.training.averaging import Averaging
 from distill.training.best_epoch import Watch
-from distill.training.callbacks import Elapsed, LeaveOnSignals, StageProgress, Throughput
+from distill.training.callbacks import Elapsed, StageProgress, Throughput
 from distill.training.checkpoint_files import CheckpointFiles, newest_whole, step_of
 from distill.training.checkpointing import StepCheckpoint
 from distill.training.compiling import Choice, Work, choice_for, compile_network, release
+from distill.training.data_watch import DataWatch
 from distill.training.failing_setting import setting_at_work
 from distill.training.module import DistillModule
 from distill.training.profiling import Profiling
@@ -42,7 +44,7 @@ log = logging.getLogger(__name__)
 
 GENTLE = "a hundredth of optimizer.lr, for its weights are pretrained; teacher.optimizer.lr sets another"
 LAST = "last.ckpt"  # what an unfinished stage goes on from
-COMPARED = 32  # images on which the teacher's fastest form is compared with itself
+COMPARED = 32  # samples on which the teacher's fastest form is compared with itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class Stage:
     name: str
     config: RunConfig
     directory: Path
-    source: ImageSource
+    source: Source
     samples: torch.Tensor
     max_epochs: int
 
@@ -122,7 +124,9 @@ class Stage:
         if teacher is not None and optimize_for_inference:
             hardware = build.hardware(self.config.trainer)
             own = teacher.to(hardware.device).network
-            teacher.optimize_for_inference(data.example(COMPARED).to(hardware.device), str(hardware.plugin.precision))
+            teacher.optimize_for_inference(
+                inputs_to(data.example(COMPARED), hardware.device), str(hardware.plugin.precision)
+            )
             if own is not None and own is not teacher.network:
                 own.cpu()  # it is asked again only at the end
         return module
@@ -137,10 +141,10 @@ class Stage:
         labels[self.samples] = self.source.train.targets[self.samples]
         return labels
 
-    def data(self) -> ImageDataModule:
+    def data(self) -> DataModule:
         """The batches that it sees."""
         data = self.config.data.own
-        return ImageDataModule(
+        return DataModule(
             self.source,
             batch_size=data.batch_size,
             augment=self.config.augment,
@@ -159,7 +163,7 @@ class Stage:
         last = newest_whole(self.checkpoints / LAST)
         brought = self._brought(None if last is None else step_of(last))
         trainer = self._trainer(brought, [throughput, elapsed, watch, *self._averaging()])
-        log.info(f"{self.name}: {len(self.samples)} images, {self.max_epochs} epochs")
+        log.info(f"{self.name}: {len(self.samples)} {self.source.noun}, {self.max_epochs} epochs")
         if module.teacher is not None and module.teacher.form:
             log.info(f"{self.name}: its teacher answers {module.teacher.form}")
         if (tuned := self.recipe(module.student)).gentle:
@@ -237,7 +241,7 @@ class Stage:
             json.loads(file.read_text()) if file.is_file() else {role: choice_for(role, setting) for role in roles}
         )
         if any(decided.values()):
-            batch = data.example(self.config.data.own.batch_size).to(device)
+            batch = inputs_to(data.example(self.config.data.own.batch_size), device)
             work = Work(batch, self.max_epochs * len(data.train_dataloader()), trainer.precision_plugin.forward_context)
             for role, network in roles.items():
                 decided[role] = compile_network(network.to(device), role, work, decided[role])
@@ -272,7 +276,7 @@ class Stage:
             callbacks=[
                 *callbacks,
                 *watching,
-                LeaveOnSignals(),
+                DataWatch(self.config.data.own.timeout),
                 StageProgress(self.name, self.source.task.metric, bars=bars),
             ],
         )

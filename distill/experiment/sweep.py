@@ -13,6 +13,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from distill.experiment import study
 from distill.files import write_text
 
 T = TypeVar("T")
@@ -43,7 +44,8 @@ class Jobs(Callback):
     directory: Path | None = None  # of the sweep that this process started
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Forget what an earlier sweep left in the directory."""
+        """Forget what an earlier sweep left in the directory; what its study knows is kept."""
+        study.goes_on(config)
         Jobs.directory = Path(config.hydra.sweep.dir)
         for file in Jobs.directory.rglob(OUTCOME):
             file.unlink()

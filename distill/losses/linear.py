@@ -84,6 +84,8 @@ def linear_terms(
     for key in ("teacher_is", "temperature_squared", "validate"):
         if key in options:
             inner[key] = options[key]
+    if isinstance(teacher, Projection):  # in the dtype of the arithmetic once, not for every chunk
+        teacher = teacher.detach().to(working_dtype(teacher.hidden, teacher.weight))
     hidden = student.hidden.flatten(0, -2)
     labels = None if hard_labels is None else hard_labels.flatten()
     places: Tensor | None = None  # of the rows that count, where those that do not are left out at once
@@ -216,7 +218,7 @@ def _one_chunk(
 
 def _teacher_rows(teacher: Tensor | SparseTeacher | Projection, rows: Rows, dtype: torch.dtype) -> Any:
     if isinstance(teacher, Projection):
-        return teacher.detach().logits(rows, dtype)
+        return teacher.logits(rows, dtype)
     if isinstance(teacher, SparseTeacher):
         return SparseTeacher(
             teacher.values.flatten(0, -2)[rows],

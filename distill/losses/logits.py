@@ -15,8 +15,11 @@ def precise(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def logits_fault(logits: Float[Tensor, "n c"]) -> str | None:
-    """What of (N, C) logits makes no distribution: NaN, +inf, or a row that rules out every class; None: nothing."""
+def logits_fault(logits: Float[Tensor, "n c *positions"]) -> str | None:
+    """What of (N, C, *positions) logits makes no distribution; None: nothing.
+
+    That is NaN, +inf, or a position where every class is ruled out.
+    """
     if bool(logits.isnan().any()):
         return "NaN"
     if bool((logits == math.inf).any()):

@@ -51,6 +51,28 @@ class Projection:
         bias = None if self.bias is None else self.bias.detach()
         return replace(self, hidden=self.hidden.detach(), weight=self.weight.detach(), bias=bias)
 
+    def float(self) -> "Projection":
+        """As it is: logits are made in at least float32."""
+        return self
+
+    def cpu(self) -> "Projection":
+        """On the CPU."""
+        hidden, weight, bias = self.hidden.cpu(), self.weight.cpu(), None if self.bias is None else self.bias.cpu()
+        return replace(self, hidden=hidden, weight=weight, bias=bias)
+
+    def likeliest(self, chunk: int = 256) -> Tensor:
+        """(*positions) int64: the class that is named at each."""
+        with torch.no_grad():
+            return torch.cat([logits.argmax(-1) for _, logits in self.chunks(chunk)]).view(self.positions)
+
+    def __getitem__(self, index: int | slice | Tensor) -> "Projection":
+        """Some of the samples."""
+        return replace(self, hidden=self.hidden[index])
+
+    def to(self, dtype: torch.dtype) -> "Projection":
+        """The output layer in another dtype."""
+        return replace(self, weight=self.weight.to(dtype), bias=None if self.bias is None else self.bias.to(dtype))
+
     def logits(self, rows: Rows = slice(None), dtype: torch.dtype = torch.float32) -> Tensor:
         """Of some of the positions in a row, (n, V); made in this dtype, or float64 where an input is."""
         dtype = torch.promote_types(dtype, working_dtype(self.hidden, self.weight))

@@ -3,7 +3,7 @@
 A `SparseTeacher` is one temperature's view of it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,22 +15,23 @@ from distill.losses.sparse import SparseTeacher
 
 @dataclass(frozen=True, slots=True)
 class TopK:
-    """The k largest logits of each row, and what all others weigh at each of a few temperatures.
+    """The k largest logits of each row or position, and what all others weigh at each of a few temperatures.
 
-    values: (N, k) logits less the row's largest, in falling order, any float dtype; the first is 0.
-    indices: (N, k) int32 class indices.
-    log_tails: (N, temperatures) log of the sum of exp((logit - largest) / T) over the classes left out; -inf for none.
+    values: (N, k, *positions) logits less the largest, in falling order, any float dtype; the first is 0.
+    indices: (N, k, *positions) int32 class indices.
+    log_tails: (N, temperatures, *positions) log of the sum of exp((logit - largest) / T) over the classes left out;
+        -inf for none.
     temperatures: those T. At any other, the mass of the tail cannot be known.
     """
 
-    values: Float[Tensor, "n k"]
-    indices: Int[Tensor, "n k"]
-    log_tails: Float[Tensor, "n t"]
+    values: Float[Tensor, "n k *positions"]
+    indices: Int[Tensor, "n k *positions"]
+    log_tails: Float[Tensor, "n t *positions"]
     temperatures: tuple[float, ...]
 
     @classmethod
-    def from_logits(cls, logits: Float[Tensor, "n c"], k: int, temperatures: Sequence[float]) -> "TopK":
-        """Of (N, C) logits, 1 <= k <= C, in at least float32. The tail is the sum of what is in it.
+    def from_logits(cls, logits: Float[Tensor, "n c *positions"], k: int, temperatures: Sequence[float]) -> "TopK":
+        """Of (N, C, *positions) logits, 1 <= k <= C, in at least float32. The tail is the sum of what is in it.
 
         Raises:
             ValueError: k out of its range.
@@ -54,6 +55,11 @@ class TopK:
             known = ", ".join(f"{t:g}" for t in self.temperatures)
             raise ValueError(f"temperature={temperature:g}: the mass of the tail is known at {known} only")
         tail = self.log_tails[:, self.temperatures.index(temperature)].float()
-        values = self.values.float() / temperature
-        total = torch.logaddexp(values.logsumexp(1), tail)
-        return SparseTeacher(values - total.unsqueeze(1), self.indices, tail - total, temperature)
+        values = self.values.float().movedim(1, -1) / temperature
+        total = torch.logaddexp(values.logsumexp(-1), tail)
+        return SparseTeacher(values - total.unsqueeze(-1), self.indices.movedim(1, -1), tail - total, temperature)
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "TopK":
+        """What a function makes of each of the three tensors."""
+        values, indices, tails = map(function, (self.values, self.indices, self.log_tails))
+        return TopK(values, indices, tails, self.temperatures)

@@ -29,6 +29,7 @@ class AlphaBeta(Method):
     """
 
     accepts_top_k = True
+    chunked = True
 
     def __init__(
         self,
@@ -51,12 +52,7 @@ class AlphaBeta(Method):
 
     def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The term `alpha_beta`."""
-        divergence = alpha_beta_divergence(
-            student.logits,
-            teacher.at(self.temperature),
-            alpha=self.alpha,
-            beta=self.beta,
-            temperature=self.temperature,
-            reduction=self.reduction,
+        exponents = {"alpha": self.alpha, "beta": self.beta}
+        return self.diverge(
+            "alpha_beta", alpha_beta_divergence, student, teacher, batch, self.temperature, self.reduction, **exponents
         )
-        return {"alpha_beta": divergence}

@@ -1,8 +1,9 @@
 """What every method is: a small module that turns two networks' outputs into named loss terms."""
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any, Literal, TypeVar, get_args
 
 import torch
@@ -11,10 +12,19 @@ from torch import Tensor, nn
 
 from distill.errors import SettingError
 from distill.losses.logits import precise, standardize
+from distill.methods.checks import classes_of as classes_of
+from distill.methods.checks import not_negative as not_negative
+from distill.methods.checks import one_of as one_of
+from distill.methods.checks import positive as positive
 from distill.methods.labels import LabelLoss
+from distill.methods.projections import terms_of_projections
 from distill.methods.recorded_arguments import records_arguments
+from distill.methods.shares import by_share_of_positions
+from distill.methods.taps import Example as Example
+from distill.methods.taps import Taps as Taps
 from distill.methods.terms import LossTerms
 from distill.methods.view import AsTheyAre, Trait, View
+from distill.processes import joined_over_processes
 from distill.schedules import Schedule
 from distill.types import Batch, Outputs
 
@@ -22,53 +32,8 @@ T = TypeVar("T")
 Reduction = Literal["batchmean", "sum", "mean", "positionmean"]  # of the divergences', those that give a scalar
 FORMER_NAMES = {"imitate": "compute_losses", "prepare": "setup", "accompany": "setup_student"}
 """What parts of a subclass were called before; taken still, with a warning."""
+LABELS = {"ce": 1.0, "auxiliary_ce": 0.5}  # shares of their weight; a second head's as in torchvision's own training
 REDUCTIONS: tuple[Reduction, ...] = get_args(Reduction)
-
-
-@dataclass(frozen=True, slots=True)
-class Taps:
-    """Layers wanted from each network.
-
-    Before a run: submodule paths, patterns (`layer*.2`), or the words of `distill.models.network`: 'stages' (the
-    output of each stage), 'last_stage', 'embedding' (what the classifier sees). Once the networks are known: names.
-    """
-
-    student: tuple[str, ...] = ()
-    teacher: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, student_layers: Sequence[str], teacher_layers: Sequence[str]) -> "Taps":
-        """The taps that a method's two settings name; one name alone stands for itself."""
-        return cls(
-            *((layers,) if isinstance(layers, str) else tuple(layers) for layers in (student_layers, teacher_layers))
-        )
-
-    def check_paired(self) -> None:
-        """Raise ValueError unless there is a layer of each network, and as many of both."""
-        if not self.student:
-            raise ValueError("student_layers=[]: name at least one layer")
-        if len(self.student) != len(self.teacher):
-            raise ValueError(
-                f"student_layers={list(self.student)}: {len(self.student)} layers, but "
-                f"teacher_layers={list(self.teacher)}: {len(self.teacher)}; "
-                "they are paired by position, so name as many of each"
-            )
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """What a method may know before training starts.
-
-    student, teacher: both networks' outputs for one example batch, features included.
-    labels: (S,) int64, the true class of every training sample, by its index; -1 for those that aren't trained on.
-    classifier: a frozen copy of the teacher's last linear layer, (N, D) embeddings to (N, C) logits; None where no
-        live network teaches.
-    """
-
-    student: Outputs
-    teacher: Outputs
-    labels: Tensor
-    classifier: nn.Linear | None = None
 
 
 class Method(nn.Module):
@@ -85,6 +50,9 @@ class Method(nn.Module):
             can do with the likeliest classes.
         accepts_pooled: whether (N, C) means over positions of what it taps in the teacher will do for `compute_losses`.
         standardize_logits: show `compute_losses` z-scored logits (2403.01427); the labels' cross-entropy sees them raw.
+        chunked: whether `compute_losses` leaves its divergence to `diverge`, which needs no logits at once where the
+            networks give hidden states and their output layers; other methods are shown the logits of all positions
+            that count, one behind the other, as samples.
         needs_logits: False for a method that looks at the teacher's features alone, so that a teacher of other classes
             than the data's will do.
         needs_teacher: False for a method that works without one; its `forward` may then be given None.
@@ -92,7 +60,10 @@ class Method(nn.Module):
         needs_classes: whether `compute_losses` asks for the true class of each sample, whatever `label_weight` is.
         needs_classifier: whether `setup` asks for the teacher's last linear layer.
         needs: what a task must have for `compute_losses`; see `distill.methods.view.Trait`.
-        raw_logits: show `compute_losses` the networks' own logits in place of the task's view of them.
+        gather: of methods that compare the samples of a batch with each other: whether they compare those of all
+            processes in a step, as one process with the whole batch would, or each process its own.
+        raw_logits: show `compute_losses` the networks' own logits in place of the task's view of them; where they are
+            maps, the labels as maps too, and `batch.valid` says which positions count.
         arguments: what it was made with, by name; for those who log it or make it again.
         label_loss: the cross-entropy with the true labels that `label_weight` weighs: smoothed, by class, or plain.
     """
@@ -101,12 +72,14 @@ class Method(nn.Module):
     standardize_logits: bool = False
     accepts_top_k: bool = False
     accepts_pooled: bool = False
+    chunked: bool = False
     needs_teacher: bool = True
     needs_labels: bool = False
     needs_classes: bool = False
     needs_classifier: bool = False
     needs_logits: bool = True
     needs: frozenset[Trait] = frozenset()
+    gather: bool = False
     raw_logits: bool = False
     arguments: Mapping[str, Any]
 
@@ -171,22 +144,64 @@ class Method(nn.Module):
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:
         """Named scalar terms, weighted, whose sum is the loss; `unweighted` has them without their weights."""
+        places = self.places(student, batch)
+        seen = self._prepare_batch(student, batch, places)
         with torch.autocast(student.logits.device.type, enabled=False):
-            imitation = self.compute_losses(
-                self.prepare_outputs(student),
-                _frozen(self.prepare_outputs(teacher)),
-                replace(batch, targets=self.view.as_classes(batch.targets)),
-            )
-        if not isinstance(imitation, dict):
+            shown = self.prepare_outputs(student, places), self.prepare_outputs(teacher, places).detach()
+            terms = self.compute_losses(*shown, seen)
+        if not isinstance(terms, dict):
             raise SettingError(
-                f"{type(self).__name__}.compute_losses returned a {type(imitation).__name__}; "
+                f"{type(self).__name__}.compute_losses returned a {type(terms).__name__}; "
                 "must be a dict of scalars by name"
             )
-        return LossTerms.weigh(self.label_terms(student, batch) | imitation, self.weight_of)
+        of_positions = places is not None or student.projection is not None
+        if of_positions and self.needs_logits and not self.gather:
+            terms = by_share_of_positions(terms, batch)
+        if "ce" not in terms:  # else learned in the same pass over logits
+            terms = by_share_of_positions(self.label_terms(student, batch), batch) | terms
+        return LossTerms.weigh(terms, self.weight_of)
+
+    def diverge(
+        self,
+        term: str,
+        divergence: Callable[..., Tensor],
+        student: Outputs,
+        teacher: Outputs,
+        batch: Batch,
+        temperature: float,
+        reduction: Reduction,
+        **own: Any,
+    ) -> dict[str, Float[Tensor, ""]]:
+        """The term of a divergence of `distill.losses` between both networks, for `compute_losses`.
+
+        Of logits that are not made it is the mean over the positions that count, whatever the reduction, and comes with
+        the term `ce` of the labels, from the same pass.
+
+        Args:
+            term: its name.
+            divergence, temperature, reduction: which, and how it is to be called.
+            student, teacher, batch: as `compute_losses` is given them.
+            own: keywords of this divergence alone.
+        """
+        if student.projection is None:
+            kept = teacher.at(temperature)
+            return {term: divergence(student.logits, kept, temperature=temperature, reduction=reduction, **own)}
+        weights = (self.weight_of(term), self.label_weight)
+        learns = self.label_weight > 0 or "label_weight" in self.schedules
+        soft, hard = terms_of_projections(
+            partial(divergence, **own),
+            student,
+            teacher,
+            batch,
+            temperature,
+            weights,
+            self.label_loss if learns else None,
+        )
+        return {"ce": hard, term: soft} if learns else {term: soft}
 
     def weight_of(self, term: str) -> float:
         """The factor of a term in the loss, by the term's name. To override where a term has a weight of its own."""
-        return self.label_weight if term == "ce" else self.weight
+        return self.label_weight * LABELS[term] if term in LABELS else self.weight
 
     def pairs(self, student: Outputs, teacher: Outputs) -> list[tuple[Tensor, Tensor]]:
         """The tapped features, (student's, teacher's), paired by position.
@@ -198,14 +213,25 @@ class Method(nn.Module):
         names = zip(self.taps.student, self.taps.teacher, strict=True)
         return [(student.features[s], teacher.features[t]) for s, t in names]
 
+    def gathered(self, x: Float[Tensor, "n ..."]) -> Float[Tensor, "all ..."]:
+        """What is compared, (N, ...) of this process's samples: with `gather`, that of all processes, by rank."""
+        return joined_over_processes(x) if self.gather else x
+
+    def gathered_pairs(self, student: Outputs, teacher: Outputs) -> list[tuple[Tensor, Tensor]]:
+        """As `pairs`, flattened to (N, D) and gathered."""
+        return [(self.gathered(s.flatten(1)), self.gathered(t.flatten(1))) for s, t in self.pairs(student, teacher)]
+
     def label_terms(self, student: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The labels' cross-entropy, or the student's own loss of them; unweighted, at least float32 whatever comes in;
         nothing at weight 0."""
         if self.label_weight == 0 and "label_weight" not in self.schedules:
             return {}
+        if student.projection is not None:
+            return {"ce": self.label_loss(student.projection, batch.targets, batch.counted)}
         own = student.reading
         loss: Tensor = self.label_loss(student.logits, batch.targets) if own is None else own.label_loss(batch.targets)
-        return {"ce": loss}
+        beside = student.auxiliary
+        return {"ce": loss} | ({} if beside is None else {"auxiliary_ce": self.label_loss(beside, batch.targets)})
 
     def deploy(self, backbone: nn.Module) -> nn.Module:
         """The network to validate, save and export, sharing its weights with `backbone`: for most methods, itself.
@@ -233,42 +259,42 @@ class Method(nn.Module):
         weights = ("weight", "label_weight")
         return {name: float(getattr(self, name)) for name in self.schedules if name not in weights}
 
-    def prepare_outputs(self, outputs: Outputs) -> Outputs:
-        """A network's outputs for `compute_losses`: precise features, and logits as task and method see them."""
-        logits = outputs.logits if self.raw_logits else self.view.as_distributions(outputs.logits)
+    @property
+    def _takes_projections(self) -> bool:
+        return self.chunked and not self.standardize_logits
+
+    def places(self, student: Outputs, batch: Batch) -> Tensor | None:
+        """(R,) int64, the rows of the task's view of logits whose positions count; None: all, or the method looks at
+        maps or projections, and asks `batch.valid` itself."""
+        whole = self.raw_logits if student.projection is None else self._takes_projections
+        return None if whole or batch.valid is None else batch.valid.flatten().nonzero().flatten()
+
+    def prepare_outputs(self, outputs: Outputs, places: Tensor | None = None) -> Outputs:
+        """A network's outputs for `compute_losses`: precise features, and logits as task and method see them.
+
+        places: as `places` gives them; None: all.
+        """
+        outputs = replace(outputs, features={name: precise(feature) for name, feature in outputs.features.items()})
+        if outputs.projection is not None and self._takes_projections:
+            return outputs
+        logits, top_k = outputs.logits, outputs.top_k
+        if outputs.projection is not None:
+            logits = outputs.projection.logits(slice(None) if places is None else places)
+        else:
+            view = (lambda x: x) if self.raw_logits else self.view.as_distributions
+            logits, top_k = view(logits), None if top_k is None else top_k.map(view)
+            if places is not None:
+                logits = logits.index_select(0, places)
+                top_k = None if top_k is None else top_k.map(lambda part: part.index_select(0, places))
         logits = standardize(logits) if self.standardize_logits else logits
-        return replace(outputs, logits=logits, features={n: precise(f) for n, f in outputs.features.items()})
+        return replace(outputs, logits=logits, top_k=top_k, projection=None)
 
-
-def not_negative(name: str, value: float) -> float:
-    """The value, if it is finite and zero or more; ValueError otherwise."""
-    if not 0 <= value < float("inf"):
-        raise ValueError(f"{name}={value}: must be a finite number, zero or more")
-    return value
-
-
-def positive(name: str, value: float) -> float:
-    """The value, if it is finite and above zero; ValueError otherwise."""
-    if not 0 < value < float("inf"):
-        raise ValueError(f"{name}={value}: must be a finite number above zero")
-    return value
-
-
-def one_of(name: str, value: T, allowed: Iterable[T]) -> T:
-    """The value, if it is among those allowed; ValueError otherwise."""
-    allowed = list(allowed)
-    if value not in allowed:
-        raise ValueError(f"{name}={value!r}: must be one of {', '.join(map(str, allowed))}")
-    return value
-
-
-def classes_of(batch: Batch) -> Tensor:
-    """The true class of every row of `as_rows(logits)`, (N * positions,) int64; the likeliest of mixed labels."""
-    targets: Tensor = batch.targets
-    targets = targets.argmax(1) if targets.is_floating_point() else targets
-    return targets.flatten()
-
-
-def _frozen(outputs: Outputs) -> Outputs:
-    features = {name: feature.detach() for name, feature in outputs.features.items()}
-    return replace(outputs, logits=outputs.logits.detach(), features=features)
+    def _prepare_batch(self, student: Outputs, batch: Batch, places: Tensor | None) -> Batch:
+        """The batch for `compute_losses`: labels as the task sees them, of the positions that count."""
+        if self.raw_logits and student.projection is None and batch.valid is not None:
+            return batch
+        targets = self.view.as_classes(batch.targets)
+        if places is not None:
+            return replace(batch, targets=targets.flatten().index_select(0, places), valid=None)
+        made = student.projection is not None and not self._takes_projections
+        return replace(batch, targets=targets.flatten() if made else targets)

@@ -35,6 +35,7 @@ class CC(Method):
         order: of the kernel's expansion, 1 or more; for form=gaussian.
         weight: of the correlation term.
         label_weight: of the cross-entropy.
+        gather: compare the samples of all processes in a step, not each process its own; see `Method`.
     """
 
     accepts_pooled = True
@@ -50,8 +51,10 @@ class CC(Method):
         order: int = 2,
         weight: float = 0.02,
         label_weight: float = 1.0,
+        gather: bool = False,
     ) -> None:
         super().__init__(weight=weight, label_weight=label_weight)
+        self.gather = gather
         self.taps = Taps.of(student_layers, teacher_layers)
         self.form = one_of("form", form, ("adjacent", "gaussian"))
         self.dim, self.order = int(positive("dim", dim)), int(positive("order", order))
@@ -72,7 +75,7 @@ class CC(Method):
 
     def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The term `cc`."""
-        pairs = [(s.flatten(1), t.flatten(1)) for s, t in self.pairs(student, teacher)]
+        pairs = self.gathered_pairs(student, teacher)
         if self.form == "gaussian":
             gaps = [F.mse_loss(self._kernel(s), self._kernel(t)) for s, t in pairs]
         else:

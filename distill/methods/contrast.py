@@ -3,10 +3,12 @@
 import math
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int
 from torch import Tensor, nn
+
+from distill.processes import joined_over_processes
+from distill.random import whole_numbers
 
 
 class OtherClasses(nn.Module):
@@ -36,11 +38,14 @@ class OtherClasses(nn.Module):
         for name, tensor in derived.items():
             self.register_buffer(name, tensor, persistent=False)
 
-    def draw(self, indices: Int[Tensor, "n"], number: int) -> Int[Tensor, "n k"]:
-        """For samples (N,), the indices (N, number) of samples of other classes, uniformly, with replacement."""
+    def draw(self, indices: Int[Tensor, "n"], number: int, seed: Tensor, epoch: int) -> Int[Tensor, "n k"]:
+        """For samples (N,), the indices (N, number) of samples of other classes, uniformly, with replacement.
+
+        Each sample's are a function of seed, epoch and its index.
+        """
         label = self.labels[indices].unsqueeze(1)
         own = self.count[label]
-        place = torch.randint(2**53, (len(indices), number), device=indices.device) % (len(self.order) - own)
+        place = whole_numbers(seed, epoch, indices, number) % (len(self.order) - own)
         return self.order[place + own * (place >= self.start[label])]
 
 
@@ -60,26 +65,28 @@ class MemoryBank(nn.Module):
         super().__init__()
         bound = math.sqrt(3 / dim)  # length 1 on average
         self.register_buffer("memory", torch.empty(size, dim).uniform_(-bound, bound))
-        self.register_buffer("log_z", torch.tensor(torch.nan))  # normaliser, fixed by the first batch
+        self.register_buffer("log_z", torch.tensor(torch.nan))  # normaliser, fixed by the first step
         self.momentum = momentum
 
     def scores(
         self, embeddings: Float[Tensor, "n d"], columns: Int[Tensor, "n m"], temperature: float
     ) -> Float[Tensor, "n m"]:
-        """(N, dim) embeddings and (N, M) samples -> (N, M) log-probabilities, normalised by the first batch's mean.
+        """(N, dim) embeddings and (N, M) samples -> (N, M) log-probabilities, normalised by the first step's mean.
 
         All S products and a choice of M take less memory than M chosen vectors for each of the N, as dim is large.
         """
         # A copy, because the memory changes before the backward pass comes to it.
         scores = (embeddings @ self.memory.clone().T).gather(1, columns) / temperature
-        mean = scores.detach().flatten().logsumexp(0) - math.log(scores.numel())
+        mean = scores.detach().flatten().logsumexp(0, keepdim=True) - math.log(scores.numel())
+        means = joined_over_processes(mean)
+        mean = means.logsumexp(0) - math.log(len(means))
         self.log_z.copy_(torch.where(self.log_z.isnan(), mean + math.log(len(self.memory)), self.log_z))
         return scores - self.log_z.clone()
 
     @torch.no_grad()
     def update(self, embeddings: Float[Tensor, "n d"], indices: Int[Tensor, "n"]) -> None:
         """Move the means of the samples (N,) towards their (N, dim) embeddings, those of all processes."""
-        embeddings, indices = _of_all_processes(embeddings), _of_all_processes(indices)
+        embeddings, indices = joined_over_processes(embeddings), joined_over_processes(indices)
         mean = self.momentum * self.memory[indices] + (1 - self.momentum) * embeddings
         self.memory[indices] = F.normalize(mean, dim=1)
 
@@ -136,11 +143,3 @@ def noise_contrastive(scores: Float[Tensor, "n m"], size: int) -> Float[Tensor, 
     """
     logits = scores - math.log((scores.shape[1] - 1) / size)
     return (F.softplus(-logits[:, :1]).sum() + F.softplus(logits[:, 1:]).sum()) / len(logits)
-
-
-def _of_all_processes(x: Shaped[Tensor, "n *shape"]) -> Shaped[Tensor, "all *shape"]:
-    if not (dist.is_available() and dist.is_initialized()):
-        return x
-    parts = [torch.empty_like(x) for _ in range(dist.get_world_size())]
-    dist.all_gather(parts, x.contiguous())
-    return torch.cat(parts)

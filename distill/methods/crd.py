@@ -39,6 +39,7 @@ class CRD(Method):
     accepts_pooled = True
     needs_labels = True
     needs_logits = False
+    seed: Tensor
 
     def __init__(
         self,
@@ -63,6 +64,7 @@ class CRD(Method):
         """Create embeddings and memory banks."""
         size = len(example.labels)
         self.other_classes = OtherClasses(example.labels)
+        self.register_buffer("seed", torch.randint(2**31, ()))  # of what is drawn
         self.contrasts = nn.ModuleList(
             Contrast(s, t, size, self.dim, self.momentum, self.temperature)
             for s, t in self.pairs(example.student, example.teacher)
@@ -76,6 +78,6 @@ class CRD(Method):
                 "loader give (images, targets, indices)"
             )
         indices = to_device(batch.indices, student.logits.device)
-        noise = self.other_classes.draw(indices, self.negatives)
+        noise = self.other_classes.draw(indices, self.negatives, self.seed, batch.epoch)
         pairs = zip(self.contrasts, self.pairs(student, teacher), strict=True)
         return {"crd": torch.stack([contrast(s, t, indices, noise) for contrast, (s, t) in pairs]).sum()}

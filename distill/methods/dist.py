@@ -27,6 +27,7 @@ class DIST(Method):
         gamma: of the correlation within classes.
         weight: of both.
         label_weight: of the cross-entropy.
+        gather: compare the samples of all processes in a step, not each process its own; see `Method`.
     """
 
     needs: frozenset[Trait] = frozenset({"exclusive classes"})
@@ -38,16 +39,18 @@ class DIST(Method):
         gamma: float = 1.0,
         weight: float = 2.0,
         label_weight: float = 1.0,
+        gather: bool = False,
     ) -> None:
         super().__init__(weight=weight, label_weight=label_weight)
+        self.gather = gather
         self.temperature = positive("temperature", temperature)
         self.beta = not_negative("beta", beta)
         self.gamma = not_negative("gamma", gamma)
 
     def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The terms `dist_rows` and `dist_columns`."""
-        q = (as_rows(student.logits) / self.temperature).softmax(1)
-        p = (as_rows(teacher.logits) / self.temperature).softmax(1)
+        q = (self.gathered(as_rows(student.logits)) / self.temperature).softmax(1)
+        p = (self.gathered(as_rows(teacher.logits)) / self.temperature).softmax(1)
         squared = self.temperature**2
         return {
             "dist_rows": squared * (1 - _correlation(q, p, dim=1)),

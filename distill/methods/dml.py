@@ -50,7 +50,8 @@ class DML(Method):
         """The terms `ce` and `dml` of the student, `peers_ce` and `peers_dml` summed over the peers."""
         answers = [student, *(peer(batch.inputs) for peer in self.peers)]
         with torch.autocast(student.logits.device.type, enabled=False):
-            mutual = self._mutual([self.prepare_outputs(answer).logits for answer in answers])
+            places = self.places(student, batch)
+            mutual = self._mutual([self.prepare_outputs(answer, places).logits for answer in answers])
             labels = [self.label_terms(answer, batch) for answer in answers]
         terms = labels[0] | {"dml": mutual[0], "peers_dml": torch.stack(mutual[1:]).sum()}
         if labels[0]:

@@ -28,6 +28,7 @@ class JSD(Method):
     """
 
     accepts_top_k = True
+    chunked = True
 
     def __init__(
         self,
@@ -48,11 +49,6 @@ class JSD(Method):
 
     def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The term `jsd`."""
-        divergence = js_divergence(
-            student.logits,
-            teacher.at(self.temperature),
-            beta=self.beta,
-            temperature=self.temperature,
-            reduction=self.reduction,
+        return self.diverge(
+            "jsd", js_divergence, student, teacher, batch, self.temperature, self.reduction, beta=self.beta
         )
-        return {"jsd": divergence}

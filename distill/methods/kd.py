@@ -25,6 +25,7 @@ class KD(Method):
     """
 
     accepts_top_k = True
+    chunked = True
 
     def __init__(
         self,
@@ -41,11 +42,6 @@ class KD(Method):
 
     def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The term `kd`."""
-        divergence = kl_divergence(
-            student.logits,
-            teacher.at(self.temperature),
-            temperature=self.temperature,
-            reduction=self.reduction,
-            log_target=self.log_target,
+        return self.diverge(
+            "kd", kl_divergence, student, teacher, batch, self.temperature, self.reduction, log_target=self.log_target
         )
-        return {"kd": divergence}

@@ -1,7 +1,7 @@
 """The labels' part of every loss: the cross-entropy with them, smoothed and weighted as a run asks."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -13,22 +13,25 @@ ClassWeights = Literal["balanced"] | list[float]
 
 
 class LabelLoss(nn.Module):
-    """Mean over samples of w_y * cross-entropy, as torch.nn.functional.cross_entropy smooths and weighs it.
+    """Mean over samples, or over the positions that count, of w_y * cross-entropy, smoothed and weighed as
+    torch.nn.functional.cross_entropy does.
 
-    The sum is divided by the number of samples, never by the weights that happen to be in a batch: `class_weights` have
-    a mean of 1 over the training samples instead. So the loss is the same for any split of a batch over processes or
-    accumulated steps, and for mixed labels, and keeps its size beside a method's other terms.
+    The sum is divided by the number of samples or positions, never by the weights that happen to be in a batch:
+    `class_weights` have a mean of 1 over the training samples instead. So the loss is the same for any split of a batch
+    over processes or accumulated steps, and for mixed labels, and keeps its size beside a method's other terms.
 
     Args:
         smoothing: share of each label that is spread over all classes, in [0, 1).
         weights: (C,) float, of each class; None weighs all alike.
+        ignore_index: a class in labels that is none: such positions don't count; None: all count.
     """
 
     weights: Tensor | None
 
-    def __init__(self, smoothing: float = 0.0, weights: Tensor | None = None) -> None:
+    def __init__(self, smoothing: float = 0.0, weights: Tensor | None = None, ignore_index: int | None = None) -> None:
         super().__init__()
         self.smoothing = smoothing
+        self.ignore_index = ignore_index
         self.register_buffer("weights", weights, persistent=False)
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
@@ -38,12 +41,15 @@ class LabelLoss(nn.Module):
             logits: (N, C) or (N, C, *positions).
             targets: (N, *positions) int64 classes, or float probabilities of the shape of the logits.
         """
-        logits = precise(logits)
-        if self.weights is None:
+        logits, ignored = precise(logits), self.ignore_index
+        if self.weights is None and ignored is None:
             return F.cross_entropy(logits, targets, label_smoothing=self.smoothing)
-        weights = self.weights.to(logits)
-        total = F.cross_entropy(logits, targets, weights, reduction="sum", label_smoothing=self.smoothing)
-        return total / (logits.numel() // logits.shape[1])
+        weights = None if self.weights is None else self.weights.to(logits)
+        options: dict[str, Any] = {} if ignored is None else {"ignore_index": ignored}
+        total = F.cross_entropy(logits, targets, weights, reduction="sum", label_smoothing=self.smoothing, **options)
+        return total / (
+            logits.numel() // logits.shape[1] if ignored is None else (targets != ignored).sum().clamp_min(1)
+        )
 
 
 class BinaryLoss(LabelLoss):

@@ -31,4 +31,7 @@ class LogitMSE(Method):
 
     def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The term `logit_mse`."""
-        return {"logit_mse": F.mse_loss(precise(student.logits), precise(teacher.logits))}
+        mine, theirs = student.logits, teacher.logits
+        if batch.valid is not None:
+            mine, theirs = (logits.movedim(1, -1)[batch.valid] for logits in (mine, theirs))
+        return {"logit_mse": F.mse_loss(precise(mine), precise(theirs))}

@@ -3,8 +3,8 @@
     mgd = sum over layers of 1/N sum (G(mask * s) - t)^2,  G = conv3x3, ReLU, conv3x3
 
 Shapes: maps (N, C, H, W); s is the student's map, through a 1x1 convolution where channels differ; the mask is drawn
-anew in each step, by channel (N, C, 1, 1) as in the published code for classification, or by position (N, 1, H, W) as
-in the paper's text and its detectors.
+anew for a sample in each epoch, by channel (N, C, 1, 1) as in the published code for classification, or by position
+(N, 1, H, W) as in the paper's text and its detectors.
 """
 
 from collections.abc import Sequence
@@ -14,8 +14,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from distill.devices import to_device
 from distill.methods.base import Example, Method, Taps
 from distill.methods.projection import matched_maps, projector, through
+from distill.random import uniform
 from distill.types import Batch, Outputs
 
 Mask = Literal["channels", "positions"]
@@ -33,6 +35,7 @@ class MGD(Method):
     """
 
     needs_logits = False
+    seed: Tensor
 
     def __init__(
         self,
@@ -57,17 +60,26 @@ class MGD(Method):
         layers = matched_maps(self, example.student, example.teacher)
         self.projectors = nn.ModuleList(projector(s, t) for s, t in layers)
         self.generators = nn.ModuleList(_generator(t.shape[1]) for _, t in layers)
+        self.register_buffer("seed", torch.randint(2**31, ()))  # of what is drawn
 
     def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The term `mgd`."""
         layers = zip(self.projectors, self.generators, matched_maps(self, student, teacher), strict=True)
         losses = []
-        for project, generate, (s, t) in layers:
+        for i, (project, generate, (s, t)) in enumerate(layers):
             s = through(project, s)
-            kept = s[:, :, :1, :1] if self.mask == "channels" else s[:, :1]
-            generated = through(generate, s * (torch.rand_like(kept, dtype=torch.float32) >= self.masked))
+            drawn = self._drawn(s[:, :, :1, :1] if self.mask == "channels" else s[:, :1], batch, self.seed + i)
+            generated = through(generate, s * (drawn >= self.masked))
             losses.append((generated - t).square().sum() / len(t))
         return {"mgd": torch.stack(losses).sum()}
+
+    @staticmethod
+    def _drawn(like: Float[Tensor, "n ..."], batch: Batch, seed: Tensor) -> Float[Tensor, "n ..."]:
+        """Numbers in [0, 1) of this shape: by sample and epoch, where the loader tells which samples these are."""
+        if batch.indices is None:
+            return torch.rand_like(like, dtype=torch.float32)
+        indices = to_device(batch.indices, like.device)
+        return uniform(seed, batch.epoch, indices, like[0].numel()).view_as(like)
 
 
 def _generator(channels: int) -> nn.Sequential:

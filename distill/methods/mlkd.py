@@ -29,6 +29,7 @@ class MLKD(Method):
         temperatures: the terms are summed over them; each above 0.
         weight: of all terms.
         label_weight: of the cross-entropy.
+        gather: compare the samples of all processes in a step, not each process its own; see `Method`.
     """
 
     needs: frozenset[Trait] = frozenset({"exclusive classes"})
@@ -38,15 +39,17 @@ class MLKD(Method):
         temperatures: Sequence[float] = (2.0, 3.0, 4.0, 5.0, 6.0),
         weight: float = 0.9,
         label_weight: float = 0.1,
+        gather: bool = False,
     ) -> None:
         super().__init__(weight=weight, label_weight=label_weight)
+        self.gather = gather
         if not temperatures:
             raise ValueError("temperatures=[]: give at least one")
         self.temperatures = tuple(positive("temperatures", temperature) for temperature in temperatures)
 
     def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The terms `mlkd_instance`, `mlkd_batch` and `mlkd_class`."""
-        rows, teacher_rows = as_rows(student.logits), as_rows(teacher.logits)
+        rows, teacher_rows = (self.gathered(as_rows(x.logits)) for x in (student, teacher))
         softened = [((rows / t).softmax(1), (teacher_rows / t).softmax(1)) for t in self.temperatures]
         return {
             "mlkd_instance": _sum(kl_divergence(rows, teacher_rows, temperature=t) for t in self.temperatures),

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from distill.losses.logits import precise
 from distill.methods.base import Example, Method, Taps
 from distill.methods.projection import connector, matched_maps, through
+from distill.processes import sum_over_processes
 from distill.types import Batch, Outputs
 
 
@@ -76,6 +77,7 @@ def partial_distance(
 
 @torch.no_grad()
 def _mean_below_zero(feature: Float[Tensor, "n c h w"], otherwise: Float[Tensor, "c"]) -> Float[Tensor, "c"]:
-    """By channel, (C,); where a channel has no negative value, what `otherwise` has."""
-    count = (feature < 0).sum((0, 2, 3))
-    return torch.where(count > 0, feature.clamp(max=0).sum((0, 2, 3)) / count.clamp(min=1), otherwise)
+    """By channel, (C,), over all processes; where a channel has no negative value, what `otherwise` has."""
+    total = feature.clamp(max=0).sum((0, 2, 3))
+    total, count = sum_over_processes(torch.stack([total, (feature < 0).sum((0, 2, 3)).to(total)]))
+    return torch.where(count > 0, total / count.clamp(min=1), otherwise)

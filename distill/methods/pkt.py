@@ -28,6 +28,7 @@ class PKT(Method):
         student_layers, teacher_layers: paired by position.
         weight: of the divergence.
         label_weight: of the cross-entropy.
+        gather: compare the samples of all processes in a step, not each process its own; see `Method`.
     """
 
     accepts_pooled = True
@@ -39,13 +40,17 @@ class PKT(Method):
         teacher_layers: Sequence[str] = ("embedding",),
         weight: float = 30000.0,
         label_weight: float = 1.0,
+        gather: bool = False,
     ) -> None:
         super().__init__(weight=weight, label_weight=label_weight)
+        self.gather = gather
         self.taps = Taps.of(student_layers, teacher_layers)
 
     def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The term `pkt`."""
-        return {"pkt": torch.stack([neighbour_divergence(s, t) for s, t in self.pairs(student, teacher)]).sum()}
+        return {
+            "pkt": torch.stack([neighbour_divergence(s, t) for s, t in self.gathered_pairs(student, teacher)]).sum()
+        }
 
 
 def neighbour_divergence(student: Float[Tensor, "n ..."], teacher: Float[Tensor, "n ..."]) -> Float[Tensor, ""]:

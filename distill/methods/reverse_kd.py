@@ -24,6 +24,7 @@ class ReverseKD(Method):
     """
 
     accepts_top_k = True
+    chunked = True
 
     def __init__(
         self,
@@ -38,7 +39,6 @@ class ReverseKD(Method):
 
     def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The term `reverse_kd`."""
-        divergence = reverse_kl_divergence(
-            student.logits, teacher.at(self.temperature), temperature=self.temperature, reduction=self.reduction
+        return self.diverge(
+            "reverse_kd", reverse_kl_divergence, student, teacher, batch, self.temperature, self.reduction
         )
-        return {"reverse_kd": divergence}

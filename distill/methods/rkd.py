@@ -29,6 +29,7 @@ class RKD(Method):
         angle: of the angles' term.
         weight: of both.
         label_weight: of the cross-entropy.
+        gather: compare the samples of all processes in a step, not each process its own; see `Method`.
     """
 
     accepts_pooled = True
@@ -42,15 +43,17 @@ class RKD(Method):
         angle: float = 50.0,
         weight: float = 1.0,
         label_weight: float = 1.0,
+        gather: bool = False,
     ) -> None:
         super().__init__(weight=weight, label_weight=label_weight)
+        self.gather = gather
         self.taps = Taps.of(student_layers, teacher_layers)
         self.distance = not_negative("distance", distance)
         self.angle = not_negative("angle", angle)
 
     def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The terms `rkd_distance` and `rkd_angle`."""
-        relations = [(_relations(s), _relations(t)) for s, t in self.pairs(student, teacher)]
+        relations = [(_relations(s), _relations(t)) for s, t in self.gathered_pairs(student, teacher)]
         distances = torch.stack([F.smooth_l1_loss(mine[0], theirs[0]) for mine, theirs in relations]).sum()
         angles = torch.stack([F.smooth_l1_loss(mine[1], theirs[1]) for mine, theirs in relations]).sum()
         return {"rkd_distance": distances, "rkd_angle": angles}

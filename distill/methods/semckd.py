@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from distill.methods.base import Example, Method, Taps, positive
 from distill.methods.projection import bottleneck, maps, matched, through
+from distill.processes import own_part
 from distill.types import Batch, Outputs
 
 
@@ -31,6 +32,7 @@ class SemCKD(Method):
         softness: of the attention, above 0.
         weight: of the distance; 400 in the paper, beside a KD term: `'method=[kd,semckd]'`.
         label_weight: of the cross-entropy.
+        gather: compare the samples of all processes in a step, not each process its own; see `Method`.
     """
 
     needs_logits = False
@@ -43,8 +45,10 @@ class SemCKD(Method):
         softness: float = 1.0,
         weight: float = 400.0,
         label_weight: float = 1.0,
+        gather: bool = False,
     ) -> None:
         super().__init__(weight=weight, label_weight=label_weight)
+        self.gather = gather
         if group_size < 4:
             raise ValueError(f"group_size={group_size}: must be 4 or more")
         self.taps = Taps.of(student_layers, teacher_layers)
@@ -78,8 +82,10 @@ class SemCKD(Method):
         return (queries @ keys.mT / self.softness).softmax(2)
 
     def _embed(self, network: nn.Module, feature: Float[Tensor, "n ..."]) -> Float[Tensor, "n d"]:
-        groups = torch.split(feature.flatten(1), self.group_size)
+        groups = torch.split(self.gathered(feature.flatten(1)), self.group_size)
         similarities = torch.cat([F.pad(g @ g.mT, (0, self.group_size - len(g))) for g in groups])
+        if self.gather:
+            similarities = own_part(similarities)
         return F.normalize(through(network, similarities), dim=1)
 
 

@@ -29,6 +29,7 @@ class Skew(Method):
     """
 
     accepts_top_k = True
+    chunked = True
 
     def __init__(
         self,
@@ -50,11 +51,6 @@ class Skew(Method):
     def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The term `skew`."""
         divergence = skew_reverse_kl_divergence if self.reverse else skew_kl_divergence
-        term = divergence(
-            student.logits,
-            teacher.at(self.temperature),
-            alpha=self.alpha,
-            temperature=self.temperature,
-            reduction=self.reduction,
+        return self.diverge(
+            "skew", divergence, student, teacher, batch, self.temperature, self.reduction, alpha=self.alpha
         )
-        return {"skew": term}

@@ -24,6 +24,7 @@ class SP(Method):
         student_layers, teacher_layers: paired by position.
         weight: of the similarity term.
         label_weight: of the cross-entropy.
+        gather: compare the samples of all processes in a step, not each process its own; see `Method`.
     """
 
     accepts_pooled = True
@@ -35,13 +36,15 @@ class SP(Method):
         teacher_layers: Sequence[str] = ("last_stage",),
         weight: float = 3000.0,
         label_weight: float = 1.0,
+        gather: bool = False,
     ) -> None:
         super().__init__(weight=weight, label_weight=label_weight)
+        self.gather = gather
         self.taps = Taps.of(student_layers, teacher_layers)
 
     def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The term `sp`."""
-        return {"sp": torch.stack([similarity_gap(s, t) for s, t in self.pairs(student, teacher)]).sum()}
+        return {"sp": torch.stack([similarity_gap(s, t) for s, t in self.gathered_pairs(student, teacher)]).sum()}
 
 
 def similarity_gap(student: Float[Tensor, "n ..."], teacher: Float[Tensor, "n ..."]) -> Float[Tensor, ""]:

@@ -26,6 +26,7 @@ class Symmetric(Method):
     """
 
     accepts_top_k = True
+    chunked = True
 
     def __init__(
         self,
@@ -40,7 +41,6 @@ class Symmetric(Method):
 
     def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The term `symmetric`."""
-        divergence = symmetric_kl_divergence(
-            student.logits, teacher.at(self.temperature), temperature=self.temperature, reduction=self.reduction
+        return self.diverge(
+            "symmetric", symmetric_kl_divergence, student, teacher, batch, self.temperature, self.reduction
         )
-        return {"symmetric": divergence}

@@ -26,6 +26,7 @@ class TVD(Method):
     """
 
     accepts_top_k = True
+    chunked = True
 
     def __init__(
         self,
@@ -40,7 +41,4 @@ class TVD(Method):
 
     def compute_losses(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The term `tvd`."""
-        divergence = total_variation(
-            student.logits, teacher.at(self.temperature), temperature=self.temperature, reduction=self.reduction
-        )
-        return {"tvd": divergence}
+        return self.diverge("tvd", total_variation, student, teacher, batch, self.temperature, self.reduction)

@@ -4,11 +4,12 @@ from typing import Literal, Protocol
 
 from torch import Tensor
 
-Trait = Literal["exclusive classes", "a class for each sample"]
+Trait = Literal["exclusive classes", "a class for each sample", "a class for each position"]
 """What a task may have, and a method may need.
 
 exclusive classes: exactly one of them is true, of a sample or of each of its positions.
 a class for each sample: the sample's own, not one for each of its positions.
+a class for each position: of a map as large as the image.
 """
 
 

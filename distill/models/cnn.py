@@ -7,13 +7,18 @@ from typing import Literal, get_args
 from torch import nn
 
 from distill.errors import SettingError
+from distill.models.map_cnn import map_cnn
 from distill.models.staged import check_positive, initialise, staged
 
 Norm = Literal["group", "batch", "none"]
 
 
-def cnn(*, num_classes: int, in_channels: int = 3, width: int = 16, norm: Norm = "group") -> nn.Module:
+def cnn(
+    *, num_classes: int, in_channels: int = 3, width: int = 16, norm: Norm = "group", task: str = "classification"
+) -> nn.Module:
     """Four 3x3 convolutions of (1, 1, 2, 4) x width channels; layer2 and layer3 halve the resolution.
+
+    task: what the data asks of it; for masks it is a `distill.models.map_cnn.map_cnn` of the same width.
 
     norm: "group" and "none" treat every sample by itself, so that a result does not depend on how a batch is split
     over devices; "batch" does not.
@@ -23,7 +28,9 @@ def cnn(*, num_classes: int, in_channels: int = 3, width: int = 16, norm: Norm =
     """
     if norm not in get_args(Norm):
         raise SettingError(f"norm={norm!r}: must be one of {', '.join(get_args(Norm))}")
-    check_positive(width=width, in_channels=in_channels)
+    check_positive(num_classes=num_classes, width=width, in_channels=in_channels)
+    if task == "segmentation":
+        return map_cnn(num_classes=num_classes, in_channels=in_channels, width=width)
     network = staged(
         stem=_conv(in_channels, width, norm),
         stages=[

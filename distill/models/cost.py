@@ -1,15 +1,24 @@
 """A network's cost: parameters, floating-point operations, latency."""
 
 import copy
-import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from distill.inputs import Inputs, map_tensors
 from distill.models.modes import evaluating
+from distill.types import Outputs
+
+ROUNDS, WARMUP = 30, 3
+LONGEST = 1.0  # seconds that a batch may take
+ENOUGH = 5.0  # seconds of measurements
 
 
 def parameters(network: nn.Module) -> int:
@@ -17,31 +26,110 @@ def parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def flops(network: nn.Module, image: Tensor | Mapping[str, Tensor]) -> int:
-    """Floating-point operations for one (1, C, H, W) image: two for each multiply-add of convolutions and matrix
+def flops(network: nn.Module, inputs: Inputs) -> int:
+    """Floating-point operations for one sample: two for each multiply-add of convolutions and matrix
     products, which is what the counter of torch counts."""
     try:  # of shapes alone, which takes no time
-        shapes = image.to("meta") if isinstance(image, Tensor) else {name: x.to("meta") for name, x in image.items()}
+        shapes = map_tensors(lambda tensor: tensor.to("meta"), inputs)
         return _counted(copy.deepcopy(network).to("meta"), shapes)
     except Exception:  # of a network that looks at numbers
-        return _counted(copy.deepcopy(network), image)
+        return _counted(copy.deepcopy(network), inputs)
 
 
 @torch.no_grad()
-def _counted(network: nn.Module, image: Tensor | Mapping[str, Tensor]) -> int:
+def _counted(network: nn.Module, inputs: Inputs) -> int:
     with FlopCounterMode(display=False) as counter:
-        network.eval()(image)
+        _made(network.eval()(inputs))
     return int(counter.get_total_flops())
 
 
-def latency_ms(network: nn.Module, image: Tensor, runs: int = 30) -> float:
-    """Median milliseconds for one (1, C, H, W) image in evaluation mode, on the device where it lies."""
-    times = []
-    with evaluating(network), torch.no_grad():
-        for _ in range(runs + 5):
-            start = time.perf_counter()
-            network(image)
-            if image.is_cuda:
-                torch.cuda.synchronize(image.device)
-            times.append(time.perf_counter() - start)
-    return 1000 * statistics.median(times[5:])
+def _made(answer: Any) -> Any:
+    """What a network said, with its logits, where they are not made yet."""
+    return answer.made() if isinstance(answer, Outputs) else answer
+
+
+def weights_bytes(network: nn.Module) -> int:
+    """Of parameters and buffers."""
+    return sum(weight.nbytes for weight in network.state_dict().values() if isinstance(weight, Tensor))
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Of repeated measurements: the middle one, and between which two the middle eight of ten lie."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Spread":
+        """Of one or more."""
+        low, median, high = np.quantile(values, (0.1, 0.5, 0.9)).tolist()
+        return cls(median, low, high)
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """How fast a network answers, in evaluation mode, in its own precision.
+
+    latency_ms: for one sample. per_second: samples, in batches of so many, `batch_size`. threads: of the CPU.
+    """
+
+    latency_ms: Spread
+    per_second: Spread
+    batch_size: int
+    threads: int
+
+    def summary(self) -> dict[str, float]:
+        """For summary.json."""
+        return {
+            "latency_ms_low": self.latency_ms.low,
+            "latency_ms_high": self.latency_ms.high,
+            "samples_per_second": self.per_second.median,
+            "samples_per_second_low": self.per_second.low,
+            "samples_per_second_high": self.per_second.high,
+            "batch_size": self.batch_size,
+            "threads": self.threads,
+        }
+
+
+def speeds(networks: Mapping[str, nn.Module], sample: Inputs, batch_size: int) -> dict[str, Speed]:
+    """How fast each network answers on the device where the sample, (1, ...), lies.
+
+    They take turns, so that what else the machine does meets all of them alike. A batch is smaller where the slowest
+    network would take seconds for it.
+    """
+    alone = _in_turns(networks, sample, ROUNDS)
+    slowest = max(Spread.of(times).median for times in alone.values())
+    batch_size = max(1, min(batch_size, int(LONGEST / slowest)))
+    together = _in_turns(networks, map_tensors(lambda part: torch.cat([part] * batch_size), sample), ROUNDS // 3)
+    return {
+        name: Speed(
+            Spread.of([1000 * seconds for seconds in alone[name]]),
+            Spread.of([batch_size / seconds for seconds in together[name]]),
+            batch_size,
+            torch.get_num_threads(),
+        )
+        for name in networks
+    }
+
+
+@torch.no_grad()
+def _in_turns(networks: Mapping[str, nn.Module], inputs: Inputs, rounds: int) -> dict[str, list[float]]:
+    """Seconds of each call, after a few; fewer than so many rounds, but three, where they would take long."""
+    times: dict[str, list[float]] = {name: [] for name in networks}
+    with ExitStack() as modes:
+        for network in networks.values():
+            modes.enter_context(evaluating(network))
+        begun = time.perf_counter()
+        for done in range(-WARMUP, rounds):
+            if done >= 3 and time.perf_counter() - begun > ENOUGH:
+                break
+            for name, network in networks.items():
+                start = time.perf_counter()
+                _made(network(inputs))
+                if torch.cuda.is_available():
+                    torch.cuda.synchronize()
+                if done >= 0:
+                    times[name].append(time.perf_counter() - start)
+    return times

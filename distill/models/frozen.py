@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from distill.losses import kl_divergence
+from distill.inputs import Inputs, first_tensor, map_tensors
+from distill.losses import kl_divergence, linear_terms
 from distill.models.network import Network
 from distill.types import Outputs
 
@@ -21,41 +22,42 @@ UNCHANGED = "as they are: no faster form of the network keeps the tolerance"
 class FrozenNetwork(Network):
     """A copy of a network without gradients, whose arithmetic is that of its weights' dtype, whatever autocast says."""
 
-    def forward(self, images: Tensor) -> Outputs:
+    def forward(self, inputs: Inputs) -> Outputs:
         """As Network, with logits and features in the weights' dtype."""
-        with torch.autocast(images.device.type, enabled=False):
-            return super().forward(images)
+        with torch.autocast(first_tensor(inputs).device.type, enabled=False):
+            return super().forward(inputs)
 
 
 @torch.no_grad()
-def freeze(network: Network, images: Tensor, precision: str) -> tuple[Network, str]:
+def freeze(network: Network, inputs: Inputs, precision: str) -> tuple[Network, str]:
     """The fastest frozen form of a network that keeps the tolerance, and which; the network itself where none does.
 
     Tried in turn: batch normalisations folded and weights in the trainer's half precision; folded alone.
 
     Args:
         network: in evaluation mode; it stays as it is.
-        images: (N, C, H, W) in [0, 1] on its device, to compare answers on.
+        inputs: images (N, C, H, W) in [0, 1], or tensors by name, on its device, to compare answers on.
         precision: the trainer's, such as 'bf16-mixed'.
     """
     weights = [p for p in network.backbone.parameters() if p.is_floating_point()]
     if {weight.dtype for weight in weights} != {torch.float32}:
         return network, UNCHANGED
+    device = first_tensor(inputs).device
     half = {"bf16": torch.bfloat16, "16": torch.float16}.get(precision.split("-")[0])
-    if half is torch.float16 and images.device.type != "cuda":
+    if half is torch.float16 and device.type != "cuda":
         half = None
-    with torch.autocast(images.device.type, enabled=False):
-        own = network(images)
+    with torch.autocast(device.type, enabled=False):
+        own = network(inputs)
     for dtype in (half, torch.float32):
         if dtype is None:
             continue
         try:
             copied = _copy(network)
-            folded = _fold(copied, images)
+            folded = _fold(copied, inputs)
             if dtype is not torch.float32:
                 copied.backbone.to(dtype)
                 copied.preprocess.dtype = dtype
-            kl, features = _distance(own, copied(images))
+            kl, features = _distance(own, copied(inputs))
         except Exception:  # whatever a foreign network says to being copied, folded or cast
             continue
         if kl <= TOLERANCE[dtype][0] and features <= TOLERANCE[dtype][1]:
@@ -83,9 +85,9 @@ def _copy(network: Network) -> FrozenNetwork:
     return other.eval().requires_grad_(False)
 
 
-def _fold(network: FrozenNetwork, images: Tensor) -> int:
+def _fold(network: FrozenNetwork, inputs: Inputs) -> int:
     """Make each batch normalisation that follows a convolution a part of it; returns how many."""
-    pairs = list(_pairs(network, images[:2]))
+    pairs = list(_pairs(network, map_tensors(lambda tensor: tensor[:2], inputs)))
     replaced: dict[int, nn.Module] = {id(conv): fuse_conv_bn_eval(conv, norm) for conv, norm in pairs}
     replaced |= {id(norm): nn.Identity() for _, norm in pairs}
     for module in list(network.backbone.modules()):
@@ -95,7 +97,7 @@ def _fold(network: FrozenNetwork, images: Tensor) -> int:
     return len(pairs)
 
 
-def _pairs(network: FrozenNetwork, images: Tensor) -> Iterator[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+def _pairs(network: FrozenNetwork, inputs: Inputs) -> Iterator[tuple[nn.Conv2d, nn.BatchNorm2d]]:
     """Convolutions and the normalisations that take just what they give, found by watching a forward pass.
 
     Those that are called more than once or have hooks (taps) are left out. What else a convolution's output may be used
@@ -113,7 +115,7 @@ def _pairs(network: FrozenNetwork, images: Tensor) -> Iterator[tuple[nn.Conv2d, 
     ]
     handles = [module.register_forward_hook(watch) for module in watched]
     try:
-        network(images)
+        network(inputs)
     finally:
         for handle in handles:
             handle.remove()
@@ -128,7 +130,10 @@ def _pairs(network: FrozenNetwork, images: Tensor) -> Iterator[tuple[nn.Conv2d, 
 
 def _distance(own: Outputs, other: Outputs) -> tuple[float, float]:
     """KL in nats, and the largest relative difference of a feature."""
-    kl = kl_divergence(other.logits.float(), own.logits)
+    if own.projection is not None and other.projection is not None:
+        kl, _ = linear_terms(other.projection, own.projection, reduction="positionmean")
+    else:
+        kl = kl_divergence(other.logits.float(), own.logits)
     gaps = [
         ((other.features[name].float() - feature).norm() / feature.norm().clamp_min(1e-12)).item()
         for name, feature in own.features.items()

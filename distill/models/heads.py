@@ -1,24 +1,25 @@
 """Finds the last linear layer of a network, its classifier, and replaces it by a new one."""
 
-from torch import Tensor, nn
+from torch import nn
 
 from distill.errors import SettingError
+from distill.inputs import Inputs
 from distill.models.layers import list_layers
 from distill.models.network import Network
 from distill.models.taps import classifier_path
 
 
-def renew_head(network: Network, images: Tensor, num_classes: int) -> tuple[str, nn.Module]:
+def renew_head(network: Network, inputs: Inputs, num_classes: int) -> tuple[str, nn.Module]:
     """Return the path of a network's last layer, and one of random weights for `num_classes` in its place.
 
     Args:
         network: it stays as it is.
-        images: (N, C, H, W), prepared, shown to it once.
+        inputs: prepared, shown to it once.
 
     Raises:
         SettingError: no last Linear or 1x1 Conv2d is found.
     """
-    layers = list_layers(network.backbone, images)
+    layers = list_layers(network.backbone, inputs)
     try:
         path = classifier_path(layers, network)
     except SettingError:  # what pools behind a convolution gives the answer

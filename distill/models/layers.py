@@ -11,6 +11,7 @@ import torch
 from rich.table import Table
 from torch import Tensor, nn
 
+from distill.inputs import Inputs, call
 from distill.models.logits import logits_of
 from distill.models.modes import evaluating
 
@@ -70,11 +71,13 @@ class Layer:
 Pair = tuple[Layer, Layer]
 
 
-def list_layers(network: nn.Module, images: Tensor) -> list[Layer]:
-    """Run `network` on images (N, C, H, W) once, in evaluation mode, and return its layers as they finish.
+def list_layers(network: nn.Module, inputs: Inputs) -> list[Layer]:
+    """Run `network` once, in evaluation mode, and return its layers as they finish.
 
     A layer that runs several times is listed where it ran last, as a tap would capture it; one that did not run, or
     that gives no tensor, is left out. Modes and gradients of the network stay as they were.
+
+    inputs: prepared images (N, C, H, W), or tensors by name.
     """
     seen: dict[str, tuple[str, Tensor]] = {}
 
@@ -91,11 +94,11 @@ def list_layers(network: nn.Module, images: Tensor) -> list[Layer]:
     handles = [module.register_forward_hook(hook(path)) for path, module in network.named_modules() if path]
     try:
         with evaluating(network), torch.no_grad():
-            answer = logits_of(network(images))
+            answer = logits_of(call(network, inputs))
     finally:
         for handle in handles:
             handle.remove()
-    image = (int(images.shape[-2]), int(images.shape[-1]))
+    image = (int(inputs.shape[-2]), int(inputs.shape[-1])) if isinstance(inputs, Tensor) else None
     shapes = {path: (kind, tuple(out.shape[1:]), out is answer) for path, (kind, out) in seen.items()}
     return [Layer(path, *found, image) for path, found in shapes.items()]
 

@@ -3,22 +3,25 @@
 import copy
 import json
 
-from distill.data.source import ImageSource
+from distill.data.source import ImageSource, Source
 from distill.models.checkpoint import load_weights
-from distill.models.network import Network, Preprocess
+from distill.models.network import Network
+from distill.models.preprocess import Preprocess
 from distill.models.preprocessing import Preprocessing, from_metadata, to_metadata
 from distill.models.weights_file import ABOUT, read_weights
 
 
-def metadata(network: Network, source: ImageSource | None = None) -> dict[str, str]:
-    """What is saved beside a network's weights: how it prepares its images, and of which data its classes are."""
+def metadata(network: Network, source: Source | None = None) -> dict[str, str]:
+    """What is saved beside a network's weights: how it prepares images, and of which data its classes are."""
     own = network.preprocess.settings()
     size, channels = own["size"], own["channels"]
     names: tuple[str, ...] | None = None
-    if source is not None:
+    if isinstance(source, ImageSource):
         images, height, width = source.train.shape
         size = size or (height if height == width else None)
-        channels, names = channels or images, tuple(map(str, source.class_names))
+        channels = channels or images
+    if source is not None:
+        names = tuple(map(str, source.class_names))
         if network.classes is not None:  # the file's outputs are more than these
             names = network.class_names
     known = Preprocessing(own["mean"], own["std"], size, channels=channels, classes=names)

@@ -1,4 +1,4 @@
-"""A network as the framework sees it: images in [0, 1] in, logits and tapped features out."""
+"""A network as the framework sees it: images in [0, 1] or tokens in, logits and tapped features out."""
 
 import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,11 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill.errors import SettingError, suggestion
+from distill.inputs import Inputs, call, first_tensor
+from distill.losses import Projection
 from distill.models.logits import logits_of
+from distill.models.preprocess import Preprocess
 from distill.types import FeatureLayout, Outputs, Reading
 
 INPUT = ":input"
-LUMA = (0.299, 0.587, 0.114)  # of red, green and blue, as Pillow makes grey images (ITU-R 601-2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,61 +34,17 @@ class Origin:
         return Origin({**outer, "backbone": self.pretrained}, {**outer, "backbone": self.untrained})
 
 
-class Preprocess(nn.Module):
-    """Brings images in [0, 1] (or uint8) to the size and statistics that a network was made for.
-
-    Args:
-        mean, std: per channel, in units of [0, 1] images; None leaves the values as they are.
-        size: side length in pixels; None takes images as they come.
-        channels: 3 shows grey images as RGB, 1 RGB images as grey; None takes images as they come.
-    """
-
-    mean: Tensor | None
-    std: Tensor | None
-
-    def __init__(
-        self,
-        mean: Sequence[float] | None,
-        std: Sequence[float] | None,
-        size: int | None,
-        channels: int | None = None,
-    ) -> None:
-        super().__init__()
-        if (mean is None) != (std is None):
-            raise SettingError(f"mean={mean} and std={std}: give both or neither")
-        if std is not None and min(std) <= 0:
-            raise SettingError(f"std={list(std)}: every value must be above 0")
-        self.size, self.channels = size, channels
-        self.dtype: torch.dtype | None = None  # of what comes out; None: as it happens
-        self.register_buffer("mean", _per_channel(mean), persistent=False)
-        self.register_buffer("std", _per_channel(std), persistent=False)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) in, (N, channels, size, size) out."""
-        if images.dtype == torch.uint8:
-            images = images.float() / 255
-        if self.channels is not None and images.shape[1] != self.channels:
-            images = _in_channels(images, self.channels)
-        if self.size is not None and images.shape[-2:] != (self.size, self.size):
-            images = F.interpolate(images, (self.size, self.size), mode="bilinear", antialias=True)
-        if self.mean is not None and self.std is not None:
-            images = (images - self.mean) / self.std
-        return images if self.dtype is None else images.to(self.dtype)
-
-    def settings(self) -> dict[str, Any]:
-        """The arguments, as plain numbers."""
-        mean, std = (None if values is None else _shortest(values) for values in (self.mean, self.std))
-        return {"mean": mean, "std": std, "size": self.size, "channels": self.channels}
-
-
 class Network(nn.Module):
-    """Wraps any classifier without editing it.
+    """Wraps any network without editing it.
 
-    Each network normalises and resizes for itself, so a teacher and a student that were made for different
+    It is shown images as one tensor, or tensors by the names of its arguments, such as input_ids and attention_mask.
+    Each network normalises and resizes images for itself, so a teacher and a student that were made for different
     statistics or sizes can be shown the same augmented image.
 
     Args:
-        backbone: maps (N, C, H, W) normalised images to (N, classes) logits, or to a tuple, dict or object with them.
+        backbone: maps (N, C, H, W) normalised images, or what its arguments are called, to (N, classes) logits, or to
+            maps (N, classes, h, w), which are brought to the size of the images; or to a tuple, dict or object with
+            these.
         name: what to call it in tables.
         mean, std: per channel, in units of [0, 1] images; None leaves the values as they are.
         size: side length in pixels that the backbone wants; None takes images as they come.
@@ -228,25 +186,37 @@ class Network(nn.Module):
         other.lay_out(channels_last=self.channels_last)
         return other
 
-    def forward(self, images: Tensor) -> Outputs:
-        """Answer for (N, C, H, W) images, float in [0, 1] or uint8."""
-        prepared = self.arrange(self.preprocess(images))
-        output = self.backbone(prepared)
+    def forward(self, inputs: Inputs) -> Outputs:
+        """Answer for (N, C, H, W) images, float in [0, 1] or uint8, or for tensors by name."""
+        prepared = self.prepared(inputs)
+        output = call(self.backbone, prepared)
         for path, (value, version) in self._watched.items():
             self._overwritten[path, self.training] = value._version != version
         self._watched.clear()
         features = dict(self._captured)
         for path in self._captured:
             self._captured[path] = torch.empty(0)
+        if isinstance(output, Projection):
+            return Outputs(output.hidden.new_empty(len(output.hidden), 0), features, None, self.layouts, None, output)
         logits = logits_of(output)
         logits = logits if self._classes is None else logits.index_select(1, self._classes)
-        return Outputs(logits, features, layouts=self.layouts, reading=self._reading(output, prepared, images))
+        reading = self._reading(output, prepared, inputs)
+        auxiliary = output.get("auxiliary") if isinstance(output, Mapping) else None
+        if reading is None and isinstance(inputs, Tensor):
+            logits = _as_large_as(logits, inputs)
+            auxiliary = None if auxiliary is None else _as_large_as(auxiliary, inputs)
+        return Outputs(logits, features, layouts=self.layouts, reading=reading, auxiliary=auxiliary)
 
-    def _reading(self, output: Any, prepared: Tensor, images: Tensor) -> Reading | None:
+    def _reading(self, output: Any, prepared: Inputs, images: Inputs) -> Reading | None:
         """Of a backbone that has a method `read`: called with what it gave, and with the height and width of what it
         was shown and of the images as they were."""
         read = getattr(self.backbone, "read", None)
-        return None if read is None else read(output, prepared.shape[-2:], images.shape[-2:])
+        return None if read is None else read(output, *(first_tensor(part).shape[-2:] for part in (prepared, images)))
+
+    def prepared(self, inputs: Inputs) -> Inputs:
+        """Inputs as the backbone takes them: images at its size, normalised, as they lie in memory for it."""
+        ready: Inputs = self.preprocess(inputs)
+        return self.arrange(ready) if isinstance(ready, Tensor) else ready
 
     def arrange(self, maps: Tensor) -> Tensor:
         """(N, C, H, W) images or features as they lie in memory for the backbone; anything else as it is."""
@@ -267,20 +237,11 @@ class Network(nn.Module):
         self._captured[path] = value if known is False else value.clone()
 
 
-def _in_channels(images: Tensor, channels: int) -> Tensor:
-    """(N, 1, H, W) grey as RGB, or (N, 3, H, W) RGB as grey."""
-    if channels == 1:
-        return sum(weight * images[:, place : place + 1] for place, weight in enumerate(LUMA))  # type: ignore[return-value]
-    return images.expand(-1, channels, -1, -1)
-
-
-def _per_channel(values: Sequence[float] | None) -> Tensor | None:
-    return None if values is None else torch.tensor(list(values), dtype=torch.float32).view(-1, 1, 1)
-
-
-def _shortest(values: Tensor) -> list[float]:
-    """float32 numbers with the fewest digits that tell them: 0.485, not 0.48500001430511475."""
-    return [float(str(value)) for value in values.flatten().cpu().numpy()]
+def _as_large_as(logits: Tensor, images: Tensor) -> Tensor:
+    """Maps (N, C, h, w) of another stride at the size of the images, bilinear; (N, C) as they are."""
+    if logits.dim() != 4 or logits.shape[2:] == images.shape[2:]:
+        return logits
+    return F.interpolate(logits, images.shape[2:], mode="bilinear", align_corners=False)
 
 
 def _matching(pattern: str, modules: Mapping[str, nn.Module]) -> list[str]:

@@ -4,9 +4,10 @@ import copy
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from distill.errors import SettingError
+from distill.inputs import Inputs
 from distill.models.feature_layouts import feature_layouts
 from distill.models.layers import Layer, list_layers, suggest_pairs
 from distill.models.modes import evaluating
@@ -17,7 +18,7 @@ WORDS = ("stages", "last_stage", "embedding")
 
 
 def resolve(
-    student_layers: Sequence[str], teacher_layers: Sequence[str], student: Network, teacher: Network, images: Tensor
+    student_layers: Sequence[str], teacher_layers: Sequence[str], student: Network, teacher: Network, inputs: Inputs
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Replace words by the layers that they stand for; paths and patterns stay.
 
@@ -28,14 +29,14 @@ def resolve(
     Args:
         student_layers, teacher_layers: paths, patterns and words.
         student, teacher: the networks.
-        images: (N, C, H, W) in [0, 1], shown once to each network that a word is asked of.
+        inputs: images (N, C, H, W) in [0, 1], or tensors by name, shown once to each network that a word is asked of.
 
     Raises:
         SettingError: a network has no stages, or no classifier, to be found.
     """
     if not {*student_layers, *teacher_layers} & set(WORDS):
         return tuple(student_layers), tuple(teacher_layers)
-    ours, theirs = (list_layers(network.backbone, network.preprocess(images)) for network in (student, teacher))
+    ours, theirs = (list_layers(network.backbone, network.preprocess(inputs)) for network in (student, teacher))
     pairs = [pair for pair in suggest_pairs(ours, theirs) if pair[0].resolution[0] != "vector"]
     return (
         _replace(student_layers, [pair[0].path for pair in pairs], ours, student),
@@ -43,13 +44,13 @@ def resolve(
     )
 
 
-def find_layouts(network: Network, images: Tensor) -> None:
-    """Let a network know how the outputs of its tapped layers lie, by a look at images (N, C, H, W) in [0, 1]."""
-    shown = network.preprocess(images)
+def find_layouts(network: Network, inputs: Inputs) -> None:
+    """Let a network know how the outputs of its tapped layers lie, by a look at a few inputs."""
+    shown = network.preprocess(inputs)
     layers = list_layers(network.backbone, shown)
     with evaluating(network), torch.no_grad():
-        outputs: Outputs = network(images)
-    shapes, image = [layer.shape for layer in layers], (int(shown.shape[-2]), int(shown.shape[-1]))
+        outputs: Outputs = network(inputs)
+    shapes, image = [layer.shape for layer in layers], layers[0].image
     known = dict(zip([layer.path for layer in layers], feature_layouts(shapes, image), strict=True))
     for name, feature in outputs.features.items():  # what goes into a layer comes after what was before it
         network.layouts[name] = known.get(name) or feature_layouts([*shapes, tuple(feature.shape[1:])], image)[-1]
@@ -92,10 +93,10 @@ def classifier_path(layers: Sequence[Layer], network: Network) -> str:
     return max(answering, key=lambda layer: layer.depth).path
 
 
-def classifier(network: Network, images: Tensor) -> nn.Linear | None:
+def classifier(network: Network, inputs: Inputs) -> nn.Linear | None:
     """A frozen copy of the network's last linear layer, (N, D) to (N, classes); None where it has none."""
     try:
-        path = classifier_path(list_layers(network.backbone, network.preprocess(images)), network)
+        path = classifier_path(list_layers(network.backbone, network.preprocess(inputs)), network)
     except SettingError:
         return None
     layer = network.backbone.get_submodule(path)

@@ -33,8 +33,8 @@ def timm_model(
     Raises:
         SettingError: timm is not installed, the name is unknown, the arguments do not fit, or there are no weights.
     """
-    timm = _import_timm()
-    _check_name(timm, name, pretrained=pretrained)
+    timm = import_timm()
+    check_name(timm, name, pretrained=pretrained)
     options = {"pretrained": pretrained, "in_chans": in_channels, **(arguments or {})}
     if not (own_head and pretrained):
         options = {"num_classes": num_classes, **options}
@@ -70,7 +70,8 @@ def _untrained(module: nn.Module, name: str, arguments: dict[str, Any] | None) -
     return {"pretrained": False, "name": config["architecture"], "arguments": {**given, **(arguments or {})}}
 
 
-def _import_timm() -> Any:
+def import_timm() -> Any:
+    """The package; SettingError where it is not installed."""
     try:
         import timm
     except ModuleNotFoundError as error:
@@ -80,7 +81,8 @@ def _import_timm() -> Any:
     return timm
 
 
-def _check_name(timm: Any, name: str, *, pretrained: bool) -> None:
+def check_name(timm: Any, name: str, *, pretrained: bool) -> None:
+    """Raise SettingError for a name that timm doesn't have, or has no weights of where these are asked for."""
     if ":" in name:  # hf-hub:user/model or local-dir:path: for timm to find
         return
     architecture, _, tag = name.partition(".")

@@ -43,7 +43,7 @@ def torchvision_model(
     names = torchvision.models.list_models(module=torchvision.models)
     if name not in names:
         raise SettingError(f"name={name!r}: torchvision has no such classifier{suggestion(name, names)}")
-    chosen = _find_weights(name, weights)
+    chosen = find_weights(name, weights)
     options = {**_quiet_options(name, pretrained=chosen is not None), **(arguments or {})}
     if chosen is None:
         options["num_classes"] = num_classes
@@ -59,7 +59,7 @@ def torchvision_model(
     if chosen is not None and not own_head:
         _fit_head(module, name, len(chosen.meta["categories"]), num_classes)
     if in_channels != 3:
-        _fit_channels(module, name, in_channels, pretrained=chosen is not None)
+        fit_channels(module, name, in_channels, pretrained=chosen is not None)
     trained = chosen is not None and (own_head or len(chosen.meta["categories"]) == num_classes)
     expected = _preprocessing(module, name, chosen, in_channels)
     return attach_preprocessing(module, replace(expected, trained=trained, untrained=_untrained(module, arguments)))
@@ -73,7 +73,8 @@ def _untrained(module: nn.Module, arguments: dict[str, Any] | None) -> dict[str,
     return {"weights": None, "arguments": {**set_by_weights, **(arguments or {})}}
 
 
-def _find_weights(name: str, weights: str | None) -> WeightsEnum | None:
+def find_weights(name: str, weights: str | None) -> WeightsEnum | None:
+    """The weights of a torchvision network by their name; SettingError where it has none such."""
     if weights is None:
         return None
     known = get_model_weights(name)
@@ -111,7 +112,7 @@ def _fit_head(module: nn.Module, name: str, classes: int, num_classes: int) -> N
     raise SettingError(f"num_classes={num_classes}: no layer of {name} with {classes} outputs was found to replace")
 
 
-def _fit_channels(module: nn.Module, name: str, in_channels: int, *, pretrained: bool) -> None:
+def fit_channels(module: nn.Module, name: str, in_channels: int, *, pretrained: bool) -> None:
     """Give the first convolution other inputs; trained weights then make of a grey image what they made of its RGB."""
     if getattr(module, "transform_input", False):
         raise SettingError(f"in_channels={in_channels}: {name} with weights takes 3 channels only")

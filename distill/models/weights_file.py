@@ -161,8 +161,20 @@ def _collect(value: Any, prefix: str, found: dict[str, Tensor]) -> None:
             _collect(item, f"{prefix}{key}.", found)
 
 
+def false_claim(path: Path) -> str | None:
+    """What is wrong with a file of torch.save that would take more memory than it has content, which PyTorch never
+    writes: its parts are not compressed. None where nothing is."""
+    if not zipfile.is_zipfile(path):
+        return None
+    with zipfile.ZipFile(path) as archive:
+        claimed, has = sum(part.file_size for part in archive.infolist()), path.stat().st_size
+    return f"it claims {claimed} bytes of content and has {has}" if claimed > has else None
+
+
 def _unpickle(path: Path) -> Any:
     try:
+        if claim := false_claim(path):
+            raise _damaged(path, claim)
         with torch.serialization.safe_globals(_HARMLESS), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what the loader says of old protocols and archives is said below
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -175,6 +187,8 @@ def _unpickle(path: Path) -> Any:
             f"{f' ({named.group(1)})' if named else ''}; load it where you trust it and save only the weights: "
             "torch.save(model.state_dict(), FILE)"
         ) from error
+    except CheckpointError:
+        raise
     except Exception as error:  # a damaged pickle makes the loader raise anything
         if "TorchScript" in str(error):
             raise CheckpointError(

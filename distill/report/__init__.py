@@ -2,17 +2,20 @@
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PurePath
 from typing import Any
 
-from distill.files import write_text
-from distill.report.figures import draw_figures, save_figures
+from distill.files import write_atomically, write_text
+from distill.report.markdown import render_markdown
 from distill.report.page import render_page
-from distill.report.results import Results, SplitResult, StageResult
+from distill.report.results import Provenance, Results, SplitResult, StageResult
+from distill.report.sections import report_of
+from distill.report.style import settle
 from distill.report.table import print_table
 from distill.report.tensorboard import log_results
 
-__all__ = ["Results", "SplitResult", "StageResult", "write_report"]
+__all__ = ["Provenance", "Results", "SplitResult", "StageResult", "write_report"]
 
 
 def write_report(results: Results, config: Mapping[str, Any], directory: Path) -> None:
@@ -20,9 +23,13 @@ def write_report(results: Results, config: Mapping[str, Any], directory: Path) -
 
     Figures come first and summary.json last: where there is a summary, everything is there.
     """
-    figures = draw_figures(results)
-    files = save_figures(figures, directory / "figures")
-    log_results(results, config, figures, directory / "tensorboard")
-    write_text(directory / "report.html", render_page(results, config, files))
+    report = report_of(results, config)
+    files = {drawing.name: PurePath("figures") / f"{drawing.name}.png" for drawing in report.drawings}
+    for drawing in report.drawings:
+        settle(drawing.figure)
+        write_atomically(directory / files[drawing.name], partial(drawing.figure.savefig, dpi=160))
+    log_results(results, config, report.drawings, directory / "tensorboard")
+    write_text(directory / "report.md", render_markdown(report, files))
+    write_text(directory / "report.html", render_page(report))
     write_text(directory / "summary.json", json.dumps(results.summary(), indent=2) + "\n")
     print_table(results, directory)

@@ -16,6 +16,7 @@ from rich.table import Table
 from distill.config.effect import OF_NO_EFFECT, alone, under
 from distill.config.flat import flat
 from distill.errors import SettingError
+from distill.files import write_atomically
 
 NOT_A_DIFFERENCE = (*OF_NO_EFFECT, "seed", "baseline", "teacher.checkpoint")
 COLUMNS = ("runs", "teacher", "baseline", "student", "gain", "agreement")
@@ -40,9 +41,12 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="compare", description=__doc__)
     parser.add_argument("directories", nargs="+", type=Path, help="runs, or directories of runs (a sweep)")
     parser.add_argument("--markdown", action="store_true", help="print a Markdown table")
+    parser.add_argument("--figure", type=Path, help="draw the student's score over each number that varies; FILE.png")
     options = parser.parse_args(arguments)
     runs = find_runs([directory.expanduser() for directory in options.directories])
     rows = compare(runs)
+    if options.figure is not None:
+        draw(runs, options.figure.expanduser())
     if options.markdown:
         print(
             "\n".join("| " + " | ".join(line) + " |" for line in (*_head(rows), *(list(row.values()) for row in rows)))
@@ -88,6 +92,33 @@ def compare(runs: Sequence[Finished]) -> list[dict[str, str]]:
         {"setting": name or "all", **dict(zip(COLUMNS, _cells(group, baselines), strict=True))}
         for name, group in groups.items()
     ]
+
+
+def draw(runs: Sequence[Finished], file: Path) -> None:
+    """A figure with a panel for each number that varies between runs: the student's score over it, a dot each run.
+
+    Raises:
+        SettingError: no number varies, but the seed.
+    """
+    from matplotlib.figure import Figure
+
+    found = {path: [run.settings.get(path) for run in runs] for path in _varying(runs)}
+    numbers = {path: values for path, values in found.items() if all(isinstance(v, int | float) for v in values)}
+    if not numbers:
+        raise SettingError(f"--figure={file}: no number varies between these runs")
+    scores = [_score(run.summary["student"]) for run in runs]
+    figure = Figure(figsize=(4 * len(numbers), 3.5), layout="constrained")
+    for axes, (path, values) in zip(figure.subplots(1, len(numbers), squeeze=False)[0], numbers.items(), strict=True):
+        axes.plot(values, scores, "o")
+        axes.set_xlabel(path)
+        axes.set_ylabel(_metric(runs[0]))
+    write_atomically(file, lambda path: figure.savefig(path, format=file.suffix.removeprefix(".") or "png"))
+
+
+def _varying(runs: Sequence[Finished]) -> list[str]:
+    """The settings that differ between runs, and may make a difference."""
+    paths = sorted({path for run in runs for path in run.settings if not under(path, NOT_A_DIFFERENCE)})
+    return [path for path in paths if len({str(run.settings.get(path)) for run in runs}) > 1]
 
 
 def _names(runs: Sequence[Finished]) -> list[str]:

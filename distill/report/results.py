@@ -1,15 +1,18 @@
 """What a run found out, as plain data: summary.json, the table, the figures and the page are drawn from it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
+from distill.models.cost import Speed
 from distill.tasks import Task
 from distill.tasks.disagreements import Disagreements
 from distill.tasks.evaluation import Scored
 from distill.tasks.evidence import Gain
+from distill.tasks.side_by_side import SideBySide
+from distill.tasks.temperature import Scaled
 from distill.training.profiling import Profile
 from distill.training.stats import StageStats
 
@@ -24,6 +27,10 @@ class SplitResult:
     networks: by name; those whose classes aren't the data's are left out.
     gain: of the student over the baseline; None without a baseline.
     disagreements: of student and teacher; None without a teacher that answers for the same classes.
+    classes: for each class that occurs, the 'count' of its samples and each network's score; empty where the task has
+        none. class_names: of all.
+    side_by_side: student and teacher, decision by decision; None where answers are no classes.
+    scaled: by network, its calibration before and after temperature scaling; those for which there is such a thing.
     """
 
     name: str
@@ -32,6 +39,10 @@ class SplitResult:
     networks: dict[str, Scored]
     gain: Gain | None = None
     disagreements: Disagreements | None = None
+    classes: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    class_names: Sequence[str] = ()
+    side_by_side: SideBySide | None = None
+    scaled: Mapping[str, Scaled] = field(default_factory=dict)
 
     def value(self, network: str, score: str) -> float | None:
         """A score of a network; None where it is unknown."""
@@ -43,8 +54,8 @@ class SplitResult:
 
     @property
     def gain_points(self) -> float | None:
-        """The gain in hundredths; None without a baseline."""
-        return None if self.gain is None else 100 * self.gain.value
+        """The gain in hundredths; None without a baseline, or where the metric is no share."""
+        return None if self.gain is None or not self.task.metric.percent else 100 * self.gain.value
 
     def scores(self, network: str) -> dict[str, float | None]:
         """All scores of a network for summary.json, the task's metric once more as `score`."""
@@ -71,23 +82,32 @@ class StageResult:
     """One network of the run.
 
     network: its name.
-    parameters, flops: how many, flops for one image.
-    latency_ms: median for one image.
+    parameters, flops: how many, flops for one sample.
+    weights_bytes: of all weights and buffers, as its file holds them.
+    speed: of its answers.
     record: of its training; None where its weights were loaded.
+    tokens: that a sample has, of text: the mean. None of others.
     """
 
     network: str
     parameters: int
     flops: int
-    latency_ms: float
+    weights_bytes: int
+    speed: Speed
     record: StageStats | None
+    tokens: float | None = None
 
     def summary(self) -> dict[str, Any]:
         """For summary.json."""
+        rate = self.record.images_per_second if self.record else None
+        text = {} if self.tokens is None else {"tokens_per_second": None if rate is None else self.tokens * rate}
         return {
+            **text,
             "parameters": self.parameters,
             "flops": self.flops,
-            "latency_ms": self.latency_ms,
+            "weights_bytes": self.weights_bytes,
+            "latency_ms": self.speed.latency_ms.median,
+            "inference": self.speed.summary(),
             "images_per_second": self.record.images_per_second if self.record else None,
             "epochs": len(self.record.history) if self.record else None,
             "kept_epoch": self.record.kept if self.record else None,
@@ -95,13 +115,31 @@ class StageResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Provenance:
+    """How a run came about.
+
+    commands: by which it was started and went on, in order. directory: they were given in.
+    machine: what it ran on, by what it is: 'CPU', 'cores', 'threads', ...
+    commits: of git, by whose: 'distill', 'working directory'; those that have one.
+    """
+
+    commands: list[str]
+    directory: str
+    machine: dict[str, str]
+    commits: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Results:
     """A whole run. `stages` has 'teacher', 'student' and, where it was trained, 'baseline'.
 
-    validation: the validation split. picture: the (C, H, W) uint8 image of an index of it.
+    validation: the validation split. shown: the sample of an index of it, an image (C, H, W)
+        uint8 or a text.
     warnings: what the run warned of, in order. preflight: what was said before it started, a line each.
     keep: 'last', or 'best' where each network's epoch was chosen by the validation split.
     test: the test split, scored once; None where there is none.
+    noun, unit: what samples are called, and what the paired test counts.
+    provenance: how the run came about; None where that isn't known.
     profile, advice: where the time of the student's steps went, and what would help; None without profile=true.
     """
 
@@ -112,15 +150,18 @@ class Results:
     precision: str
     stages: dict[str, StageResult]
     validation: SplitResult
-    picture: Callable[[int], Tensor]
+    shown: Callable[[int], Tensor | str]
     seconds: float
     versions: dict[str, str]
     warnings: list[str] = field(default_factory=list)
     preflight: list[str] = field(default_factory=list)
     keep: str = "last"
     test: SplitResult | None = None
+    provenance: Provenance | None = None
     profile: Profile | None = None
     advice: list[str] = field(default_factory=list)
+    noun: str = "images"
+    unit: str = "images"
 
     @property
     def task(self) -> Task:
@@ -140,12 +181,13 @@ class Results:
         split = self.judged
         if split.gain is None:
             return "Without a baseline there is nothing to compare the student with."
-        value, paired = split.gain.value, split.gain.test
-        points = f"{100 * value:+.1f} points"
-        images = f"{split.count:,} {'test ' if self.test else ''}images"
+        value, paired, metric = split.gain.value, split.gain.test, self.task.metric
+        points = metric.difference(value)
+        images = f"{split.count:,} {'test ' if self.test else ''}{self.noun}"
+        low, high = ((f"{100 * v:+.1f}" if metric.percent else f"{v:+.3g}") for v in (split.gain.low, split.gain.high))
         evidence = (
-            f"{paired.gained:,} images won, {paired.lost:,} lost, {paired.name} p = {paired.p_value:.2g}, "
-            f"{images}, one seed"
+            f"{paired.gained:,} {self.unit} won, {paired.lost:,} lost, {paired.name} p = {paired.p_value:.2g}, "
+            f"95 % interval {low} to {high}, {images}, one seed"
         )
         if paired.p_value >= 0.05 or value * paired.mean <= 0:  # or the metric and the samples tell opposite tales
             return f"No difference that this {split.name} split can show: {points} ({evidence})."

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from distill.report.results import Results
+from distill.tasks import Task
 
 BESIDE = ("agreement", "calibration error", "parameters", "FLOPs", "latency", "images/s")
 ONLY_ON_THE_PAGE = ("calibration error", "images/s")  # a terminal of 80 columns has no room for them
@@ -29,18 +30,22 @@ def rows(results: Results) -> list[list[str]]:
             [
                 stage,
                 result.network,
-                _share(split.score(stage)),
-                *([_share(results.test.score(stage))] if results.test else []),
+                _shown(task, split.score(stage)),
+                *([_shown(task, results.test.score(stage))] if results.test else []),
                 *(_share(split.value(stage, name)) for name in task.columns.values()),
                 "" if agreement is None else f"{agreement:.1%}",
                 "-" if ece is None else f"{ece:.3f}",
                 short(result.parameters),
                 short(result.flops),
-                f"{result.latency_ms:.2f} ms",
+                f"{result.speed.latency_ms.median:.2f} ms",
                 "" if rate is None else f"{rate:,.0f}",
             ]
         )
     return table
+
+
+def _shown(task: Task, score: float | None) -> str:
+    return "-" if score is None else task.metric.shown(score)
 
 
 def _share(share: float | None) -> str:

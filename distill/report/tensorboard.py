@@ -1,14 +1,15 @@
 """What TensorBoard shows beside the curves: the configuration, the final figures, the pictures, a loaded teacher."""
 
-from collections.abc import Mapping
+import html
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
+from distill.report.content import Drawing
 from distill.report.results import Results
 from distill.tasks.base import Metric
 from distill.training.stats import StageStats
@@ -29,7 +30,7 @@ def charts(metric: Metric) -> dict[str, Any]:
     }
 
 
-def log_results(results: Results, config: Mapping[str, Any], figures: dict[str, Figure], directory: Path) -> None:
+def log_results(results: Results, config: Mapping[str, Any], drawings: Sequence[Drawing], directory: Path) -> None:
     """Add to the student's run in `directory`; nothing where the run has no TensorBoard logs."""
     if not directory.is_dir():
         return
@@ -38,9 +39,9 @@ def log_results(results: Results, config: Mapping[str, Any], figures: dict[str, 
     with SummaryWriter(str(directory / "student")) as writer:
         text = "\n".join("    " + line for line in OmegaConf.to_yaml(config).splitlines())
         writer.add_text("config", text)
-        writer.add_text("verdict", results.verdict())
-        for name, figure in figures.items():
-            writer.add_figure(name, figure, global_step=steps, close=False)
+        writer.add_text("verdict", html.escape(results.verdict(), quote=False))  # Markdown, which lets HTML through
+        for drawing in drawings:
+            writer.add_figure(drawing.name, drawing.figure, global_step=steps, close=False)
         final = _final(results)
         for summary in hparams(_flat(config), final):
             writer._get_file_writer().add_summary(summary)

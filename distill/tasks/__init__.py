@@ -2,6 +2,8 @@
 
 from distill.tasks.base import Task
 from distill.tasks.classification import Classification
+from distill.tasks.language_modelling import LanguageModelling
 from distill.tasks.multilabel import MultiLabel
+from distill.tasks.segmentation import SemanticSegmentation
 
-__all__ = ["Classification", "MultiLabel", "Task"]
+__all__ = ["Classification", "LanguageModelling", "MultiLabel", "SemanticSegmentation", "Task"]

@@ -7,7 +7,7 @@ from torchmetrics.utilities.data import dim_zero_cat
 
 
 class AveragePrecision(torchmetrics.Metric):
-    """Mean over labels of the average precision of each, exact over all batches and processes.
+    """Mean over labels of the average precision of each, exact over all batches; `merge_state` adds another process's.
 
     Nothing but all scores of a split tell it: they are kept until it is computed, and let go with `reset`. Labels that
     no sample has are left out of the mean.
@@ -17,8 +17,8 @@ class AveragePrecision(torchmetrics.Metric):
     logits: list[Tensor]
     targets: list[Tensor]
 
-    def __init__(self, *, sync_on_compute: bool = True) -> None:
-        super().__init__(sync_on_compute=sync_on_compute)
+    def __init__(self) -> None:
+        super().__init__(sync_on_compute=False)
         self.add_state("logits", [], dist_reduce_fx="cat")
         self.add_state("targets", [], dist_reduce_fx="cat")
 

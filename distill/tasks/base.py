@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -14,29 +13,10 @@ from distill.methods import Composite, Method
 from distill.methods.labels import ClassWeights
 from distill.methods.view import Trait
 from distill.placement import Placement
+from distill.tasks.decisions import Decisions
 from distill.tasks.evaluation import Evaluation
+from distill.tasks.metric import Metric as Metric
 from distill.types import Outputs
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """The measure by which a task compares networks and epochs.
-
-    name: of its score; validation logs it as `val/NAME`. higher_is_better: its direction. words: what to call it.
-    """
-
-    name: str
-    higher_is_better: bool
-    words: str
-
-    @property
-    def logged(self) -> str:
-        """As validation logs it."""
-        return f"val/{self.name}"
-
-    def gain(self, value: float, other: float) -> float:
-        """How much better a value is than another; negative where it is worse."""
-        return value - other if self.higher_is_better else other - value
 
 
 class Task(ABC):
@@ -49,6 +29,7 @@ class Task(ABC):
         columns: of these, those that the report's table shows beside the metric, by their heads.
         noun: what labels are called in messages.
         dtype: of labels, as a split holds them.
+        listed: whether classes are so few that each is worth a line.
         moves: whether labels lie in the image, so that they move with it.
         confidence, share_right: what `Calibration` compares, in the report's figure.
         targets_form: what the labels of a batch must be, in messages.
@@ -62,6 +43,7 @@ class Task(ABC):
     noun: ClassVar[str] = "classes"
     dtype: ClassVar[torch.dtype] = torch.long
     moves: ClassVar[bool] = False
+    listed: ClassVar[bool] = True
     targets_form: ClassVar[str] = ""
     confidence: ClassVar[str] = "confidence"
     share_right: ClassVar[str] = "share right"
@@ -79,6 +61,10 @@ class Task(ABC):
 
     def __hash__(self) -> int:
         return hash(type(self))
+
+    def positions(self, height: int, width: int) -> tuple[int, ...]:
+        """Of what logits of images of this size have a value for each class; () for the image itself."""
+        return ()
 
     # ------------------------------------------------------------------------------------------ labels
 
@@ -184,7 +170,10 @@ class Task(ABC):
         """Of a validation batch, likewise."""
 
     def epoch_metrics(self) -> dict[str, torchmetrics.Metric]:
-        """What is worked out over a whole split because it is no mean over samples; called with (logits, targets)."""
+        """What is worked out over a whole split because it is no mean over samples; called with (logits, targets).
+
+        Made with `sync_on_compute=False`: validation merges what the processes have gathered.
+        """
         return {}
 
     # ------------------------------------------------------------------------------------------ evidence
@@ -196,6 +185,15 @@ class Task(ABC):
     @abstractmethod
     def chance(self, targets: Tensor) -> float:
         """What a guesser who knows these labels' frequencies gets of the metric."""
+
+    def decisions(self, logits: Tensor, targets: Tensor) -> Decisions | None:
+        """What a network decides for a batch, row by row; None where its answers are no distributions over classes."""
+        return None
+
+    def compared_with_right(self, shares: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+        """What `Calibration` compares of (rows, C) probabilities: (rows,) how sure each row is, and whether rightly."""
+        confidence, named = shares.max(1)
+        return confidence, named == classes
 
     @abstractmethod
     def disagreement(self, logits: Tensor, teacher: Tensor) -> Tensor:
@@ -217,6 +215,14 @@ class Task(ABC):
         if len(shape) != 2 or shape[0] != images:
             return f"answers {images} images with logits of shape {shape}; must be (images, {classes})"
         return None
+
+    def decided(self, logits: Tensor) -> Tensor | None:
+        """What one sample's logits say, as its labels would in a batch, to be drawn; None: words will do."""
+        return None
+
+    def drawn(self, image: Tensor, target: Tensor) -> Tensor:
+        """(3, H, W) uint8: one sample's labels as a picture, beside or on its image, (C, H, W) uint8."""
+        raise NotImplementedError
 
     @abstractmethod
     def outputs_doubt(self, role: str, logits: Tensor, *, trained: bool) -> str | None:

@@ -23,6 +23,11 @@ class Calibration:
         for row, values in zip(self.totals, (None, right.double(), confidence.double()), strict=True):
             row += torch.bincount(place, values, minlength=bins)
 
+    def __add__(self, other: "Calibration") -> "Calibration":
+        both = Calibration(self.totals.shape[1])
+        both.totals = self.totals + other.totals
+        return both
+
     @property
     def count(self) -> Tensor:
         """(bins,)."""

@@ -10,11 +10,12 @@ from torchmetrics.classification import MulticlassCalibrationError
 
 from distill.errors import SettingError
 from distill.losses import kl_divergence
-from distill.losses.logits import ruled_out
 from distill.methods.labels import ClassWeights, LabelLoss, class_weights
 from distill.methods.view import Trait
 from distill.tasks.base import Metric, Task, comparable
 from distill.tasks.calibration import BINS
+from distill.tasks.decisions import Decisions, decisions
+from distill.tasks.doubts import softmax_doubt
 from distill.tasks.evaluation import Evaluation, Scored, Standing
 from distill.types import Outputs
 
@@ -158,6 +159,10 @@ class Classification(Task):
         """Share of the most frequent class."""
         return float(targets.bincount().max() / len(targets))
 
+    def decisions(self, logits: Tensor, targets: Tensor) -> Decisions | None:
+        """One a sample."""
+        return decisions(logits, targets)
+
     def disagreement(self, logits: Tensor, teacher: Tensor) -> Tensor:
         """The product of both probabilities, where the likeliest classes differ."""
         (sure, said), (teacher_sure, taught) = (x.softmax(1).max(1) for x in (logits, teacher))
@@ -173,24 +178,8 @@ class Classification(Task):
         return _short(class_names[int(target)])
 
     def outputs_doubt(self, role: str, logits: Tensor, *, trained: bool) -> str | None:
-        """Probabilities, of which a second softmax leaves little.
-
-        Logarithms of probabilities are as good as logits: their softmax gives them back.
-        """
-        masked = ruled_out(logits)
-        logits = logits.masked_fill(masked, 0)
-        if logits.shape[1] < 2 or bool((logits < 0).any()):
-            return None
-        if bool(((logits.sum(1) - 1).abs() < 0.01).all()):
-            kind = "rows are not negative and sum to 1, so these are probabilities already (softmax)"
-        elif trained and bool((masked | ((logits > 0) & (logits < 1))).all()):
-            kind = "values lie between 0 and 1, so these are probabilities already (sigmoid)"
-        else:
-            return None
-        return (
-            f"{role}'s outputs: {kind}, and a second softmax leaves little of the differences between classes: let the "
-            "network give what it has before its last softmax or sigmoid, or its logarithm"
-        )
+        """Probabilities."""
+        return softmax_doubt(role, logits, trained=trained)
 
     # ------------------------------------------------------------------------------------------ tables
 

@@ -21,15 +21,19 @@ class Standing:
     score: its value of the task's metric on so many samples, `count`.
     chance: what a guesser gets.
     convincing: whether guessing is out of the question.
+    percent: whether the metric is a share. noun: what was counted.
     """
 
     score: float
     count: int
     chance: float
     convincing: bool
+    percent: bool = True
+    noun: str = "images"
 
     def __str__(self) -> str:
-        return f"{self.score:.1%} on {self.count:,} validation images, chance is {self.chance:.1%}"
+        score, chance = (f"{value:.1%}" if self.percent else f"{value:.4g}" for value in (self.score, self.chance))
+        return f"{score} on {self.count:,} validation {self.noun}, chance is {chance}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,16 +84,29 @@ class Gain:
     test: PairedTest
 
     @classmethod
-    def of(cls, metric: Metric, ours: Evaluation, theirs: Evaluation) -> "Gain":
-        """Of two networks that were asked of the same samples, in the same order."""
+    def of(cls, metric: Metric, ours: Evaluation, theirs: Evaluation, groups: Tensor | None = None) -> "Gain":
+        """Of two networks that were asked of the same samples, in the same order.
+
+        groups: (N,) int64, of samples that belong together, as the pieces of a document do: they are drawn together,
+            and each group counts once in the test, by its mean. None: each sample stands for itself.
+        """
         value, other = (evaluation.scored().values[metric.name] for evaluation in (ours, theirs))
         assert value is not None
         assert other is not None
         sign = 1.0 if metric.higher_is_better else -1.0
-        drawn = torch.cat([sign * (ours.metric(w) - theirs.metric(w)) for w in _resamples(ours.count)])
+        place = torch.arange(ours.count) if groups is None else groups.unique(return_inverse=True)[1]
+        tables = (weights[:, place] for weights in _resamples(int(place.max()) + 1))
+        drawn = torch.cat([sign * (ours.metric(w) - theirs.metric(w)) for w in tables])
         drawn = drawn[drawn.isfinite()]  # a resample may leave out all that the metric looks at
         low, high = drawn.quantile(torch.tensor([0.025, 0.975], dtype=drawn.dtype)).tolist()
-        return cls(metric.gain(value, other), low, high, paired_test(ours.samples, theirs.samples))
+        scores = [each.samples if groups is None else _means(each.samples, place) for each in (ours, theirs)]
+        return cls(metric.gain(value, other), low, high, paired_test(*scores))
+
+
+def _means(scores: Tensor, place: Tensor) -> Tensor:
+    """(G,) float64 means of (N,) scores by group."""
+    sums = torch.zeros(int(place.max()) + 1, dtype=torch.float64).index_add_(0, place, scores.double())
+    return sums / place.bincount()
 
 
 def _resamples(count: int) -> Iterator[Tensor]:

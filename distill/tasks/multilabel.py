@@ -9,17 +9,14 @@ import torchmetrics
 from torch import Tensor, nn
 
 from distill.errors import SettingError
-from distill.losses import kl_divergence
 from distill.methods.labels import BinaryLoss, ClassWeights
 from distill.methods.view import Trait
-from distill.tasks.average_precision import AveragePrecision, by_label, by_sample
+from distill.tasks.average_precision import AveragePrecision
 from distill.tasks.base import Metric, Task, comparable
-from distill.tasks.evaluation import Evaluation, Scored, Standing
-from distill.tasks.thresholds import ThresholdCurve
+from distill.tasks.decisions import Decisions, decisions
+from distill.tasks.evaluation import Evaluation
+from distill.tasks.multilabel_evaluation import MultiLabelEvaluation, as_binary, binary_kl
 from distill.types import Outputs
-
-SHUFFLES = 200  # of the labels among samples, against which a network's standing is measured
-DOUBT = 3.1  # standard deviations above chance that one in a thousand guessers gets
 
 
 class MultiLabel(Task):
@@ -119,7 +116,7 @@ class MultiLabel(Task):
 
     def as_distributions(self, logits: Tensor) -> Tensor:
         """(N, C) to (N * C, 2): false, at a logit of 0, and true."""
-        return torch.stack([torch.zeros_like(logits), logits], 2).flatten(0, 1)
+        return as_binary(logits)
 
     def as_classes(self, targets: Tensor) -> Tensor:
         """(N * C,); (N * C, 2) of mixed labels."""
@@ -164,26 +161,31 @@ class MultiLabel(Task):
         values.pop("teacher_entropy", None)
         values["ce"] = F.binary_cross_entropy_with_logits(logits.float(), targets.float())
         if answers is not None and comparable(logits, answers):
-            values["kl"] = self._kl(logits, answers.logits)
+            values["kl"] = binary_kl(logits, answers.logits)
         return values
 
     def epoch_metrics(self) -> dict[str, torchmetrics.Metric]:
         """mAP."""
         return {"map": AveragePrecision()}
 
-    def _kl(self, logits: Tensor, teacher: Tensor) -> Tensor:
-        return kl_divergence(*map(self.as_distributions, (logits, teacher)))
-
     # ------------------------------------------------------------------------------------------ evidence
 
     def evaluation(self, classes: int) -> Evaluation:
         """mAP, F1 and exact match at a probability of 0.5, calibration, agreement."""
-        return _Evaluation(classes)
+        return MultiLabelEvaluation(classes)
 
     def chance(self, targets: Tensor) -> float:
         """Mean prevalence of the labels that some sample has."""
         share = targets.double().mean(0)
         return float(share[share > 0].mean())
+
+    def decisions(self, logits: Tensor, targets: Tensor) -> Decisions | None:
+        """One for each label of each sample: false or true."""
+        return decisions(self.as_distributions(logits), self.as_classes(targets))
+
+    def compared_with_right(self, shares: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+        """How likely each label is, and whether it is true."""
+        return shares[:, 1], classes == 1
 
     def disagreement(self, logits: Tensor, teacher: Tensor) -> Tensor:
         """The largest difference of the probabilities of a label that one says is true, and the other isn't."""
@@ -229,64 +231,6 @@ class MultiLabel(Task):
         taught = [""] * len(logits) if teacher is None else _names(teacher >= 0, class_names)
         rows = zip(_names(targets == 1, class_names), taught, self.named(logits, class_names), strict=True)
         return [[target, predicted, other, *shares] for target, other, (predicted, *shares) in rows]
-
-
-class _Evaluation(Evaluation):
-    """Of (n, C) logits against (n, C) labels."""
-
-    def __init__(self, classes: int) -> None:
-        super().__init__()
-        self.classes = classes
-        self._precision = AveragePrecision(sync_on_compute=False)
-        self._decisions = torch.zeros(3, classes, dtype=torch.float64)  # by label: named, true, both
-        self._curve = ThresholdCurve()
-
-    def update(self, logits: Tensor, targets: Tensor, teacher: Tensor | None) -> None:
-        """Add a batch."""
-        said, true, shares = logits >= 0, targets == 1, logits.sigmoid()
-        self.count += len(targets)
-        self._samples.append(by_sample(logits, true))
-        self._precision.update(logits, targets)
-        self._decisions += torch.stack([said, true, said & true]).sum(1)
-        self._curve.add(shares, targets)
-        self.calibration.add(shares.flatten(), true.flatten())
-        self._add("exact_match", (said == true).all(1).sum())
-        self._add("ce", F.binary_cross_entropy_with_logits(logits, targets.float(), reduction="sum") / self.classes)
-        if teacher is not None:
-            self._add("agreement", (said == (teacher >= 0)).double().mean(1).sum())
-            self._add("kl", len(logits) * MultiLabel()._kl(logits.double(), teacher.double()))
-
-    def scored(self) -> Scored:
-        """Agreement and KL (nats, T = 1) are means over samples and labels."""
-        named, true, both = self._decisions
-        f1 = 2 * both / (named + true)
-        values = {
-            "map": float(self._precision.compute()),
-            "f1_micro": float(2 * both.sum() / (named + true).sum()),
-            "f1_macro": float(f1[true > 0].mean()),
-            "exact_match": self._mean("exact_match"),
-            "ece": self.calibration.error,
-            "agreement": self._mean("agreement"),
-            "kl": self._mean("kl"),
-        }
-        return Scored(values, self._mean("ce") or 0.0, self.calibration, self._curve.drawn())
-
-    def metric(self, weights: Tensor) -> Tensor:
-        """mAP over the labels that a resample has."""
-        return by_label(*self._precision.gathered(), weights).nanmean(0)
-
-    def by_class(self) -> tuple[Tensor, Tensor]:
-        """Average precision of each label."""
-        logits, targets = self._precision.gathered()
-        return targets.sum(0), by_label(logits, targets)[:, 0]
-
-    def standing(self, chance: float) -> Standing:
-        """Against the same answers given to the samples in another order."""
-        logits, targets = self._precision.gathered()
-        score, generator = float(self._precision.compute()), torch.Generator().manual_seed(0)
-        orders = (torch.randperm(self.count, generator=generator) for _ in range(SHUFFLES))
-        shuffled = torch.stack([by_label(logits, targets[order])[:, 0].nanmean() for order in orders])
-        return Standing(score, self.count, chance, score > float(shuffled.mean() + DOUBT * shuffled.std()))
 
 
 def _names(said: Tensor, class_names: Sequence[str]) -> list[str]:

@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from typing import Any, ClassVar, Self
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from distill.inputs import Inputs
 from distill.methods import Method
 from distill.models.network import Network
 from distill.types import Batch, Outputs
@@ -46,11 +47,11 @@ class Teacher(nn.Module):
         """Capture the outputs of layers from now on; returns the paths that matched."""
         raise NotImplementedError
 
-    def optimize_for_inference(self, images: Tensor, precision: str) -> None:
+    def optimize_for_inference(self, inputs: Inputs, precision: str) -> None:
         """Take the fastest form that gives the same answers within a tolerance, after all taps are set; see `form`.
 
         Args:
-            images: (N, C, H, W) in [0, 1] on the device of the networks, to compare answers on.
+            inputs: a few, on the device of the networks, to compare answers on.
             precision: the trainer's, such as 'bf16-mixed'.
         """
 

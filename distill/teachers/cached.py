@@ -11,9 +11,9 @@ from typing import Any
 import numpy.typing as npt
 import torch
 
-from distill.data.augment.color import to_float
 from distill.devices import tf32_on
 from distill.errors import SettingError
+from distill.inputs import Inputs, inputs_to
 from distill.methods import Method
 from distill.models.frozen import freeze
 from distill.models.network import Network
@@ -91,8 +91,10 @@ class CachedTeacher(Teacher):
         kept = tuple(map(float, temperatures)) if top_k is not None else ()
         self.inputs, self.root, self.features = inputs, Path(dir).expanduser(), features
         self.max_gb, self.validate = max_gb, validate
-        layout = Layout(classes, dtype, top_k, kept, pooled=features == "pooled")
-        self.layouts: dict[SplitName, Layout] = {"train": layout, "val": Layout(classes)}
+        positions = inputs.positions("train")
+        layout = Layout(classes, dtype, top_k, kept, pooled=features == "pooled", positions=positions)
+        validation = Layout(classes, positions=inputs.positions("val"))
+        self.layouts: dict[SplitName, Layout] = {"train": layout, "val": validation}
         self.passes = 0
         self._taps: tuple[str, ...] = ()
         self._tables: RunTables | None = None  # until the cache is opened
@@ -144,9 +146,9 @@ class CachedTeacher(Teacher):
         self._taps = tuple(dict.fromkeys((*self._taps, *found)))
         return found
 
-    def optimize_for_inference(self, images: torch.Tensor, precision: str) -> None:
+    def optimize_for_inference(self, inputs: Inputs, precision: str) -> None:
         """Ask a frozen copy from now on; its answers have a key of their own."""
-        self.network, self.form = freeze(self.network, images, precision)
+        self.network, self.form = freeze(self.network, inputs, precision)
 
     # ------------------------------------------------------------------------------------------ answering
 
@@ -205,9 +207,9 @@ class CachedTeacher(Teacher):
         if self._tables is not None:
             return self._tables
         if self._taps:
-            example = self.inputs.source.train.show(torch.arange(1))
+            shown = next(iter(self.inputs.batches("train", 0, self.inputs.samples[:1], self._device)))
             train = self.layouts["train"]
-            features = train.pooled_outputs(self.network(to_float(example).to(self._device))).features
+            features = train.pooled_outputs(self.network(shown.inputs)).features
             shapes = tuple((name, tuple(features[name].shape[1:])) for name in self._taps)
             self.layouts["train"] = replace(train, features=shapes)
         self._check_size()
@@ -262,11 +264,12 @@ class CachedTeacher(Teacher):
         log.info(told)
 
     def _seconds_per_sample(self) -> float:
-        images = to_float(self.inputs.source.train.show(self.inputs.samples[: self.inputs.batch_size])).to(self._device)
+        samples = self.inputs.samples[: self.inputs.batch_size]
+        shown = inputs_to(self.inputs.source.train.inputs(samples), self._device)
         for _ in range(2):  # the first warms up
             start = time.perf_counter()
-            self.network(images).logits.sum().item()
-        return (time.perf_counter() - start) / len(images)
+            self.network(shown).logits.sum().item()
+        return (time.perf_counter() - start) / len(samples)
 
     def _compare(self, tables: RunTables) -> None:
         """Work a few answers of one split and epoch out again."""

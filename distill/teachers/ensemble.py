@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from distill.devices import to_device
 from distill.errors import SettingError
+from distill.inputs import Inputs
 from distill.losses.formulas import MASKED
 from distill.losses.logits import precise
 from distill.models.frozen import freeze
@@ -69,9 +70,9 @@ class EnsembleTeacher(Teacher):
         with torch.autocast(batch.device.type, enabled=False):
             return Outputs(self._joined([each.logits for each in outputs], batch), outputs[0].features)
 
-    def optimize_for_inference(self, images: Tensor, precision: str) -> None:
+    def optimize_for_inference(self, inputs: Inputs, precision: str) -> None:
         """Ask frozen copies from now on."""
-        found = [freeze(network, images, precision) for network in self.networks if isinstance(network, Network)]
+        found = [freeze(network, inputs, precision) for network in self.networks if isinstance(network, Network)]
         self.networks = nn.ModuleList(network for network, _ in found)
         self.network = found[0][0]
         self.form = "; ".join(form for _, form in found)

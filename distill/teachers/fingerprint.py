@@ -7,19 +7,17 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
-from distill.data.source import Split
-from distill.data.stream import Stream, UnreadableError
+from distill.data.samples import Samples
+from distill.data.stream import Stream
 from distill.models.network import Network
 from distill.teachers.inputs import TeacherInputs
 from distill.teachers.record import Layout
 
 FORMAT = 1
-SAMPLED = 64
-AUGMENTING = ("distill.data.augment", "distill.data.random", "distill.data.stream", "distill.seeding")
+AUGMENTING = ("distill.data.augment", "distill.random", "distill.data.stream", "distill.seeding")
 DECODING = ["distill.data.pixels", "distill.data.stream"]
 
 
@@ -69,24 +67,16 @@ def code(network: Network) -> str:
     return hasher.hexdigest()[:16]
 
 
-def split(images: Split | Stream) -> str:
-    """Of all images in memory; of a stream, of all labels, what its source says of its files, and a few images.
+def split(samples: Samples) -> str:
+    """Of what a split holds, as it tells it; of one that decodes files, of the code that does so too.
 
-    And there of the code that decodes, as the few images need not hold the kind of file that it now reads otherwise.
+    The samples that a stream looks at need not hold the kind of file that it now reads otherwise.
     """
-    hasher = hashlib.sha256(f"{tuple(images.shape)} {len(images)}".encode())
-    hasher.update(images.targets.numpy().tobytes())
-    if isinstance(images, Split):
-        hasher.update(f"{tuple(images.images.shape)}".encode())
-        hasher.update(images.images.contiguous().view(-1).numpy().data)
-        return hasher.hexdigest()[:16]
-    hasher.update(f"{images.resize} {images.skip} {getattr(images.source, 'version', '')}".encode())
-    hasher.update(_sources(DECODING).encode())
-    for index in np.linspace(0, len(images) - 1, SAMPLED).astype(int).tolist():
-        try:
-            hasher.update(images.view(index).numpy().tobytes())
-        except UnreadableError:
-            hasher.update(b"unreadable")
+    hasher = hashlib.sha256()
+    for part in samples.contents():
+        hasher.update(part)
+    if isinstance(samples, Stream):
+        hasher.update(_sources(DECODING).encode())
     return hasher.hexdigest()[:16]
 
 

@@ -1,4 +1,4 @@
-"""A teacher's inputs: all that determines the images of a run, except their order."""
+"""A teacher's inputs: all that determines the samples of a run, except their order."""
 
 import numpy as np
 import torch
@@ -7,14 +7,13 @@ from torch import Tensor
 from distill.data.augment import Augment
 from distill.data.batches import Batches
 from distill.data.order import ListedOrder
-from distill.data.source import ImageSource
-from distill.data.stream import Stream
+from distill.data.source import ImageSource, Source
 from distill.teachers.array_file import Numbers
 from distill.types import SplitName
 
 
 class TeacherInputs:
-    """Images by (split, epoch, index). No dataclass: Hydra would take one for a configuration.
+    """Samples by (split, epoch, index). No dataclass: Hydra would take one for a configuration.
 
     Args:
         source: the data.
@@ -29,7 +28,7 @@ class TeacherInputs:
 
     def __init__(
         self,
-        source: ImageSource,
+        source: Source,
         samples: Tensor,
         augment: Augment | None = None,
         seed: int = 0,
@@ -69,17 +68,21 @@ class TeacherInputs:
         samples: Numbers = self.samples.numpy() if split == "train" else np.arange(self.sizes["val"])
         return samples
 
+    def positions(self, split: SplitName) -> tuple[int, ...]:
+        """Of an answer, as large as the images of a split are shown; () where a sample has one answer."""
+        if not isinstance(self.source, ImageSource):
+            return ()
+        _, *size = self.source.train.shape
+        return self.source.task.positions(*(self.augment.size(*size) if split == "train" else size))
+
     def batches(self, split: SplitName, epoch: int, indices: Tensor, device: torch.device, workers: int = 0) -> Batches:
         """Given samples as the epoch shows them; `epoch` counts for the training split alone."""
-        images = self.source.train if split == "train" else self.source.val
-        return Batches(
-            images,
+        return self.source.batches(
+            split,
             ListedOrder(indices, self.batch_size, epoch),
-            num_classes=self.source.num_classes,
-            task=self.source.task,
             augment=self.augment if split == "train" else None,
             seed=self.seed,
             device=device,
-            workers=workers if isinstance(images, Stream) else 0,
+            workers=workers,
             pool=self.samples,
         )

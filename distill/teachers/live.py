@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable
 
-from torch import Tensor, nn
+from torch import nn
 
+from distill.inputs import Inputs
 from distill.models.frozen import freeze
 from distill.models.network import Network
 from distill.teachers.base import Teacher
@@ -29,9 +30,9 @@ class LiveTeacher(Teacher):
         outputs: Outputs = self.network(batch.inputs)
         return outputs
 
-    def optimize_for_inference(self, images: Tensor, precision: str) -> None:
+    def optimize_for_inference(self, inputs: Inputs, precision: str) -> None:
         """Ask a frozen copy from now on; the network itself stays as it is."""
-        self.network, self.form = freeze(self.network, images, precision)
+        self.network, self.form = freeze(self.network, inputs, precision)
 
     def tap(self, patterns: Iterable[str]) -> tuple[str, ...]:
         """Capture layers of the network."""

@@ -47,6 +47,7 @@ class Layout:
     temperatures: where the mass of the others is known, with `top_k`.
     features: shape of a sample's feature, by tap name.
     pooled: whether features are means over their positions.
+    positions: of a sample's answer, which has logits for each of them; () for one answer.
     """
 
     classes: int
@@ -55,18 +56,19 @@ class Layout:
     temperatures: tuple[float, ...] = ()
     features: tuple[tuple[str, tuple[int, ...]], ...] = ()
     pooled: bool = False
+    positions: tuple[int, ...] = ()
 
     @property
     def fields(self) -> tuple[Field, ...]:
         """The arrays."""
         kept = _KEPT[self.dtype][0]
         if self.top_k is None:
-            fields = [Field("logits", kept, (self.classes,))]
+            fields = [Field("logits", kept, (self.classes, *self.positions))]
         else:
             fields = [
-                Field("values", kept, (self.top_k,)),
-                Field("indices", "<i4", (self.top_k,)),
-                Field("log_tails", "<f4", (len(self.temperatures),)),
+                Field("values", kept, (self.top_k, *self.positions)),
+                Field("indices", "<i4", (self.top_k, *self.positions)),
+                Field("log_tails", "<f4", (len(self.temperatures), *self.positions)),
             ]
         return (*fields, *(Field(f"feature.{name}", kept, shape) for name, shape in self.features))
 
@@ -106,7 +108,7 @@ class Layout:
             return Outputs(self._to_tensor(rows["logits"], device), features)
         indices, tails = (to_device(torch.from_numpy(rows[name]), device) for name in ("indices", "log_tails"))
         top = TopK(self._to_tensor(rows["values"], device), indices, tails, self.temperatures)
-        return Outputs(torch.empty(len(indices), 0, device=device), features, top)
+        return Outputs(torch.empty(len(indices), 0, *self.positions, device=device), features, top)
 
     def _to_array(self, values: Tensor) -> npt.NDArray[Any]:
         kept = values.detach().to(_KEPT[self.dtype][1])

@@ -169,13 +169,14 @@ class Store:
 
     @classmethod
     def read(cls, directory: Path) -> "Store":
-        """The cache that lies in a directory; OSError, ValueError, KeyError or TypeError where none does."""
+        """The cache that lies in a directory; OSError, ValueError, KeyError, TypeError or AttributeError where none
+        does."""
         content = json.loads((directory / "manifest.json").read_text())
-        fields = {
-            split: tuple(Field(f["name"], f["dtype"], tuple(f["shape"])) for f in listed)
-            for split, listed in content["fields"].items()
-        }
-        return cls(directory.parent, Manifest(content["key"], content["asked"], fields, content["rows"]))
+        if content["key"] != directory.name:  # which may lead out of the directory of all caches
+            raise ValueError("is of another directory")
+        fields = {split: tuple(map(_field, listed)) for split, listed in content["fields"].items()}
+        rows = {split: int(count) for split, count in content["rows"].items()}
+        return cls(directory.parent, Manifest(content["key"], content["asked"], fields, rows))
 
     def open(self) -> None:
         """Make the cache, or note that it is used; OSError where that is impossible."""
@@ -211,12 +212,19 @@ class Store:
         shutil.rmtree(self.directory)
 
 
+def _field(content: Mapping[str, Any]) -> Field:
+    """What a manifest says of an array, if it may be one."""
+    if np.dtype(content["dtype"]).kind not in "biuf":  # objects would be addresses in memory
+        raise ValueError("holds no numbers")
+    return Field(str(content["name"]), content["dtype"], tuple(map(int, content["shape"])))
+
+
 def stores(root: Path) -> list[Store]:
     """All caches below a directory, the one last used first."""
     found = []
     for file in root.glob("*/manifest.json"):
         try:
             found.append(Store.read(file.parent))
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             log.warning("%s is damaged; its cache is left alone", file)
     return sorted(found, key=lambda store: -store.last_used)

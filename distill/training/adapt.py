@@ -7,6 +7,8 @@ from typing import Any
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
+from distill.data.augment.color import to_float
+from distill.inputs import Inputs
 from distill.tasks import Classification, Task
 from distill.types import Batch
 
@@ -68,6 +70,11 @@ def images_of(loaded: Any, adapt: Adapter | None = None) -> Shaped[Tensor, "n ..
     if not isinstance(images, Tensor):
         raise ValueError(f"a batch is {_described(loaded)}, in which images were not found: {ADVICE}")
     return images
+
+
+def as_float(inputs: Inputs) -> Inputs:
+    """Images in [0, 1]; tensors by name as they are."""
+    return to_float(inputs) if isinstance(inputs, Tensor) else inputs
 
 
 def _as_targets(targets: Any, task: Task) -> Any:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from distill.models.average import follow
+from distill.training.batchnorm import average_statistics
 from distill.training.module import DistillModule
 
 Kind = Literal["ema", "swa"]
@@ -85,6 +86,7 @@ class Averaging(pl.Callback):
             return
         _fill(module, self._here(_state(module)))
         norms = dict(_norms(module))
+        average_statistics(norms.values())
         if self.kind == "swa" and norms and not self._measured:
             measure_norms(list(norms.values()), trainer, module)
             for path, norm in norms.items():

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from distill.tasks.base import Metric
 from distill.training.clock import Moment, moment, seconds_between
-from distill.training.signals import leave_as_before
 
 WARMUP_STEPS = 5
 
@@ -75,18 +74,6 @@ class Elapsed(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """From the checkpoint."""
         self.earlier = state_dict["seconds"]
-
-
-class LeaveOnSignals(pl.Callback):
-    """Has one of several processes end on a signal without a word, in Lightning's loops too."""
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Lightning's own handlers are there by now."""
-        leave_as_before()
-
-    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """As `on_train_start`."""
-        leave_as_before()
 
 
 class StageProgress(pl.Callback):
@@ -154,7 +141,8 @@ class StageProgress(pl.Callback):
         self.on_train_end(trainer, pl_module)
 
     def _figures(self, metrics: dict[str, Tensor]) -> str:
-        shown = [(self.metric.logged, f"{self.metric.words} {{:.1%}}"), ("val/agreement", "agreement {:.1%}")]
+        own = self.metric
+        shown = [(own.logged, f"{own.words} {{{own.form}}}"), ("val/agreement", "agreement {:.1%}")]
         if self._progress is None:  # where there is room
             shown.append(("train/images_per_second", "{:,.0f} images/s"))
         return "  ".join(form.format(float(metrics[name])) for name, form in shown if name in metrics)

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from distill.errors import SettingError
+from distill.inputs import Inputs, first_tensor
 from distill.models.network import Network
 from distill.types import Outputs
 
@@ -29,26 +30,31 @@ REPEATS = 5
 class Work:
     """What a network does at each step of a stage.
 
-    images: (N, C, H, W), a batch of the stage's size and on its device.
+    inputs: a batch of the stage's size and on its device.
     steps: how often.
     context: of the trainer's precision.
     """
 
-    images: Tensor
+    inputs: Inputs
     steps: int
     context: Callable[[], AbstractContextManager[None]]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the work is done."""
+        return first_tensor(self.inputs).device
 
     def train(self, network: Network) -> None:
         """One forward and backward pass."""
         with self.context():
-            outputs: Outputs = network(self.images)
+            outputs: Outputs = network(self.inputs)
         outputs.logits.float().square().mean().backward()
 
     @torch.no_grad()
     def ask(self, network: Network) -> None:
         """One forward pass."""
         with self.context():
-            network(self.images)
+            network(self.inputs)
 
 
 def choice_for(role: str, setting: Compile) -> Choice:
@@ -75,7 +81,7 @@ def compile_network(network: Network, role: str, work: Work, choice: Choice) -> 
         return False
     do = work.train if network.training else work.ask
     options = None if network.training else {"freezing": True}
-    with torch.random.fork_rng([work.images.device] if work.images.is_cuda else []):
+    with torch.random.fork_rng([work.device] if work.device.type == "cuda" else []):
         try:
             if choice == "auto" and not _pays(network, role, do, options, work):
                 return False
@@ -126,12 +132,12 @@ def _pays(
 
 
 def _seconds(do: Callable[[Network], None], network: Network, work: Work) -> float:
-    if work.images.is_cuda:
-        torch.cuda.synchronize(work.images.device)
+    if work.device.type == "cuda":
+        torch.cuda.synchronize(work.device)
     start = time.perf_counter()
     do(network)
-    if work.images.is_cuda:
-        torch.cuda.synchronize(work.images.device)
+    if work.device.type == "cuda":
+        torch.cuda.synchronize(work.device)
     return time.perf_counter() - start
 
 

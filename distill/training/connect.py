@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from distill.inputs import Inputs, first_tensor, inputs_to
 from distill.methods import Composite, Example, Method, Taps
 from distill.models import taps
 from distill.models.modes import evaluating
@@ -17,7 +18,7 @@ def connect(
     method: Method,
     student: Network,
     teacher: Teacher,
-    example: Tensor | None,
+    example: Inputs | None,
     labels: Tensor | Sequence[int] | None,
 ) -> None:
     """Tap both networks for the method, and let it create what depends on their shapes.
@@ -25,7 +26,7 @@ def connect(
     Args:
         method: its taps become the names of layers.
         student, teacher: whose layers are tapped.
-        example: (N, C, H, W) images, shown once to both; None where the method needs none.
+        example: a few inputs, shown once to both; None where the method needs none.
         labels: (S,) integers, the class of every training sample; None where the method needs none.
 
     Raises:
@@ -38,15 +39,16 @@ def connect(
         tap(member, student, teacher, example)
     if example is None or not method.needs_example:
         return
-    labels = torch.zeros(len(example), dtype=torch.long) if labels is None else labels
-    batch = Batch(example, labels[: len(example)].clamp(min=0), torch.arange(len(example)))
+    count = len(first_tensor(example))
+    labels = torch.zeros(count, dtype=torch.long) if labels is None else labels
+    batch = Batch(example, labels[:count].clamp(min=0), torch.arange(count))
     with torch.no_grad(), evaluating(student):
         answers = student(batch.inputs)
     classifier = None if teacher.network is None else taps.classifier(teacher.network, example)
     method.setup(Example(answers, teacher(batch), labels, classifier))
 
 
-def tap(method: Method, student: Network, teacher: Teacher, example: Tensor | None) -> None:
+def tap(method: Method, student: Network, teacher: Teacher, example: Inputs | None) -> None:
     """Tap both networks for one method, whose taps become the names of layers; arguments as for `connect`."""
     wanted = method.taps
     if not (wanted.student or wanted.teacher):
@@ -57,7 +59,8 @@ def tap(method: Method, student: Network, teacher: Teacher, example: Tensor | No
     if example is not None:
         for network in (student, teacher.network):
             if network is not None and network.tapped:
-                taps.find_layouts(network, example.to(next(network.parameters(), example).device))
+                device = next(network.parameters(), first_tensor(example)).device
+                taps.find_layouts(network, inputs_to(example, device))
 
 
 def check_teacherless(method: Method) -> None:
@@ -69,7 +72,7 @@ def check_teacherless(method: Method) -> None:
         )
 
 
-def _check_given(method: Method, example: Tensor | None, labels: Tensor | None) -> None:
+def _check_given(method: Method, example: Inputs | None, labels: Tensor | None) -> None:
     name = type(method).__name__
     words = sorted({*method.taps.student, *method.taps.teacher} & set(taps.WORDS))
     if example is None and (method.needs_example or words):

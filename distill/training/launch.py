@@ -13,10 +13,12 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from distill.data.module import cores
 from distill.errors import KilledError, SettingError
+from distill.signals import STOPS
 from distill.training.hardware import Hardware
 
 log = logging.getLogger("distill")
 
+FINISHING = 300  # seconds that processes may take for a step and a checkpoint after a signal
 THREADS = "OMP_NUM_THREADS"
 
 
@@ -53,6 +55,8 @@ def launch(worker: Callable[[Path], None], directory: Path, processes: int) -> N
         local_addr="127.0.0.1",
         start_method="spawn",
         max_restarts=0,
+        signals_to_handle=",".join(number.name for number in STOPS),
+        shutdown_timeout=FINISHING,
     )
     # A signal ends the processes before they have put everything away; what counts it says so at length.
     os.environ.setdefault("PYTHONWARNINGS", "ignore::UserWarning:multiprocessing.resource_tracker")

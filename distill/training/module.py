@@ -14,25 +14,25 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from distill.data.augment.color import to_float
+from distill.inputs import Inputs
 from distill.methods import KD, Method, Supervised
 from distill.methods.terms import LossTerms
 from distill.models.modes import start_training
 from distill.models.network import Network
 from distill.schedules import Constant, Schedule
-from distill.seeding import seed_torch, set_generator_states
+from distill.seeding import seed_torch
 from distill.tasks import Classification, Task
 from distill.teachers import Teacher
 from distill.teachers.live import answers_of, as_teacher
-from distill.training.adapt import Adapter, as_batch, images_of
+from distill.training.adapt import Adapter, as_batch, as_float, images_of
+from distill.training.batchnorm import average_statistics, own_statistics
 from distill.training.connect import check_teacherless, connect
 from distill.training.history import History
 from distill.training.hyperparameters import as_method, described, optimizer_settings
 from distill.training.nonfinite import LossWatch, OnNonfinite
 from distill.training.parameters import Grouping, OptimizerFactory, set_learning_rate, unscale_before_step
-from distill.training.processes import sum_over_processes
 from distill.training.running import TrainingRecord
-from distill.training.saved_state import load_saved_state, saved_state
+from distill.training.saved_state import load_saved_state, saved_state, set_own_state
 from distill.training.streams import SideStream
 from distill.training.unused_parameters import UnusedParameters
 from distill.training.validation import Validation
@@ -48,7 +48,7 @@ class DistillModule(pl.LightningModule):
     reduction between processes, and, unless it moves (a moving average), no checkpoint.
 
     Args:
-        student: maps (N, C, H, W) images to (N, classes) logits; trained, as are the method's projections.
+        student: maps images (N, C, H, W), or tensors by name, to (N, classes) logits; trained, as is the method.
         teacher: a network, or a `Teacher`; None to train on labels alone.
         method: what to imitate, or a list or dict of methods; most need a teacher; without one `Supervised` is default.
         task: what the labels are; None for `distill.tasks.Classification()`.
@@ -56,7 +56,7 @@ class DistillModule(pl.LightningModule):
         optimizer: called with the parameters to train: `functools.partial(torch.optim.SGD, lr=0.1)`.
         grouping: rates and weight decay that differ between parameters; the optimizer is called with groups then.
         schedule: factor on the learning rate as a function of the share of steps done.
-        example: (N, C, H, W) images, needed only by methods that size projections or choose layers by themselves.
+        example: a few inputs, needed only by methods that size projections or choose layers by themselves.
         labels: (S,) integers, each training sample's class, -1 if not trained on; for methods that remember samples.
         adapt: called with what the loader yields, where `distill.training.adapt.as_batch` doesn't understand that.
         on_nonfinite: 'stop' ends training with FloatingPointError at a loss that is not finite (on a GPU within
@@ -90,7 +90,7 @@ class DistillModule(pl.LightningModule):
         optimizer: OptimizerFactory = ADAMW,
         grouping: Grouping | None = None,
         schedule: Schedule | None = None,
-        example: Tensor | None = None,
+        example: Inputs | None = None,
         labels: Tensor | Sequence[int] | None = None,
         adapt: Adapter | None = None,
         seed: int = 0,
@@ -120,7 +120,7 @@ class DistillModule(pl.LightningModule):
         self._unused = UnusedParameters()
         self._record = TrainingRecord()
         self.losses = LossWatch(on_nonfinite)
-        self._generators: dict[str, Any] | None = None  # from a checkpoint, until the first batch
+        self._own_state: dict[str, Any] | None = None  # of this process, from a checkpoint, until the first batch
         self._steps_done = 0
         self._side_stream = SideStream()
         self._validation = Validation(self.task)
@@ -139,10 +139,10 @@ class DistillModule(pl.LightningModule):
         # Past registration too: its weights are the student's and the method's, and belong once in a checkpoint.
         object.__setattr__(self, "deployed", network)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """The (N, classes) logits for (N, C, H, W) images, of the network that is deployed."""
-        outputs: Outputs = self.deployed(images)
-        return outputs.logits
+    def forward(self, inputs: Inputs) -> Tensor:
+        """The (N, classes) logits for images (N, C, H, W) or tensors by name, of the network that is deployed."""
+        outputs: Outputs = self.deployed(inputs)
+        return outputs.made()
 
     def training_step(self, loaded: Any, batch_idx: int) -> Tensor:
         """The total loss of one batch; its terms and measurements go to the running means."""
@@ -183,8 +183,8 @@ class DistillModule(pl.LightningModule):
 
     def _batch(self, loaded: Any, split: SplitName | None, epoch: int = 0) -> Batch:
         """What the loader yields as samples on the device, where Lightning has brought all types that it knows."""
-        batch = replace(as_batch(loaded, self.adapt, self.task).to(self.device), split=split, epoch=epoch)
-        return replace(batch, inputs=to_float(batch.inputs)) if isinstance(batch.inputs, Tensor) else batch
+        batch = as_batch(loaded, self.adapt, self.task).to(self.device)
+        return replace(batch, inputs=as_float(batch.inputs), split=split, epoch=epoch)
 
     def validation_step(self, loaded: Any, batch_idx: int) -> None:
         """What the task measures on the validation split; agreement and KL with the teacher where there is one."""
@@ -195,8 +195,7 @@ class DistillModule(pl.LightningModule):
         self._validate(self._batch(loaded, None))
 
     def _validate(self, batch: Batch) -> None:
-        outputs: Outputs = self.deployed(batch.inputs)
-        self._validation.add(outputs, answers_of(self.teacher, batch), batch)
+        self._validation.add(self.deployed(batch.inputs), answers_of(self.teacher, batch), batch)
 
     def predict_step(self, loaded: Any, batch_idx: int) -> Tensor:
         """The (N, classes) logits of a batch, with or without targets; their softmax are the probabilities."""
@@ -206,7 +205,7 @@ class DistillModule(pl.LightningModule):
     def setup(self, stage: str) -> None:
         """Forget what an interrupted epoch has left, before a checkpoint brings what another had."""
         if stage == "fit":
-            self._record, self._generators = TrainingRecord(), None
+            self._record, self._own_state = TrainingRecord(), None
 
     def on_train_start(self) -> None:
         """From here on steps count."""
@@ -218,8 +217,8 @@ class DistillModule(pl.LightningModule):
 
         Seeded here, not when the epoch starts: a DataLoader draws too as it begins, after a restart sooner.
         """
-        set_generator_states(self._generators, self.device)
-        self._generators = None
+        set_own_state(self._own_state, own_statistics(self.modules()), self.device)
+        self._own_state = None
         if batch_idx == 0:
             seed_torch(self.seed, "epoch", self.current_epoch, self.global_rank)
         self.method.set_progress(self.global_step / self._total_steps)
@@ -229,6 +228,8 @@ class DistillModule(pl.LightningModule):
         if self.global_step <= self._steps_done:
             return  # gradients are accumulated, or a checkpoint was written after the step
         self._steps_done = self.global_step
+        if self.trainer.is_last_batch:
+            average_statistics(self.modules())
         if self.teacher is not None:
             with self.span("teacher"):
                 self.teacher.step(self.global_step)
@@ -245,8 +246,7 @@ class DistillModule(pl.LightningModule):
         values = self._record.epoch()
         if "train/loss" not in values:
             self.losses.refuse_empty_epoch()
-        groups = self.optimizers().param_groups  # type: ignore[union-attr]
-        values["train/learning_rate"] = max(group["lr"] for group in groups)
+        values["train/learning_rate"] = max(group["lr"] for group in self.trainer.optimizers[0].param_groups)
         self.log_dict(values, sync_dist=self.trainer.world_size > 1)
         self.history.add_epoch(self.current_epoch, self.trainer.callback_metrics)  # means over all processes
 
@@ -256,14 +256,15 @@ class DistillModule(pl.LightningModule):
         self._check_losses()
         for logger in self.trainer.loggers:
             logger.save()  # what a run that is killed and goes on from here would else lack
-        checkpoint |= saved_state(self.history, self.losses, self.deployed, self.teacher, self._record, self.device)
+        parts = self.history, self.losses, self.deployed, self.teacher, self._record, own_statistics(self.modules())
+        checkpoint |= saved_state(*parts, self.device)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """As `on_save_checkpoint` left it."""
-        self._generators = load_saved_state(checkpoint, self.history, self.losses, self.teacher, self._record)
+        self._own_state = load_saved_state(checkpoint, self.history, self.losses, self.teacher, self._record)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the validation split's means, over all processes."""
+        """Log the validation split's means, over all processes, which all know them."""
         self.history.validated(self.current_epoch)
         self._log_validated("val")
 
@@ -272,8 +273,7 @@ class DistillModule(pl.LightningModule):
         self._log_validated("test")
 
     def _log_validated(self, prefix: str) -> None:
-        for name, value in self._validation.epoch(partial(sum_over_processes, self)).items():
-            self.log(f"{prefix}/{name}", value, sync_dist=self.trainer.world_size > 1)
+        self.log_dict({f"{prefix}/{name}": value for name, value in self._validation.epoch().items()})
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """One optimizer over the student's and the method's parameters; the schedule moves at each step."""

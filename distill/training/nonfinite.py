@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from distill.training.processes import of_all_processes, sum_over_processes
+from distill.processes import of_all_processes, process_and_count, sum_over_processes
 from distill.types import Batch
 
 OnNonfinite = Literal["stop", "skip"]
@@ -79,7 +79,8 @@ class LossWatch:
         bad = ~torch.stack(finite).all() if finite else torch.tensor(False)
         if gradients:
             bad = bad | ~torch.nn.utils.get_total_norm([gradient.float() for gradient in gradients]).isfinite()
-        if not float(sum_over_processes(module, bad.float())):
+        several = process_and_count()[1] > 1
+        if not float(sum_over_processes(bad.float().to(module.device)) if several else bad):
             return None
         said = next((said for each in noted if (said := each.said()) is not None), None)
         everywhere = of_all_processes(said)

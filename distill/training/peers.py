@@ -30,6 +30,7 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from distill.errors import KilledError, SettingError, first_line
+from distill.signals import handle_signals
 from distill.versions import installed
 
 log = logging.getLogger("distill")
@@ -127,8 +128,7 @@ class Peers:
         Returns:
             The first process's exit status.
         """
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._leave)
+        handle_signals(self._leave)
         try:
             self._wait(lambda: self._told("directory", "end"))
             if not self._told("end"):
@@ -139,10 +139,8 @@ class Peers:
             # What breaks off when another process ends is no fault of this one.
             if line is None and (self._wait(lambda: self._told("end", "failure") or self._lost(), NOTICE)):
                 return self._ended()
-            failed = {"rank": self.rank, "line": line or f"{type(error).__name__}: {first_line(error)}"}
-            failed["traceback"] = "".join(traceback.format_exception(error))
-            with suppress(DistError):
-                self._store.compare_set("failure", "", json.dumps(failed))
+            line = line or f"{type(error).__name__}: {first_line(error)}"
+            self.tell_failure(line, "".join(traceback.format_exception(error)))
             return 2
 
     def _follow_into(self, directory: Path, worker: Callable[[Path], None]) -> None:
@@ -188,6 +186,16 @@ class Peers:
         return 1
 
     # All.
+
+    def tell_failure(self, line: str, trace: str = "") -> None:
+        """Let the others know what ends this process; the first one says it by itself, and what ends the others."""
+        failed = {"rank": self.rank, "line": line, "traceback": trace}
+        with suppress(DistError):
+            self._store.compare_set("failure", "", json.dumps(failed))
+            if self.rank == 0:
+                print(f"error: process 0 of {self.world_size} failed: {line}", file=sys.stderr, flush=True)
+                self._store.set("end", "2")
+                self._wait(lambda: self._store.add("left", 0) >= self.world_size - 1, LEAVING)
 
     def failure(self, wait: float = NOTICE) -> Exception | None:
         """What is to be said if another process failed or was killed; None if none did within so many seconds."""

@@ -1,6 +1,6 @@
 """Running means of metrics over batches, and the values that training logs."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -43,18 +43,20 @@ class RunningMeans:
         """Forget the batches of the current step."""
         del self._values[self._step_start :], self._weights[self._step_start :]
 
-    def epoch(self, add_up: Callable[[Tensor], Tensor] | None = None) -> dict[str, float]:
-        """Weighted means since the last call; of all processes, if `add_up` gives the sum of a vector over them."""
+    def epoch(self) -> dict[str, float]:
+        """Weighted means since the last call."""
+        totals, weight = self.totals()
+        return {name: total / weight for name, total in totals.items()}
+
+    def totals(self) -> tuple[dict[str, float], float]:
+        """Weighted sums since the last call, and the sum of the weights; nothing and 0 where nothing was added."""
         state = self.state_dict()
-        if not state["weights"]:
-            return {}
         weights, values = torch.tensor(state["weights"], dtype=torch.float64), state["values"].double()
-        sums = torch.cat([weights @ values, weights.sum()[None]])
-        *totals, weight = (sums if add_up is None else add_up(sums)).tolist()
+        totals = (weights @ values).tolist() if state["weights"] else []
         self._values.clear()
         self._weights.clear()
         self._step_start, self._earlier = 0, None
-        return {name: total / weight for name, total in zip(state["names"], totals, strict=True)}
+        return dict(zip(state["names"] if totals else (), totals, strict=True)), float(weights.sum())
 
     def state_dict(self) -> dict[str, Any]:
         """All since the last call of `epoch`, on the CPU: the names, (n, names) values, and n weights."""

@@ -17,7 +17,7 @@ from torchvision import transforms
 from benchmarking.measure import machine
 from benchmarking.report import Cell, Report
 from distill.data import Augment, Split
-from distill.data.batches import Batches
+from distill.data.batches import ImageBatches
 from distill.data.order import TrainingOrder
 from distill.types import Batch
 
@@ -137,7 +137,7 @@ class PilImages(Dataset[tuple[Tensor, int]]):
 def _ours(pixels: Tensor, targets: Tensor, batch_size: int, device: torch.device) -> Iterable[Any]:
     order = TrainingOrder(torch.arange(len(targets)), batch_size, seed=0)
     augment = Augment(crop_padding=PADDING, flip=True)
-    return Batches(Split(pixels, targets), order, num_classes=CLASSES, augment=augment, device=device)
+    return ImageBatches(Split(pixels, targets), order, num_classes=CLASSES, augment=augment, device=device)
 
 
 def _endless(batches: Iterable[Any]) -> Iterator[Any]:

@@ -56,7 +56,7 @@ def test_every_option_composes(group: str, option: str) -> None:
         "on_nonfinite",
     }  # fmt: skip
     if group == "method":
-        assert list(config.method) == ["kd" if option == "kd_standardized" else option]
+        assert list(config.method) == ["kd" if option in ("kd_standardized", "kd_tokens") else option]
 
 
 @pytest.mark.parametrize("option", [option for group, option in OPTIONS if group == "method"])
@@ -223,6 +223,7 @@ def test_a_networks_own_statistics_win(digits: ImageSource) -> None:
         (["data.augment.flip=7"], "data.augment.flip=7: must be true or false"),
         (["data.batch_size=0"], "data.batch_size=0: must be 1 or more"),
         (["data.student_fraction=2"], "data.student_fraction=2: must be above 0 and at most 1"),
+        (["data.student_without=[ten]"], "data.student_without=['ten']: digits has no class 'ten'; must be"),
         (["data=arrays"], "data.path is not set: give data.path=VALUE"),
         (["data=arrays", "data.path=/nowhere.npz"], "data.path=/nowhere.npz: no such file; give an .npz file with"),
         (["data=image_folder"], "data.root is not set: give data.root=VALUE"),

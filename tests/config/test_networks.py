@@ -13,13 +13,15 @@ from torch import Tensor, nn
 from distill import DistillModule
 from distill.config.networks import BackboneBuilder, assemble
 from distill.config.settings import NetworkSettings
-from distill.data.source import ImageSource, Split
+from distill.data.source import ImageSource
+from distill.data.split import Split
 from distill.errors import SettingError
 from distill.experiment.preflight import check_network
 from distill.models import imagenet
 from distill.models.cnn import cnn
 from distill.models.metadata import metadata, with_weights
-from distill.models.network import LUMA, Network
+from distill.models.network import Network
+from distill.models.preprocess import LUMA
 from distill.models.preprocessing import Preprocessing
 from distill.models.taps import classifier
 from distill.models.timm_models import timm_model

@@ -56,6 +56,15 @@ def test_another_optimizer_for_the_teacher(override: str) -> None:
     assert settings(override, stage="baseline")[0] is torch.optim.AdamW
 
 
+@pytest.mark.parametrize(("scaling", "rate"), [("null", 0.05), ("linear", 0.3), ("sqrt", 0.05 * 6**0.5)])
+def test_the_rate_grows_with_the_batches_of_a_step_where_that_is_asked_for(scaling: str, rate: float) -> None:
+    processes = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=3", "trainer.accumulate_grad_batches=2")
+    for stage in ("teacher", "student"):
+        assert settings("optimizer=sgd", *processes, f"trainer.scale_lr={scaling}", stage=stage)[1]["lr"] == (
+            pytest.approx(rate)
+        )
+
+
 def test_the_teachers_own_schedule() -> None:
     assert recipe(parse(composed("teacher.scheduler.warmup=0.5")), "teacher").schedule(0.25) == pytest.approx(0.5)
     assert recipe(parse(composed("teacher.scheduler=constant")), "teacher").schedule(0.9) == 1

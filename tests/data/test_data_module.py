@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from distill.data import Augment, ImageDataModule, ImageSource, Split, student_samples
-from distill.data.batches import Batches
+from distill.data.batches import ImageBatches
 from distill.data.digits import digits
 from distill.data.image_folder import image_folder
+from distill.data.module import without_classes
 from distill.data.order import Draw, EvaluationOrder, ListedOrder
 from distill.data.readers import MemoryReader
 from distill.errors import SettingError
@@ -199,7 +200,14 @@ def test_of_images_that_are_shown_once_no_copy_is_made_on_the_device() -> None:
     orders = ListedOrder(torch.tensor([1, 3]), 2, epoch=0), EvaluationOrder(6, 2)
     devices = []
     for order in orders:
-        reader = Batches(split, order, num_classes=1, device=torch.device("meta")).reader
+        reader = ImageBatches(split, order, num_classes=1, device=torch.device("meta")).reader
         assert isinstance(reader, MemoryReader)
         devices.append(reader.images.device.type)
     assert devices == ["cpu", "meta"]
+
+
+def test_classes_that_the_student_never_sees() -> None:
+    targets = torch.tensor([0, 1, 2, 1, 0, 2])
+    assert without_classes(torch.tensor([0, 1, 2, 5]), targets, [2]).tolist() == [0, 1]
+    with pytest.raises(SettingError, match=r"data.student_without=\[0, 2\]: leaves .* fewer than two classes"):
+        without_classes(torch.arange(6), targets, [0, 2])

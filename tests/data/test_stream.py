@@ -13,7 +13,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from distill.data import Augment, ImageDataModule, ImageSource, Stream
-from distill.data.batches import Batches
+from distill.data.batches import ImageBatches
 from distill.data.image_folder import image_folder
 from distill.data.order import EvaluationOrder, TrainingOrder
 from distill.errors import SettingError
@@ -50,7 +50,7 @@ def epoch_of(
     process = more.pop("process", (0, 1))
     order = TrainingOrder(torch.arange(len(stream)), batch, 0, *process)
     order.set_epoch(epoch)
-    return list(Batches(stream, order, num_classes=4, augment=augment, seed=7, **more))
+    return list(ImageBatches(stream, order, num_classes=4, augment=augment, seed=7, **more))
 
 
 def by_index(batches: list[Batch]) -> dict[int, Tensor]:
@@ -79,7 +79,7 @@ def joined(parts: Sequence[Batch]) -> Batch:
 @pytest.mark.parametrize("workers", [1, 4])
 def test_workers_change_nothing(workers: int) -> None:
     stream, order = noise(), TrainingOrder(torch.arange(37), 8, 0)
-    batches = Batches(stream, order, num_classes=4, augment=MIXED, seed=7, workers=workers)
+    batches = ImageBatches(stream, order, num_classes=4, augment=MIXED, seed=7, workers=workers)
     for epoch in (0, 1, 2):
         order.set_epoch(epoch)
         assert_same(list(batches), epoch_of(stream, epoch))
@@ -102,7 +102,7 @@ def test_epochs_differ() -> None:
 def test_an_iterator_begins_with_the_epoch_that_was_set_last() -> None:
     """Lightning makes the iterator of a resumed run before it sets the epoch."""
     order = TrainingOrder(torch.arange(37), 8, 0)
-    batches = Batches(noise(), order, num_classes=4, augment=MIXED, seed=7, workers=1)
+    batches = ImageBatches(noise(), order, num_classes=4, augment=MIXED, seed=7, workers=1)
     iterator = iter(batches)
     order.set_epoch(5)
     assert_same(list(iterator), epoch_of(noise(), 5))
@@ -119,7 +119,7 @@ def test_the_view_of_validation_is_torchvisions() -> None:
     reference = v2.Compose([v2.Resize(18, antialias=True), v2.CenterCrop(16)])
     for index in (0, 5, 36):
         assert torch.equal(stream.view(index), reference(stream.source.read(index)))
-    batch = next(iter(Batches(stream, EvaluationOrder(37, 4), num_classes=4)))
+    batch = next(iter(ImageBatches(stream, EvaluationOrder(37, 4), num_classes=4)))
     assert torch.equal(batch.inputs, stream.show(torch.arange(4)).float() / 255)
 
 
@@ -154,7 +154,7 @@ def test_an_unreadable_image_stops_the_run_with_one_line(workers: int) -> None:
         r"or leave such images out with data.on_error=skip$"
     )
     with pytest.raises(SettingError, match=message):
-        list(Batches(stream, EvaluationOrder(37, 8), num_classes=4, workers=workers))
+        list(ImageBatches(stream, EvaluationOrder(37, 8), num_classes=4, workers=workers))
     with pytest.raises(SettingError, match=message):
         stream.show(torch.arange(5))
 
@@ -199,7 +199,7 @@ def test_skipping_in_a_look_at_images_shows_the_next() -> None:
 
 def test_skipping_in_evaluation_leaves_the_sample_out() -> None:
     stream = noise(10, skip=True, broken=(1, 4, 5, 6, 7))
-    batches = list(Batches(stream, EvaluationOrder(10, 4), num_classes=4))
+    batches = list(ImageBatches(stream, EvaluationOrder(10, 4), num_classes=4))
     assert [batch.indices.tolist() for batch in batches] == [[0, 2, 3], [8, 9]]
     assert all(torch.equal(batch.targets, batch.indices % 4) for batch in batches)
 

@@ -7,7 +7,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from distill.errors import SettingError
-from distill.experiment.directory import check_unused, load_config, save_config
+from distill.experiment.directory import check_unused, find_own_code, load_config, save_config
 
 
 def config(**changes: object) -> DictConfig:
@@ -66,6 +66,8 @@ def test_paths_are_those_of_the_directory_that_the_run_was_started_in(
     assert found.data == {"root": f"{old}/images", "name": "images", "path": "hub/name"}
     assert found.teacher.checkpoint == f"{old}/teacher.pt#ema"
     assert found.teaching.checkpoints == [f"{old}/teacher.pt", "gone.pt"]
+    assert str(old) not in sys.path
+    find_own_code(tmp_path, "run")
     assert str(old) in sys.path  # for names of the user's own code
     old.rename(tmp_path / "moved")  # with the current directory, as a whole
     assert load_config(tmp_path, "run") == run

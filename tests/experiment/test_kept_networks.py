@@ -117,7 +117,7 @@ def test_a_teacher_that_is_a_program_is_found_from_another_folder(
     save_weights(networks["student"].backbone, tmp_path / "run" / "student.safetensors")
     keep_networks(tmp_path / "run", networks, run.source, dict.fromkeys(networks, SCORES), None)
     monkeypatch.chdir("/")
-    again = load_run(tmp_path / "run").network("teacher")
+    again = load_run(tmp_path / "run", "distill.models.exported").network("teacher")
     assert torch.equal(again(images).logits, networks["teacher"](images).logits)
 
 
@@ -145,4 +145,5 @@ def test_a_teacher_whose_builder_reads_a_file_is_found_from_another_folder(
     keep_networks(run.directory, networks, run.source, dict.fromkeys(networks, SCORES), None)
     monkeypatch.chdir(tmp_path)
     images = torch.rand(2, 1, 8, 8)
-    assert torch.equal(load_run(run.directory).network("teacher").eval()(images).logits, teacher(images).logits)
+    again = load_run(run.directory, "test_kept_networks").network("teacher").eval()
+    assert torch.equal(again(images).logits, teacher(images).logits)

@@ -1,17 +1,11 @@
-"""Every file of configs/method/ in a plain Lightning trainer, on the default data and networks: alone and in two."""
+"""Every file of configs/method/ in a plain Lightning trainer, on the default data and networks."""
 
-import os
-import warnings
 from pathlib import Path
 
 import pytest
 import pytorch_lightning as pl
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
-from lightning_fabric.plugins.environments import LightningEnvironment
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.strategies import DDPStrategy
 
 from distill import DistillModule, Network
 from distill.config import build
@@ -22,7 +16,6 @@ from distill.training.checkpointing import StepCheckpoint
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 FILES = sorted((CONFIGS / "method").glob("*.yaml"))
-IN_TWO = ("kd", "fitnet", "simkd", "crd", "reviewkd", "ctkd")
 STEPS = 3  # of an epoch
 STOPPED = 4  # after so many, in the second epoch
 
@@ -97,36 +90,3 @@ def test_trains_and_goes_on_from_within_an_epoch_bit_for_bit(file: Path, data: I
     assert [name for name in ended if not torch.equal(ended[name], undisturbed[name])] == []
     assert other.history == module.history
     assert len(other.history) == 2
-
-
-def train_in_two(rank: int, directory: Path) -> None:
-    """What each of two processes does: every method in turn, then its parameters to a file."""
-    warnings.simplefilter("ignore")
-    torch.set_num_threads(1)
-    os.environ["LOCAL_RANK"] = str(rank)  # or Lightning starts this command, pytest, once more for the second process
-    dist.init_process_group("gloo", init_method=f"file://{directory}/meeting", rank=rank, world_size=2)
-    data = loader()
-    for name in IN_TWO:
-        module = module_of(name, data)
-        environment = LightningEnvironment()
-        environment.set_global_rank(rank)
-        environment.set_world_size(2)
-        strategy = DDPStrategy(cluster_environment=environment)
-        batches = STEPS if name == "simkd" else 1  # which leaves a layer alone, also where gradients are accumulated
-        lightning = trainer(directory, devices=2, strategy=strategy, accumulate_grad_batches=batches)
-        lightning.fit(module, datamodule=data)
-        torch.save(dict(module.state_dict()), directory / f"{name}{rank}.pt")
-
-
-def test_trains_in_two_processes(tmp_path: Path) -> None:
-    mp.start_processes(train_in_two, (tmp_path,), nprocs=2, start_method="spawn")
-    data = loader()
-    for name in IN_TWO:
-        first, second = (torch.load(tmp_path / f"{name}{rank}.pt", weights_only=True) for rank in (0, 1))
-        drawn = module_of(name, data).state_dict()
-        assert any(not torch.equal(drawn[key], first[key]) for key in drawn), name
-        if name == "simkd":  # weight decay would move it, if DDP left it a gradient of zeros
-            assert torch.equal(drawn["student.backbone.head.weight"], first["student.backbone.head.weight"])
-        for key in first:
-            if "running_" not in key:  # BatchNorm's statistics are each process's own
-                assert torch.equal(first[key], second[key]), (name, key)

@@ -177,6 +177,41 @@ def test_a_process_that_ends_under_torchrun_ends_the_run_with_a_line_that_names_
         assert "Traceback" in (tmp_path / "empty/run/train.log").read_text()
 
 
+ONE_HANGS = """
+import os
+import time
+
+import numpy as np
+import torch.distributed as dist
+
+
+class OneHangs:
+    targets = [i % 2 for i in range(64)]
+
+    def __len__(self):
+        return 64
+
+    def __getitem__(self, index):
+        if dist.is_initialized() and os.environ.get("RANK") == "1":
+            time.sleep(600)
+        return np.full((8, 8), 4 * index, dtype=np.uint8), self.targets[index]
+
+
+def load():
+    return OneHangs(), OneHangs()
+"""
+
+
+def test_a_process_that_hangs_in_its_data_ends_all_with_a_line_that_names_it(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty/one_hangs.py").write_text(ONE_HANGS)
+    data = ("data=custom", "data.target=one_hangs.load", "data.in_memory=false", "data.workers=0", "data.timeout=2")
+    settings = (TRAIN, *TINY, *data, "data.batch_size=8", "trainer.devices=2")
+    _, err = ended(start((sys.executable, *settings)), status=2)
+    (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert line.startswith("error: process 1 of 2 failed: data.timeout=2: it has waited")
+
+
 def test_an_impossible_number_of_devices_is_one_line(run_here: Callable[..., Path]) -> None:
     with pytest.raises(SettingError, match=r"trainer\.devices=0: must be how many, 1 or more"):
         run_here("trainer.devices=0")

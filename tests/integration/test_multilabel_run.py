@@ -76,7 +76,7 @@ def test_summary_and_report(finished: Path) -> None:
     history = json.loads((finished / "checkpoints" / "student" / "record.json").read_text())["history"]
     kept = history[said["student"]["kept_epoch"] - 1]
     assert kept["val/map"] == pytest.approx(said["student"]["map"], abs=1e-6) == max(e["val/map"] for e in history)
-    assert (finished / "figures" / "thresholds.png").stat().st_size > 5000
+    assert (finished / "figures" / "thresholds_student.png").stat().st_size > 5000
     assert "sign-flip test" in (finished / "report.html").read_text()
 
 

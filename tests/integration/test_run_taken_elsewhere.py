@@ -31,6 +31,8 @@ def small(num_classes, in_channels):
     return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16 * 16 * in_channels, num_classes))
 """
 
+MINE = "trust=nets_of_mine"
+
 
 def composed(command: str, *overrides: str) -> DictConfig:
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
@@ -95,8 +97,9 @@ def with_code(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_it_is_exported(with_code: Path) -> None:
-    target = export_run(composed("export", "run=moved", "format=pt2"))
-    program, student = torch.export.load(target).module(), load_run(Path("moved")).network("student").eval()
+    target = export_run(composed("export", "run=moved", MINE, "format=pt2"))
+    program = torch.export.load(target).module()
+    student = load_run(Path("moved"), "nets_of_mine").network("student").eval()
     pictures = torch.rand(3, 3, 16, 16)
     torch.testing.assert_close(program(pictures), student(pictures).logits)
 
@@ -106,7 +109,7 @@ def test_other_data_scores_what_is_there_and_says_what_is_not(
 ) -> None:
     images(with_code / "others")
     logging.getLogger("distill").propagate = True
-    said = evaluate_run(composed("evaluate", "run=moved", "data=image_folder", "data.root=others"))
+    said = evaluate_run(composed("evaluate", "run=moved", MINE, "data=image_folder", "data.root=others"))
     assert set(said) == {"baseline", "student"}
     assert said["student"]["accuracy"] == json.loads(Path("moved/summary.json").read_text())["student"]["accuracy"]
     assert said["student"]["agreement"] is None
@@ -116,12 +119,17 @@ def test_other_data_scores_what_is_there_and_says_what_is_not(
 
 def test_the_data_that_is_gone_is_asked_for(with_code: Path) -> None:
     with pytest.raises(SettingError, match=r"data: what the run was trained on cannot .* data=image_folder data.root="):
-        evaluate_run(composed("evaluate", "run=moved"))
+        evaluate_run(composed("evaluate", "run=moved", MINE))
+
+
+def test_code_that_came_with_the_directory_is_not_run_untrusted(with_code: Path) -> None:
+    with pytest.raises(SettingError, match=r"target=nets_of_mine\.small: is not run, .* add trust=nets_of_mine$"):
+        export_run(composed("export", "run=moved"))
 
 
 def test_code_that_is_not_there_is_named(elsewhere: Path) -> None:
     with pytest.raises(SettingError, match=r"student\.target='nets_of_mine\.small': no module .* PYTHONPATH"):
-        export_run(composed("export", "run=moved"))
+        export_run(composed("export", "run=moved", MINE))
 
 
 def test_what_is_kept(home: Path) -> None:

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from distill.errors import SettingError
 from distill.experiment.scoring import installed
 from distill.models.cnn import cnn
+from distill.training.checkpoint_files import damage
 
 Read = Callable[[Path], dict[str, Tensor]]
 ROOT = Path(__file__).parents[2]
@@ -39,7 +40,7 @@ def summary(directory: Path) -> Any:
 
 def found(directory: Path) -> dict[str, Any]:
     """What a run found out, without times."""
-    timed = {"latency_ms", "images_per_second"}
+    timed = {"latency_ms", "images_per_second", "inference"}
     said = summary(directory)
     return {s: {k: v for k, v in said[s].items() if k not in timed} for s in STAGES if said[s]}
 
@@ -55,8 +56,10 @@ def test_the_run_directory(finished: Any) -> None:
     files = {str(f.relative_to(finished.directory)) for f in finished.directory.rglob("*") if f.is_file()}
     logs = {name for name in files if "tfevents" in name}
     assert {name for name in files - logs if not name.startswith((".hydra/", "tensorboard/"))} == {
-        ".lock", "config.yaml", "summary.json", "report.html", "train.log", "preflight.txt", "warnings.txt",
-        "figures/curves.png", "figures/reliability.png", "figures/disagreements.png",
+        ".lock", "config.yaml", "summary.json", "report.html", "report.md", "train.log", "preflight.txt",
+        "warnings.txt", "provenance.json",
+        *(f"figures/{name}.png" for name in ("cost", "curves", "losses", "terms", "confusion", "agreement", "kl",
+          "disagreements", *(f"reliability_{stage}" for stage in STAGES))),
         *(f"{stage}.{ending}" for stage in STAGES for ending in ("safetensors", "json")),
         *(f"checkpoints/{stage}/{name}" for stage in STAGES
           for name in ("last.ckpt", "last.previous.ckpt", "record.json")),
@@ -159,7 +162,7 @@ def test_the_config_the_verdict_and_the_figures(events: dict[str, Any], finished
     config = OmegaConf.create(texts["config/text_summary"])  # indented: a block of code in Markdown
     assert config.method.kd.temperature == 4
     assert "points" in texts["verdict/text_summary"]
-    assert set(student.Tags()["images"]) == {"curves", "reliability", "disagreements"}
+    assert set(student.Tags()["images"]) >= {"curves", "reliability_student", "confusion", "disagreements"}
     for tag in student.Tags()["images"]:
         (image,) = student.Images(tag)
         assert image.encoded_image_string.startswith(b"\x89PNG")
@@ -288,7 +291,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("sent", "processes", "begun"),
     [
         (signal.SIGINT, 1, "checkpoints/student/last.ckpt"),
-        (signal.SIGTERM, 1, "checkpoints/student/last.ckpt"),
+        (signal.SIGUSR1, 1, "checkpoints/student/last.ckpt"),
         (signal.SIGTERM, 1, "config.yaml"),
         (signal.SIGTERM, 2, "checkpoints/student/last.ckpt"),
     ],
@@ -305,6 +308,8 @@ def test_a_signal_to_all_processes_ends_a_run_with_a_line_that_says_how_to_go_on
     lines = [line for line in said.splitlines() if not line.startswith("WARNING: ")]
     assert lines == [f"stopped by {sent.name}; go on with resume={run}"]
     assert process.returncode == 128 + sent
+    if begun.endswith(".ckpt"):
+        assert damage(run / begun) is None
 
 
 def test_a_killed_process_of_several_is_told_with_the_way_to_go_on(photographs: Path, tmp_path: Path) -> None:

@@ -36,7 +36,8 @@ def test_configs_types_and_templates_are_inside(wheel: Path) -> None:
         inside = set(archive.namelist())
     configs = {f"distill/{file.relative_to(ROOT)}" for file in (ROOT / "configs").rglob("*.yaml")}
     assert len(configs) > 50
-    assert configs | {"distill/py.typed", "distill/report/templates/report.html"} <= inside
+    templates = {f"distill/report/templates/{name}" for name in ("report.html", "style.css", "script.js")}
+    assert configs | templates | {"distill/py.typed"} <= inside
     assert not [name for name in inside if name.startswith(("tests", "scripts", "configs"))]
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from distill.config.trial_pass import show_images
+from distill.config.trial_pass import show_samples
 from distill.data.arrays import arrays
 from distill.models.modes import evaluating, start_training
 from distill.models.network import Network
@@ -40,7 +40,7 @@ def test_each_part_has_its_own_mode_again_also_when_the_look_fails() -> None:
 def test_images_are_shown_to_a_network_that_stays_as_it_was(images: Path) -> None:
     network, source = with_a_frozen_norm(), arrays(str(images))
     before, state = modes(network), {name: value.clone() for name, value in network.state_dict().items()}
-    assert show_images(network, "student", source).logits.shape[1] == source.num_classes
+    assert show_samples(network, "student", source).logits.shape[1] == source.num_classes
     assert modes(network) == before
     assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
 

@@ -1,35 +1,38 @@
 """What a run leaves behind, from results made up by hand."""
 
-import base64
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import replace
-from html.parser import HTMLParser
-from io import BytesIO
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
 
-from distill.data.source import ImageSource, Split
+from distill.data.source import ImageSource
+from distill.data.split import Split
 from distill.experiment.network_predictions import Predictions
 from distill.experiment.split_evaluation import SplitEvaluation
+from distill.models.cost import Speed, Spread
 from distill.report import Results, SplitResult, StageResult, write_report
-from distill.report.figures import curves, disagreements, draw_figures
-from distill.report.table import ONLY_ON_THE_PAGE, columns, rows, short
+from distill.report.content import Lines, Text
+from distill.report.figures import curves, losses
+from distill.report.pictures import disagreements
+from distill.report.sections import report_of
+from distill.report.table import ONLY_ON_THE_PAGE, columns, print_table, rows, short
+from distill.report.tensorboard import log_results
 from distill.training.stats import StageStats
 
 COUNT, CLASSES = 40, 3
+SPEED = Speed(Spread(0.16, 0.15, 0.4), Spread(4000.0, 3900.0, 4100.0), batch_size=32, threads=1)
 CONFIG = {"seed": 3, "method": {"kd": {"temperature": 4.0}}, "note": "<script>alert(1)</script>"}
 
 
-NAMES = ("cat", "dog", "<i>owl</i>")
+NAMES = ("cat", "$dog_$", "<i>owl</i>")
 Logits = dict[str, torch.Tensor]
 
 
@@ -66,10 +69,10 @@ def made_up(
     for stage in logits:
         history = [{"epoch": n, "train/loss": 1.0 / n, "val/accuracy": 0.5 + n / 10} for n in (1, 2, 3)]
         record = StageStats(2.5, 40, 1234.5, history) if trained or stage != "teacher" else None
-        stages[stage] = StageResult(f"net-{stage}", 58594, 1356672, 0.16, record)
+        stages[stage] = StageResult(f"net-{stage}", 58594, 1356672, 234376, SPEED, record)
     return Results(
         data="digits", method=["kd"], seed=3, device="cpu (x86_64)", precision="32-true", stages=stages,
-        validation=scored(logits, targets, class_names=class_names), picture=lambda index: images[index], seconds=9.5,
+        validation=scored(logits, targets, class_names=class_names), shown=lambda index: images[index], seconds=9.5,
         versions={"distill": "0.1.0"},
     )  # fmt: skip
 
@@ -80,23 +83,28 @@ def written(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_what_preflight_said_stands_on_the_page(tmp_path: Path) -> None:
-    write_report(replace(made_up(), preflight=["layers    at: stem <-> conv1", "memory    1 GiB"]), CONFIG, tmp_path)
-    assert "layers    at: stem &lt;-&gt; conv1\nmemory    1 GiB" in (tmp_path / "report.html").read_text()
-    write_report(made_up(), CONFIG, tmp_path)
-    assert "Before training" not in (tmp_path / "report.html").read_text()
+def said_in(results: Results, section: str) -> list[str]:
+    """What the blocks of a section of the report say; nothing where there is no such section."""
+    blocks = [each.blocks for each in report_of(results, CONFIG).sections if each.name == section]
+    return [block.text for block in chain(*blocks) if isinstance(block, Text | Lines)]
+
+
+def test_what_preflight_said_stands_in_the_report() -> None:
+    lines = ["layers    at: stem <-> conv1", "memory    1 GiB"]
+    assert said_in(replace(made_up(), preflight=lines), "preflight") == ["\n".join(lines)]
+    assert said_in(made_up(), "preflight") == []
 
 
 @pytest.mark.parametrize("warnings", [[], ["teacher gives <probabilities> [1]", "another"]])
-def test_what_a_run_warned_of_stands_in_summary_table_and_page(
+def test_what_a_run_warned_of_stands_in_summary_table_and_report(
     warnings: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_report(replace(made_up(), warnings=warnings), CONFIG, tmp_path)
-    said, page = capsys.readouterr().out, (tmp_path / "report.html").read_text()
-    assert json.loads((tmp_path / "summary.json").read_text())["warnings"] == warnings
-    assert [line for line in said.splitlines() if "WARNING" in line] == [f"WARNING: {text}" for text in warnings]
-    assert ("Warnings" in page) == bool(warnings)
-    assert page.count("teacher gives &lt;probabilities&gt; [1]") == len(warnings) // 2
+    results = replace(made_up(), warnings=warnings)
+    print_table(results, tmp_path)
+    shown = [line for line in capsys.readouterr().out.splitlines() if "WARNING" in line]
+    assert shown == [f"WARNING: {text}" for text in warnings]
+    assert results.summary()["warnings"] == warnings
+    assert said_in(results, "warnings") == warnings
 
 
 # ------------------------------------------------------------------------------------------------------ summary.json
@@ -109,7 +117,7 @@ def test_the_summary_has_the_fixed_keys_and_these_beside_them(written: Path) -> 
     assert set(said) == fixed | judged | {"warnings", "keep", "test"}
     assert (said["task"], said["metric"], said["higher_is_better"]) == ("classification", "accuracy", True)
     network = {"name", "accuracy", "parameters", "flops", "latency_ms", "agreement", "kl", "ece", "images_per_second",
-               "epochs", "kept_epoch", "score"}  # fmt: skip
+               "weights_bytes", "inference", "epochs", "kept_epoch", "score"}  # fmt: skip
     assert all(set(said[stage]) == network for stage in ("teacher", "baseline", "student"))
     assert set(said["seconds"]) == {"teacher", "baseline", "student", "total"}
     assert said["method"] == ["kd"]
@@ -168,10 +176,10 @@ def test_the_test_split_judges_where_there_is_one(tmp_path: Path, capsys: pytest
     assert said["test"]["student"]["agreement"] == 1
     assert said["test"]["p_value"] == pytest.approx(2**-19)
     assert said["gain_points"] == made_up().summary()["gain_points"]  # of the validation split, as ever
-    write_report(results, CONFIG, tmp_path)
-    page, shown = (tmp_path / "report.html").read_text(), capsys.readouterr().out
-    assert "The test split (30 images) was scored once" in page
-    assert "+66.7" in page
+    print_table(results, tmp_path)
+    shown = capsys.readouterr().out
+    assert "The test split (30 images) was scored once" in said_in(results, "reading")[0]
+    assert report_of(results, CONFIG).headline == ("+66.7", "points")
     assert all(len(line.rstrip()) <= 80 for line in shown.splitlines() if line.startswith("  student "))
     assert all(len(row) == len(columns(results)) for row in rows(results))
     assert made_up().summary()["test"] is None
@@ -210,7 +218,7 @@ def test_the_terminal_gets_the_table_the_verdict_and_the_places(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "tensorboard").mkdir()
-    write_report(made_up(), CONFIG, tmp_path)
+    print_table(made_up(), tmp_path)
     out = capsys.readouterr().out
     shown = [place for place, column in enumerate(columns(made_up())) if column not in ONLY_ON_THE_PAGE]
     for row in rows(made_up()):
@@ -221,7 +229,8 @@ def test_the_terminal_gets_the_table_the_verdict_and_the_places(
 
 
 def test_a_run_without_a_logger_names_no_logs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_report(made_up(), CONFIG, tmp_path)
+    print_table(made_up(), tmp_path)
+    log_results(made_up(), CONFIG, [], tmp_path / "tensorboard")
     assert "TensorBoard" not in capsys.readouterr().out
     assert not (tmp_path / "tensorboard").exists()
 
@@ -236,7 +245,7 @@ def read_events(directory: Path) -> EventAccumulator:
 def test_a_teacher_that_was_loaded_is_a_line_in_the_students_chart(tmp_path: Path) -> None:
     (tmp_path / "tensorboard").mkdir()
     results = made_up(trained=False)
-    write_report(results, CONFIG, tmp_path)
+    log_results(results, CONFIG, [], tmp_path / "tensorboard")
     _, targets, logits = drawn()
     events = read_events(tmp_path / "tensorboard" / "teacher")
     assert set(events.Tags()["scalars"]) == {"val/accuracy", "val/ce"}
@@ -251,7 +260,7 @@ def test_a_teacher_that_was_loaded_is_a_line_in_the_students_chart(tmp_path: Pat
 
 def test_a_teacher_that_was_trained_has_its_own_curve_and_charts_lie_over_each_other(tmp_path: Path) -> None:
     (tmp_path / "tensorboard").mkdir()
-    write_report(made_up(), CONFIG, tmp_path)
+    log_results(made_up(), CONFIG, [], tmp_path / "tensorboard")
     assert not (tmp_path / "tensorboard" / "teacher").exists()
     (event,) = read_events(tmp_path / "tensorboard" / "student").Tensors("custom_scalars__config__")
     layout = layout_pb2.Layout.FromString(event.tensor_proto.string_val[0])
@@ -267,59 +276,8 @@ def test_curves_leave_out_epochs_without_validation() -> None:
     for stage in results.stages.values():
         assert stage.record is not None
         del stage.record.history[1]["val/accuracy"]
-    accuracy, loss = curves(results).axes
-    assert [list(line.get_xdata()) for line in accuracy.lines] == [[1, 3]] * 3
-    assert [list(line.get_xdata()) for line in loss.lines] == [[1, 2, 3]] * 3
-
-
-class Page(HTMLParser):
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.links: list[str] = []
-        self.tags: list[str] = []
-        self.text = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.links += [value or "" for name, value in attributes if name in ("src", "href", "srcset", "data", "action")]
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-
-def test_the_page_needs_nothing_beside_it(written: Path) -> None:
-    text = (written / "report.html").read_text(encoding="utf-8")
-    page = Page(text)
-    assert "script" not in page.tags
-    assert "link" not in page.tags
-    assert not re.findall(r"https?://|@import|url\(", text)
-    pictures = [base64.b64decode(link.removeprefix("data:image/png;base64,")) for link in page.links]
-    assert pictures == [
-        (written / "figures" / f"{name}.png").read_bytes() for name in ("curves", "reliability", "disagreements")
-    ]
-
-
-def test_the_page_shows_the_table_the_verdict_and_the_config(written: Path) -> None:
-    page = Page((written / "report.html").read_text(encoding="utf-8"))
-    results = made_up()
-    for cell in (cell for row in rows(results) for cell in row):
-        assert cell in page.text
-    assert results.verdict() in page.text
-    assert f"{results.judged.gain_points:+.1f}" in page.text
-    assert "temperature: 4.0" in page.text
-    assert "<script>alert(1)</script>" in page.text  # as text: no such tag was read
-
-
-@pytest.mark.parametrize("results", [made_up(baseline=False), made_up(trained=False), made_up(channels=3)],
-                         ids=["no baseline", "loaded teacher", "colour"])  # fmt: skip
-def test_every_kind_of_run_has_its_figures(results: Results, tmp_path: Path) -> None:
-    write_report(results, CONFIG, tmp_path)
-    for name in ("curves", "reliability", "disagreements"):
-        with Image.open(BytesIO((tmp_path / "figures" / f"{name}.png").read_bytes())) as image:
-            assert image.width > 500
-            assert len(image.convert("L").getcolors() or []) > 20  # something is drawn
-    assert ('<tr class="baseline">' in (tmp_path / "report.html").read_text()) == ("baseline" in results.stages)
+    assert [series.x for series in curves(results).series] == [(1, 3)] * 3
+    assert [series.x for series in losses(results).series] == [(1, 2, 3)] * 3
 
 
 def test_disagreements_are_those_of_teacher_and_student_surest_first() -> None:
@@ -356,5 +314,6 @@ def test_long_names_of_classes_leave_the_pictures_their_size() -> None:
 def test_two_that_agree_everywhere_still_give_a_figure() -> None:
     _, targets, logits = drawn()
     same = scored({**logits, "student": logits["teacher"]}, targets)
-    figures = draw_figures(replace(made_up(), validation=same))
-    assert figures["disagreements"].get_suptitle().startswith(f"0 of {COUNT}")
+    (drawing,) = (each for each in report_of(replace(made_up(), validation=same), CONFIG).drawings if each.wide)
+    assert drawing.figure.get_suptitle().startswith(f"0 of {COUNT}")
+    assert drawing.seen == "They agree everywhere."

@@ -160,3 +160,12 @@ def test_resamples_without_any_label_are_left_out() -> None:
     gain = Gain.of(MultiLabel.metric, *networks)
     assert all(math.isfinite(value) for value in (gain.value, gain.low, gain.high))
     assert gain.low <= gain.value <= gain.high
+
+
+def test_pieces_of_a_document_are_drawn_together_and_count_once() -> None:
+    ours = torch.tensor([1.0, 3.0, 5.0, 2.0], dtype=torch.float64)
+    theirs = torch.tensor([0.0, 0.0, 9.0, 1.0], dtype=torch.float64)
+    gain = Gain.of(MEAN, OfScores(ours), OfScores(theirs), torch.tensor([7, 7, 2, 7]))
+    assert (gain.test.gained, gain.test.lost) == (1, 1)
+    assert gain.low == pytest.approx(-4)  # one document or the other, never a piece alone
+    assert gain.high == pytest.approx(5 / 3)

@@ -12,7 +12,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
 from distill.data import ImageDataModule, ImageSource
-from distill.data.source import Split
+from distill.data.split import Split
 from distill.methods import Supervised
 from distill.models.network import Network
 from distill.tasks import Classification

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from distill.errors import SettingError
 from distill.models.network import Network
+from distill.signals import Stopped
 from distill.training import compiling
 from distill.training.compiling import Compile, Work, choice_for, compile_network, release
-from distill.training.signals import Stopped
 
 IMAGES = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 WORK = Work(IMAGES, 10, nullcontext)

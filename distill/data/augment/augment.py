@@ -7,10 +7,10 @@ from torch import Tensor
 
 from distill.data.augment import color, geometry, mixing
 from distill.data.augment.trivial import trivial_augment
-from distill.data.random import Uniform, uniform
 from distill.devices import to_device
 from distill.errors import SettingError
 from distill.placement import Placement
+from distill.random import Uniform, uniform
 from distill.seeding import derive_seed
 
 

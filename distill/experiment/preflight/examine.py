@@ -12,8 +12,9 @@ from torch import Tensor
 
 from distill.config import build
 from distill.config.checking import located
+from distill.config.trial_pass import first_inputs
 from distill.data.order import Draw
-from distill.data.source import Split
+from distill.data.split import Split
 from distill.errors import SettingError, first_line
 from distill.experiment.preflight.data import data_doubts, data_lines
 from distill.experiment.preflight.duration import in_words, seconds_an_epoch
@@ -27,7 +28,7 @@ from distill.experiment.preflight.outputs import check_ruled_out
 from distill.experiment.preflight.rehearsal import rehearse
 from distill.experiment.preflight.resident import resident
 from distill.experiment.preflight.step import Step, measure
-from distill.experiment.preflight.tapped import check_taps, few_images, members_of, tapped_lines
+from distill.experiment.preflight.tapped import check_taps, members_of, tapped_lines
 from distill.experiment.preflight.teacher import mass_kept, score_sample
 from distill.experiment.run import Run
 from distill.experiment.stage import GENTLE, Stage
@@ -96,9 +97,9 @@ def examine(run: Run, networks: dict[str, Network]) -> Findings:
             _step(run, "baseline", networks["student"], None, Supervised(), findings)
         say_memory(run, {name: step.memory for name, step in steps.items()}, device, before, findings)
         answering = None if teacher is None else (last if apart else networks["student"])
-        for text in tapped_lines(members_of(run, method), networks["student"], answering, few_images(run)):
+        for text in tapped_lines(members_of(run, method), networks["student"], answering, first_inputs(run.source)):
             findings.say("layers", text)
-        for about, text in preparation_lines(networks, list(map(str, run.source.class_names))):
+        for about, text in preparation_lines(networks, run.source):
             findings.say(about, text)
         findings.say("time", in_words(findings.seconds))
     if device.type == "cuda":
@@ -122,15 +123,15 @@ def print_tapped_layers(run: Run, networks: dict[str, Network]) -> None:
     members = members_of(run, method)
     if account_of(run.directory) or not (method.needs_teacher and any(m.taps.student for m in members.values())):
         return
-    teacher, images = run.teacher(networks[["teacher", *run.assistants][-1]]), few_images(run)
+    teacher, inputs = run.teacher(networks[["teacher", *run.assistants][-1]]), first_inputs(run.source)
     teacher.begin(student)  # before the student is tapped: a copy of it must not share its taps
     check_taps(run, student, teacher, method)
     for name, member in members.items():
         try:
-            tap(member, student, teacher, images)
+            tap(member, student, teacher, inputs)
         except SettingError as error:
             raise SettingError(located(f"method.{name}", error)) from error
-    for text in tapped_lines(members, student, teacher.network, images):
+    for text in tapped_lines(members, student, teacher.network, inputs):
         findings.say("layers", text)
     findings.show(run.directory)
 

@@ -2,10 +2,9 @@
 
 from typing import Literal
 
-import torch
 from rich.console import Console
 
-from distill.data.augment.color import to_float
+from distill.config.trial_pass import first_inputs
 from distill.experiment.preflight.networks import check_networks
 from distill.experiment.run import Run
 from distill.models.layers import layers_table, list_layers
@@ -20,12 +19,12 @@ def show_layers(run: Run, show: Literal["layers", "all_layers"]) -> None:
     show: 'layers' for stages and their blocks, 'all_layers' for what is inside of them too.
 
     Raises:
-        SettingError: a network cannot be built or cannot take the data's images.
+        SettingError: a network cannot be built or cannot take the data's samples.
     """
-    images = to_float(run.source.train.show(torch.arange(min(2, len(run.source.train)))))
+    inputs = first_inputs(run.source)
     networks = check_networks(run)
     student, teacher = networks["student"], networks["teacher"]
-    ours, theirs = (list_layers(network.backbone, network.preprocess(images)) for network in (student, teacher))
+    ours, theirs = (list_layers(network.backbone, network.preprocess(inputs)) for network in (student, teacher))
     table = layers_table(ours, theirs, depth=DEPTH if show == "layers" else None)
     table.title = f"student {student.name}, teacher {teacher.name}"
     console = Console() if Console().is_terminal else Console(width=WIDTH)

@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
-from distill.data.augment.color import to_float
 from distill.errors import SettingError
 from distill.experiment.run import Run
+from distill.inputs import Inputs, first_tensor, inputs_to
 from distill.methods import Composite, Method, Supervised
 from distill.models import taps
 from distill.models.layers import list_layers
@@ -33,17 +32,17 @@ def check_taps(run: Run, student: Network, teacher: Teacher | None, method: Meth
                 ) from error
 
 
-def tapped_lines(methods: Mapping[str, Method], student: Network, teacher: Network | None, images: Tensor) -> list[str]:
+def tapped_lines(methods: Mapping[str, Method], student: Network, teacher: Network | None, inputs: Inputs) -> list[str]:
     """A line for each method that taps layers: 'at: layer1 16 x 8 x 8 <-> layer2 64 x 16 x 16, ...'.
 
     Args:
         methods: by their names in the configuration, with the names of layers in `taps`.
         student, teacher: whose layers they are; None where no live network teaches.
-        images: (N, C, H, W) of the data, float in [0, 1], shown to both once.
+        inputs: a few of the data, shown to both once.
     """
     if not any(method.taps.student or method.taps.teacher for method in methods.values()):
         return []
-    ours, theirs = (_shapes(network, images) for network in (student, teacher))
+    ours, theirs = (_shapes(network, inputs) for network in (student, teacher))
     lines = []
     for name, method in methods.items():
         left = [_described(path, ours) for path in method.taps.student]
@@ -56,12 +55,16 @@ def tapped_lines(methods: Mapping[str, Method], student: Network, teacher: Netwo
     return lines
 
 
-def _shapes(network: Network | None, images: Tensor) -> dict[str, str]:
+def _shapes(network: Network | None, inputs: Inputs) -> dict[str, str]:
     if network is None:
         return {}
-    weight = next(network.parameters(), images)  # the rehearsal may have left the network in half precision, elsewhere
-    prepared = network.preprocess.to(weight.device)(images.to(weight.device, weight.dtype))
-    layers = list_layers(network.backbone, network.arrange(prepared.to(weight.dtype)))
+    first = first_tensor(inputs)
+    weight = next(network.parameters(), first)  # the rehearsal may have left the network in half precision, elsewhere
+    network.preprocess.to(weight.device)
+    shown = inputs.to(weight.dtype) if isinstance(inputs, Tensor) else inputs
+    prepared = network.prepared(inputs_to(shown, weight.device))
+    prepared = prepared.to(weight.dtype) if isinstance(prepared, Tensor) else prepared
+    layers = list_layers(network.backbone, prepared)
     return {layer.path: " x ".join(map(str, layer.shape)) for layer in layers}
 
 
@@ -77,8 +80,3 @@ def members_of(run: Run, method: Method) -> dict[str, Method]:
         return {}
     members = method.members if isinstance(method, Composite) else [method]
     return dict(zip(map(str, run.config.method), members, strict=True))
-
-
-def few_images(run: Run) -> Tensor:
-    """(2, C, H, W) images of the data, in [0, 1]."""
-    return to_float(run.source.train.show(torch.arange(min(2, len(run.source.train)))))

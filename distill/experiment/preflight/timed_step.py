@@ -76,7 +76,7 @@ class TimedStep:
             outputs: list[Outputs] = [module.deployed(self.batch.inputs)]
             if module.teacher is not None:
                 outputs.append(module.teacher(self.batch))
-        logits = [each.logits.double().flatten() for each in outputs]
+        logits = [each.made().detach().double().flatten() for each in outputs]
         found = {"answer": float(torch.cat([each[~ruled_out(each)] for each in logits]).norm()), **self.take(way)}
         with torch.no_grad():
             for buffer, before in buffers:

@@ -1,7 +1,7 @@
 """Stateless random numbers: each is a hash of seed, epoch and sample.
 
 Augmentation draws from here, so that what a sample looks like is a function of (seed, epoch, index) alone, on any
-device, in any order, in any number of processes.
+device, in any order, in any number of processes; and so do methods that mask features or choose other samples.
 """
 
 from collections.abc import Callable
@@ -16,20 +16,25 @@ Uniform = Callable[[int, int, Tensor, int], Tensor]
 """As `uniform`."""
 
 
-def uniform(seed: int, epoch: int, indices: Tensor, draws: int) -> Tensor:
+def uniform(seed: Number, epoch: int, indices: Tensor, draws: int) -> Tensor:
     """Numbers in [0, 1) for samples of an epoch.
 
     Args:
-        seed, epoch: whole numbers.
+        seed, epoch: whole numbers; a seed may be a tensor, ().
         indices: (N,) int64.
         draws: how many for each sample; the first of them do not depend on how many follow.
 
     Returns:
         (N, draws) float32 with 24 random bits, on the device of `indices`.
     """
+    return (whole_numbers(seed, epoch, indices, draws) >> 8).float() * 2.0**-24
+
+
+def whole_numbers(seed: Number, epoch: int, indices: Tensor, draws: int) -> Tensor:
+    """As `uniform`, from 0 to 2^32 - 1: (N, draws) int64."""
     state = _mix(_mix(indices ^ _mix(seed & _MASK)) ^ _mix((epoch + 0x9E3779B9) & _MASK))
     streams = torch.arange(1, draws + 1, device=indices.device) * 0x9E3779B9
-    return (_mix((state[:, None] + streams) & _MASK) >> 8).float() * 2.0**-24
+    return _mix((state[:, None] + streams) & _MASK)
 
 
 class Drawn:

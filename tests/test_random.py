@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill.data.random import Drawn, uniform
+from distill.random import Drawn, uniform
 
 INDICES = torch.arange(20_000)
 

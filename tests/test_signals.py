@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from distill.training.signals import killed_worker, stopped_by
+from distill.signals import killed_worker, stopped_by
 
 
 def of_worker(name: str) -> RuntimeError:

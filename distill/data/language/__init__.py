@@ -1,0 +1,1 @@
+"""Text as tokens for language models: documents, conversations, blocks."""
