@@ -20,7 +20,9 @@ from distill.models.weights_file import save_weights
 from distill.teachers.store import stores
 
 ROOT = Path(__file__).parents[2]
-SHORT = ["trainer.max_epochs=3", "baseline=false", "preflight=false", "logger=none", "data.student_fraction=0.1"]
+# A precision of its own: what `auto` finds faster in a long run may be another than in a short one, with other answers.
+SHORT = ["trainer.max_epochs=3", "trainer.precision=32-true", "baseline=false", "preflight=false", "logger=none",
+         "data.student_fraction=0.1"]  # fmt: skip
 AUGMENTED = ["data.augment.crop_padding=1", "data.augment.mixup=0.2"]
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # those of the libraries that a whole run uses
@@ -89,9 +91,7 @@ def test_runs_side_by_side_of_which_one_is_killed_share_a_cache(teacher: Path, t
     settings = overrides(teacher, tmp_path / "cached", *cached, "teaching.validate=500")
     live = student(overrides(teacher, tmp_path / "live"), tmp_path / "live")
     assert same(student(settings, tmp_path / "cached"), live)
-    store, *others = stores(tmp_path / "cache")
-    assert [other.manifest.asked for other in others] == [] or store.manifest.asked == others[0].manifest.asked
-    assert not others
+    (store,) = stores(tmp_path / "cache")
     assert not any(len(table.damaged()) for table in store.tables())
 
 
