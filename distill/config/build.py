@@ -227,10 +227,10 @@ def logger(config: DictConfig, directory: Path, stage: str, step: int | None = N
     """
     if not config:
         return False
-    given: dict[str, Any] = {"save_dir": directory / "tensorboard", "version": stage}
     if step is not None and str(config.get("_target_")).endswith(".TensorBoardLogger"):
-        given["purge_step"] = step + 1
-    return cast(Logger, _instantiate(config, "logger", **given))
+        # Among its settings: what is given below is left out where a logger takes it as one of any keywords.
+        config = OmegaConf.create({**config, "purge_step": step + 1})
+    return cast(Logger, _instantiate(config, "logger", save_dir=directory / "tensorboard", version=stage))
 
 
 def chosen_precision(config: Node[TrainerSettings]) -> tuple[str, str]:
