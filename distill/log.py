@@ -15,7 +15,8 @@ WARNINGS = "warnings.txt"  # beside train.log: a run's own warnings, a line each
 
 # Lightning's advice that doesn't apply here (data that lives in memory has no use for workers; short stages log less
 # often than they might; what is in evaluation mode is frozen on purpose; a run that was moved goes on from its last
-# checkpoint, the only one), and what it does that torch will not allow one day.
+# checkpoint, the only one; what is logged of several processes is their sum already), and what torch will not allow one
+# day (a switch that has another name in newer ones).
 BESIDE_THE_POINT = (
     ".*does not have many workers.*",
     ".*is smaller than the logging interval.*",
@@ -23,6 +24,8 @@ BESIDE_THE_POINT = (
     ".*exists and is not empty.*",
     ".*The dirpath has changed from.*",
     ".*isinstance.treespec, LeafSpec.*",
+    ".*sync_dist=True.*when logging on epoch level.*",
+    ".*broadcast_buffers. is deprecated.*",
 )
 
 
@@ -44,7 +47,7 @@ def log_to(file: Path) -> None:
     terminal = logging.StreamHandler(sys.stderr)
     terminal.setLevel(logging.WARNING)
     terminal.addFilter(Once())
-    terminal.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    terminal.setFormatter(OneLine("%(levelname)s: %(message)s"))
     kept = logging.FileHandler(file.with_name(WARNINGS), delay=True)
     kept.setLevel(logging.WARNING)
     kept.addFilter(logging.Filter("distill"))
@@ -85,11 +88,12 @@ def forget_what_was_said(directory: Path) -> None:
 
 
 class OneLine(logging.Formatter):
-    """The message alone, on one line."""
+    """What a message says, on one line: warnings of libraries have line breaks."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Without a level, a name or a traceback."""
-        return " ".join(record.getMessage().split())
+        """Without a traceback."""
+        record.message = record.getMessage()
+        return " ".join(self.formatMessage(record).split())
 
 
 class Once(logging.Filter):

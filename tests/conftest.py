@@ -54,6 +54,14 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+@pytest.fixture(scope="session")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a tiny encoder of texts, with its tokenizer."""
+    import tiny_bert
+
+    return tiny_bert.save_encoder(tmp_path_factory.mktemp("encoder"))
+
+
 @pytest.fixture(autouse=True)
 def _logging_as_it_was() -> Iterator[None]:
     """What a run does to the loggers of its process is not for the next test."""

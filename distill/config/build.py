@@ -134,8 +134,12 @@ def network_of(
         given = {"num_classes": num_classes, "own_head": own_head, "name": own.name, "task": data.task.name}
         if isinstance(data, ImageSource):
             given |= {"in_channels": channels, "image_size": own.size or data.image_size}
+        elif builder is not custom and "in_channels" in parameters:
+            raise SettingError(
+                f"{where}: is a network of images, and {data.name} has {data.noun}; choose another model@{where}"
+            )
         if isinstance(data, TokenSource):
-            given |= {"max_length": data.format.max_length}
+            given |= {"max_length": data.format.max_length, "tokenizer": data.format.tokenizer}
         built: Any = OmegaConf.to_container(node, resolve=True)
         built |= {name: value for name, value in given.items() if name in parameters}
         return instantiate(node, where, nn.Module, **given), built
@@ -223,10 +227,10 @@ def logger(config: DictConfig, directory: Path, stage: str, step: int | None = N
     """
     if not config:
         return False
-    given: dict[str, Any] = {"save_dir": directory / "tensorboard", "version": stage}
     if step is not None and str(config.get("_target_")).endswith(".TensorBoardLogger"):
-        given["purge_step"] = step + 1
-    return cast(Logger, _instantiate(config, "logger", **given))
+        # Among its settings: what is given below is left out where a logger takes it as one of any keywords.
+        config = OmegaConf.create({**config, "purge_step": step + 1})
+    return cast(Logger, _instantiate(config, "logger", save_dir=directory / "tensorboard", version=stage))
 
 
 def chosen_precision(config: Node[TrainerSettings]) -> tuple[str, str]:

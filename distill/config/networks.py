@@ -177,9 +177,9 @@ class _Assembly:
         known = said.trained or self.weights is not None or (weights.pretrained and not weights.anew)
         network = Network(
             backbone,
-            name=self.own.name,
+            name=self.own.name or said.name,
             trained=self._is_trained(known),
-            pretrained=known or weights.pretrained or said.mean is not None,
+            pretrained=known or weights.pretrained or said.pretrained or said.mean is not None,
             origin=origin,
             **preprocess.settings(),
         )

@@ -60,8 +60,8 @@ def huggingface(
     if not 0 < val_fraction < 1:
         raise ValueError(f"val_fraction={val_fraction}: must be above 0 and below 1")
     path = str(path)
-    splits = _open(path, config)
-    called = _split_names(path, splits, train_split, val_split, only)
+    splits = open_splits(path, config)
+    called = split_names(path, splits, train_split, val_split, only)
     rows = {part: _pick(splits, SETTINGS.get(part, "data"), name) for part, name in called.items()}
     first = next(iter(rows.values()))
     image_column = _column(first, "image", image_column)
@@ -114,7 +114,7 @@ class HubImages:
         return str(getattr(self.rows, "_fingerprint", ""))
 
 
-def _open(path: str, config: str | None) -> Any:
+def open_splits(path: str, config: str | None) -> Any:
     """The splits by name."""
     try:
         import datasets
@@ -134,7 +134,7 @@ def _open(path: str, config: str | None) -> Any:
     return {"train": found} if isinstance(found, datasets.Dataset) else found
 
 
-def _split_names(path: str, splits: Any, train_split: str, val_split: str | None, only: Only | None) -> dict[Part, str]:
+def split_names(path: str, splits: Any, train_split: str, val_split: str | None, only: Only | None) -> dict[Part, str]:
     """What the splits that are to be read are called."""
     found: dict[Part, str] = {"train": train_split} if only is None or train_split in splits else {}
     for part, names in OTHER_NAMES.items():

@@ -1,7 +1,7 @@
 """A source of texts, as tokens."""
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ class TokenSource(Source):
     """A source of token sequences, whose batches are padded to their longest.
 
     format: what made the tokens, and how long they may be.
+    tokenizer: of `transformers`, which a finished run keeps; None where nobody will ask for it.
 
     Raises:
         SettingError: an empty split, labels outside the classes, or a sample without a token.
@@ -29,6 +30,7 @@ class TokenSource(Source):
     val: Sequences
     test: Sequences | None = None
     format: TokenFormat = field(default_factory=lambda: TokenFormat("", 0))
+    tokenizer: Any = None
     noun: ClassVar[str] = "texts"
 
     def __post_init__(self) -> None:

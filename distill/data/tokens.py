@@ -24,6 +24,8 @@ class Tokens:
     padding: by column, the number that stands behind the last token; 0 where none is given.
     texts: what the tokens were, for reports; empty where that is unknown.
     names: of the samples; where there are none, a sample's place in the split is its name.
+    longest: to more tokens than this nothing is padded; None: as far as it comes.
+    made_by: what tells the tokenizer from others, for keys of kept answers.
     """
 
     columns: Mapping[str, Tensor]
@@ -32,6 +34,8 @@ class Tokens:
     padding: Mapping[str, int] = field(default_factory=dict)
     texts: Sequence[str] = ()
     names: Sequence[str] = ()
+    longest: int | None = None
+    made_by: bytes = b""
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -50,6 +54,7 @@ class Tokens:
         for name, column in self.columns.items():
             yield f"{name} {column.dtype} {self.padding.get(name, 0)}".encode()
             yield column.contiguous().numpy().data
+        yield self.made_by
         yield self.starts.numpy().tobytes()
         yield self.targets.numpy().tobytes()
 
@@ -59,8 +64,8 @@ class Tokens:
         attention_mask is 1 at a sample's tokens and 0 behind them.
         """
         lengths = self.lengths[indices]
-        longest = -(-int(lengths.max()) // PAD_TO) * PAD_TO if len(indices) else 0
-        places = torch.arange(longest)
+        width = -(-int(lengths.max()) // PAD_TO) * PAD_TO if len(indices) else 0
+        places = torch.arange(width if self.longest is None else min(width, self.longest))
         there = places < lengths[:, None]
         taken = (self.starts[indices][:, None] + places)[there]
         inputs = {}

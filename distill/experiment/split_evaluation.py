@@ -63,7 +63,7 @@ class SplitEvaluation:
 
     def standing(self, name: str) -> Standing:
         """How a network compares with guessing."""
-        return self.networks[name].standing(self.source.task.chance(self.source.val.targets))
+        return self.networks[name].standing(self.source.task.chance(self.source.val.targets)).of(self.source.noun)
 
     def by_class(self) -> dict[str, dict[str, float | None]]:
         """For each class that occurs, how many images have it, and the score of each network for it."""

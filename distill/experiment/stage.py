@@ -277,7 +277,7 @@ class Stage:
                 *callbacks,
                 *watching,
                 DataWatch(self.config.data.own.timeout),
-                StageProgress(self.name, self.source.task.metric, bars=bars),
+                StageProgress(self.name, self.source.task.metric, bars=bars, noun=self.source.noun),
             ],
         )
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # else the user brought another

@@ -1,8 +1,6 @@
 """Causal language models of `transformers`: hidden states and output layer in place of logits."""
 
-import copy
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +10,7 @@ from distill.errors import SettingError, first_line
 from distill.losses import Projection
 from distill.models.adapters import adapted, effective_weight
 from distill.models.preprocessing import Preprocessing, attach_preprocessing
+from distill.models.transformer import from_settings, import_transformers, plain_settings, read_config, with_layers
 
 TOLERANCE = 1e-4  # between a model's own logits and those of its hidden states and head, relative to the largest
 
@@ -100,7 +99,7 @@ def causal_lm(
         SettingError: a directory or file that isn't there or holds something else, settings that don't fit together,
             fewer positions than `max_length`.
     """
-    _import_transformers()
+    import_transformers()
     if path is not None and (config or layers):
         raise SettingError(f"path={path}: its own configuration counts; leave config and layers out, or path")
     if path is not None:
@@ -110,9 +109,12 @@ def causal_lm(
             raise SettingError(
                 f"layers={list(layers)}: copies layers of the teacher, which has no path to read them of"
             )
-        model = _with_layers(_pretrained(base_path, base_gguf_file), layers)
+        model = with_layers(_pretrained(base_path, base_gguf_file), layers)
     elif config is not None or base_config is not None or base_path is not None:
-        model = _from_scratch(_merged(base_path, base_gguf_file, base_config, config, num_classes))
+        model = from_settings(
+            import_transformers().AutoModelForCausalLM,
+            _merged(base_path, base_gguf_file, base_config, config, num_classes),
+        )
     else:
         raise SettingError("path=null: give the directory of a model, or config={...} for a new one")
     _check_positions(model.config, max_length)
@@ -130,12 +132,6 @@ def causal_lm(
     )
 
 
-def plain_settings(config: Any) -> dict[str, Any]:
-    """A configuration as plain data, without what says how weights were stored."""
-    dropped = ("quantization_config", "transformers_version", "_name_or_path", "dtype", "torch_dtype")
-    return {name: value for name, value in config.to_diff_dict().items() if name not in dropped}
-
-
 def _merged(
     base_path: str | None,
     base_gguf_file: str | None,
@@ -146,7 +142,7 @@ def _merged(
     """The settings of a new model: the base's, changed by `config`."""
     base = dict(base_config or {})
     if base_path is not None:
-        base = plain_settings(_config(base_path, base_gguf_file))
+        base = plain_settings(read_config(base_path, base_gguf_file))
     changed = {**base, **(config or {})}
     if config and "hidden_size" in config and "head_dim" not in config:
         changed.pop("head_dim", None)  # of the base's width
@@ -155,31 +151,11 @@ def _merged(
     return {"model_type": "llama", "vocab_size": tokens, **changed}
 
 
-def _from_scratch(settings: dict[str, Any]) -> Any:
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    try:
-        return AutoModelForCausalLM.from_config(AutoConfig.for_model(**settings))  # type: ignore[no-untyped-call]
-    except Exception as error:  # of whatever an architecture says to its settings
-        raise SettingError(f"config={settings}: makes no causal language model: {first_line(error)}") from error
-
-
-def _config(path: str, gguf_file: str | None) -> Any:
-    from transformers import AutoConfig
-
-    _check_directory(path)
-    given = {} if gguf_file is None else {"gguf_file": gguf_file}
-    try:
-        return AutoConfig.from_pretrained(path, local_files_only=True, **given)
-    except Exception as error:
-        raise SettingError(f"path={path}: holds no configuration of a model: {first_line(error)}") from error
-
-
 def _pretrained(path: str, gguf_file: str | None) -> Any:
     """A model with its weights in float32."""
     from transformers import AutoModelForCausalLM
 
-    config = _config(path, gguf_file)
+    config = read_config(path, gguf_file)
     given = {} if gguf_file is None else {"gguf_file": gguf_file}
     try:
         model = AutoModelForCausalLM.from_pretrained(path, local_files_only=True, dtype=torch.float32, **given)
@@ -192,43 +168,6 @@ def _pretrained(path: str, gguf_file: str | None) -> Any:
     plain.load_state_dict(model.state_dict())
     plain.eval()
     return plain
-
-
-def _check_directory(path: str) -> None:
-    if not Path(path).is_dir():
-        raise SettingError(
-            f"path={path}: no such directory; nothing is downloaded: give one that save_pretrained wrote"
-        )
-
-
-def _with_layers(model: Any, layers: Sequence[int]) -> Any:
-    """The model with some of its layers alone."""
-    found = [
-        (name, module)
-        for name, module in model.named_modules()
-        if isinstance(module, nn.ModuleList) and len(module) == model.config.num_hidden_layers
-    ]
-    if len(found) != 1:
-        raise SettingError(f"layers={list(layers)}: {type(model).__name__} has no one list of layers to choose from")
-    path, blocks = found[0]
-    outside = [layer for layer in layers if not 0 <= layer < len(blocks)]
-    if outside or not layers or len(set(layers)) != len(layers):
-        raise SettingError(f"layers={list(layers)}: must be different numbers from 0 to {len(blocks) - 1}")
-    config = copy.deepcopy(model.config)
-    config.num_hidden_layers = len(layers)
-    if getattr(config, "layer_types", None):
-        config.layer_types = [config.layer_types[layer] for layer in layers]
-    smaller = type(model)(config)
-    chosen = {f"{path}.{layer}.": f"{path}.{place}." for place, layer in enumerate(layers)}
-    state = {}
-    for name, tensor in model.state_dict().items():
-        old = next((prefix for prefix in chosen if name.startswith(prefix)), None)
-        if old is not None:
-            state[chosen[old] + name.removeprefix(old)] = tensor
-        elif not name.startswith(f"{path}."):
-            state[name] = tensor
-    smaller.load_state_dict(state)
-    return smaller
 
 
 def _check_positions(config: Any, max_length: int | None) -> None:
@@ -253,12 +192,3 @@ def _check_head(network: CausalLM) -> None:
             f"bounded (they differ by {gap:.2g} of the largest), so that they cannot be worked out in chunks: choose "
             "another model"
         )
-
-
-def _import_transformers() -> None:
-    try:
-        import transformers  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise SettingError(
-            'language models need a package that is not installed: pip install -e ".[language]"'
-        ) from error

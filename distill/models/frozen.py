@@ -129,13 +129,13 @@ def _pairs(network: FrozenNetwork, inputs: Inputs) -> Iterator[tuple[nn.Conv2d, 
 
 
 def _distance(own: Outputs, other: Outputs) -> tuple[float, float]:
-    """KL in nats, and the largest relative difference of a feature."""
+    """KL in nats, and the largest relative difference of a feature; a number that is no class counts as one."""
     if own.projection is not None and other.projection is not None:
         kl, _ = linear_terms(other.projection, own.projection, reduction="positionmean")
     else:
         kl = kl_divergence(other.logits.float(), own.logits)
-    gaps = [
-        ((other.features[name].float() - feature).norm() / feature.norm().clamp_min(1e-12)).item()
-        for name, feature in own.features.items()
-    ]
+    pairs = [(feature, other.features[name]) for name, feature in own.features.items()]
+    if own.projection is None and own.logits.shape[1] == 1:
+        pairs.append((own.logits, other.logits))
+    gaps = [((theirs.float() - ours).norm() / ours.norm().clamp_min(1e-12)).item() for ours, theirs in pairs]
     return abs(kl.item()), float(torch.tensor([0.0, *gaps]).max())  # unlike Python's, NaN if one is

@@ -21,6 +21,8 @@ class Preprocessing:
     channels: of its images: 3 for RGB, 1 for grey.
     classes: names of its outputs, in order.
     trained: every layer has trained weights, the last one for the classes of the data.
+    pretrained: layers have weights that were trained before, if for something else.
+    name: what to call the network in tables; None: by its class.
     untrained: the builder's settings that give the same layers without a look for pretrained weights.
     of_weights: what the weights that are published for the network expect, where it has none of them now: for weights
         that come from a file.
@@ -34,6 +36,8 @@ class Preprocessing:
     channels: int | None = None
     classes: tuple[str, ...] | None = None
     of_weights: "Preprocessing | None" = None
+    pretrained: bool = False
+    name: str | None = None
 
 
 def attach_preprocessing(module: nn.Module, preprocessing: Preprocessing) -> nn.Module:

@@ -46,7 +46,7 @@ class SplitResult:
 
     def value(self, network: str, score: str) -> float | None:
         """A score of a network; None where it is unknown."""
-        return self.networks[network].values[score] if network in self.networks else None
+        return self.networks[network].values.get(score) if network in self.networks else None
 
     def score(self, network: str) -> float | None:
         """A network's value of the task's metric; None where it is unknown."""

@@ -75,7 +75,7 @@ def _shipped(results: Results) -> list[Block]:
     measured = (
         f"Measured in float32 on {results.device} with {threads}, the networks in turns; latency is of one sample. "
         "8 of 10: the middle eight of ten measurements lie there. FLOPs are of one sample, two for each "
-        "multiply-add. images/s are of training."
+        "multiply-add. What a second holds is of training."
     )
     drawing = figures.shipped(results)
     blocks: list[Block] = [Table("Scores on the validation split, and cost", columns(results), rows(results), words=2,
@@ -203,7 +203,7 @@ def _stages(results: Results) -> list[Block]:
         for name, record in trained.items()
     ]  # fmt: skip
     rest = [["all the rest", f"{max(0.0, results.seconds - known):.1f} s", "", "", ""]]
-    heads = ["", "time", "epochs", "steps", "images/s in training"]
+    heads = ["", "time", "epochs", "steps", f"{results.noun}/s in training"]
     return [Table("Time by stage", heads, [*lines, *rest], networks=True)]
 
 

@@ -5,6 +5,15 @@ from distill.tasks.classification import Classification
 from distill.tasks.detection import Detection
 from distill.tasks.language_modelling import LanguageModelling
 from distill.tasks.multilabel import MultiLabel
+from distill.tasks.regression import Regression
 from distill.tasks.segmentation import SemanticSegmentation
 
-__all__ = ["Classification", "Detection", "LanguageModelling", "MultiLabel", "SemanticSegmentation", "Task"]
+__all__ = [
+    "Classification",
+    "Detection",
+    "LanguageModelling",
+    "MultiLabel",
+    "Regression",
+    "SemanticSegmentation",
+    "Task",
+]

@@ -29,6 +29,7 @@ class Task(ABC):
         columns: of these, those that the report's table shows beside the metric, by their heads.
         noun: what labels are called in messages.
         dtype: of labels, as a split holds them.
+        has_classes: whether a softmax of the outputs means anything, which most methods of logits compare.
         listed: whether classes are so few that each is worth a line.
         moves: whether labels lie in the image, so that they move with it.
         confidence, share_right: what `Calibration` compares, in the report's figure.
@@ -42,6 +43,7 @@ class Task(ABC):
     columns: ClassVar[Mapping[str, str]] = {}
     noun: ClassVar[str] = "classes"
     dtype: ClassVar[torch.dtype] = torch.long
+    has_classes: ClassVar[bool] = True
     moves: ClassVar[bool] = False
     listed: ClassVar[bool] = True
     targets_form: ClassVar[str] = ""
@@ -290,4 +292,9 @@ def check_method(task: Task, method: Method, names: Sequence[str] | None = None)
             raise SettingError(
                 f"{name}{f'.{switch}' if switch else ''}: needs {missing[0]}, which {task.name} data has not; choose "
                 "a method that works without, such as kd, or one of features"
+            )
+        if not task.has_classes and member.needs_teacher and member.needs_logits and not member.raw_logits:
+            raise SettingError(
+                f"{name}: compares distributions over classes, which {task.name} data has not; choose logit_mse, or a "
+                "method of features, such as fitnet"
             )

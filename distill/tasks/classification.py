@@ -28,7 +28,7 @@ class Classification(Task):
 
     name = "classification"
     metric = Metric("accuracy", higher_is_better=True, words="accuracy")
-    score_names = ("accuracy", "ece", "agreement", "kl")
+    score_names = ("accuracy", "ece", "agreement", "kl", "f1", "mcc")
     targets_form = "integers, or (N, classes) probabilities"
     script = """\
     shares = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
@@ -220,7 +220,7 @@ class _Evaluation(Evaluation):
         super().__init__()
         self.classes = classes
         self._ece = MulticlassCalibrationError(classes, n_bins=BINS, norm="l1", sync_on_compute=False)
-        self._counts, self._right = torch.zeros(2, classes, dtype=torch.long)
+        self._counts, self._named, self._right = torch.zeros(3, classes, dtype=torch.long)
 
     def update(self, logits: Tensor, targets: Tensor, teacher: Tensor | None) -> None:
         """Add a batch."""
@@ -229,6 +229,7 @@ class _Evaluation(Evaluation):
         self.count += len(targets)
         self._samples.append(right)
         self._counts += targets.bincount(minlength=self.classes)
+        self._named += chosen.bincount(minlength=self.classes)
         self._right += targets[right].bincount(minlength=self.classes)
         self._ece.update(logits.softmax(1), targets)
         self.calibration.add(confidence, likeliest == targets)
@@ -238,12 +239,19 @@ class _Evaluation(Evaluation):
             self._add("kl", kl_divergence(logits.double(), teacher.double(), reduction="sum"))
 
     def scored(self) -> Scored:
-        """Accuracy; calibration error over 15 equal bins; agreement; mean KL(teacher || network) in nats at T = 1."""
+        """Accuracy; calibration error over 15 equal bins; agreement; mean KL(teacher || network) in nats at T = 1.
+
+        Also F1, of two classes the second's, of more the mean of those that occur or are named; and Matthews'
+        correlation, 0 where one class alone is named or there.
+        """
+        f1 = 2 * self._right.double() / (self._counts + self._named).clamp_min(1)
         values = {
             "accuracy": float(self.samples.double().mean()),
             "ece": float(self._ece.compute()),
             "agreement": self._mean("agreement"),
             "kl": self._mean("kl"),
+            "f1": float(f1[1] if self.classes == 2 else f1[(self._counts + self._named) > 0].mean()),
+            "mcc": _matthews(self._counts, self._named, self._right),
         }
         return Scored(values, self._mean("ce") or 0.0, self.calibration)
 
@@ -260,6 +268,13 @@ class _Evaluation(Evaluation):
         right = int(self.samples.sum())
         convincing = bool(binomtest(right, self.count, chance, alternative="greater").pvalue < DOUBT)
         return Standing(right / self.count, self.count, chance, convincing)
+
+
+def _matthews(counts: Tensor, named: Tensor, right: Tensor) -> float:
+    """The correlation of labels and named classes, of (C,) samples that have, are named, and are rightly named each."""
+    total, there, said = float(counts.sum()), counts.double(), named.double()
+    apart = float((total**2 - (said @ said)) * (total**2 - (there @ there)))
+    return (float(right.sum()) * total - float(said @ there)) / apart**0.5 if apart > 0 else 0.0
 
 
 def _short(name: str) -> str:

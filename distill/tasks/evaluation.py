@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ class Standing:
     score: its value of the task's metric on so many samples, `count`.
     chance: what a guesser gets.
     convincing: whether guessing is out of the question.
-    percent: whether the metric is a share. noun: what was counted.
+    percent: whether the metric is a share. noun: what was counted; None: samples, whatever the data calls them.
     """
 
     score: float
@@ -29,11 +29,15 @@ class Standing:
     chance: float
     convincing: bool
     percent: bool = True
-    noun: str = "images"
+    noun: str | None = None
+
+    def of(self, noun: str) -> "Standing":
+        """The same of samples that are called so."""
+        return replace(self, noun=self.noun or noun)
 
     def __str__(self) -> str:
         score, chance = (f"{value:.1%}" if self.percent else f"{value:.4g}" for value in (self.score, self.chance))
-        return f"{score} on {self.count:,} validation {self.noun}, chance is {chance}"
+        return f"{score} on {self.count:,} validation {self.noun or 'samples'}, chance is {chance}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,7 @@ class Scored:
 
     values: the task's scores by name, None for those that are unknown.
     label_loss: mean of the labels' loss, without smoothing or weights; None where it is not worked out.
-    calibration: how often it is right when it says how sure it is.
+    calibration: how often it is right when it says how sure it is; empty where it doesn't say.
     curve: what the task draws of it beside that; None for nothing.
     """
 

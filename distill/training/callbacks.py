@@ -83,12 +83,14 @@ class StageProgress(pl.Callback):
         stage: its name.
         metric: what is shown of the validation.
         bars: True for bars, False for lines.
+        noun: what samples are called.
     """
 
-    def __init__(self, stage: str, metric: Metric, *, bars: bool) -> None:
+    def __init__(self, stage: str, metric: Metric, *, bars: bool, noun: str = "images") -> None:
         self.stage = stage
         self.metric = metric
         self.bars = bars
+        self.noun = noun
         self._progress: Progress | None = None
         self._task: Any = None
         self._shown = 0.0
@@ -144,5 +146,5 @@ class StageProgress(pl.Callback):
         own = self.metric
         shown = [(own.logged, f"{own.words} {{{own.form}}}"), ("val/agreement", "agreement {:.1%}")]
         if self._progress is None:  # where there is room
-            shown.append(("train/images_per_second", "{:,.0f} images/s"))
+            shown.append(("train/images_per_second", f"{{:,.0f}} {self.noun}/s"))
         return "  ".join(form.format(float(metrics[name])) for name, form in shown if name in metrics)

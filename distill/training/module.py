@@ -254,6 +254,8 @@ class DistillModule(pl.LightningModule):
         """See `distill.training.saved_state`. Callbacks write checkpoints before this module has ended the step."""
         self.on_train_batch_end(None, None, 0)
         self._check_losses()
+        for logger in [] if self._trainer is None else self.trainer.loggers:
+            logger.save()  # what a run that is killed and goes on from here would else lack
         parts = self.history, self.losses, self.deployed, self.teacher, self._record, own_statistics(self.modules())
         checkpoint |= saved_state(*parts, self.device)
 

@@ -53,7 +53,7 @@ def test_every_option_composes(group: str, option: str) -> None:
         "seed", "baseline", "resume", "data", "teacher", "student", "method", "teaching", "optimizer", "scheduler",
         "trainer", "callbacks", "logger", "chain", "generations", "preflight", "show", "profile",
         "label_smoothing", "class_weights", "keep", "early_stopping", "averaging", "ema_decay", "swa_start",
-        "on_nonfinite",
+        "on_nonfinite", "trust",
     }  # fmt: skip
     if group == "method":
         assert list(config.method) == ["kd" if option in ("kd_standardized", "kd_tokens") else option]

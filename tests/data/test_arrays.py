@@ -177,7 +177,7 @@ def test_arrays_that_do_not_fit_are_streamed_from_disk(tmp_path: Path, monkeypat
         ({"train_labels": np.zeros(11, int)}, r"train_labels are 11 for 12 images; there must be one for each"),
         (
             {"train_labels": np.ones((12, 3), int)},
-            r"val_labels are int64 of shape \(5,\); must be \(N, labels\) of 0 and 1, as the other splits have them",
+            r"val_labels are int64 of shape \(5,\); must be \(N, labels\) of 0 and 1 in all splits",
         ),
         (
             {"train_labels": np.full((12, 3), 0.2)},

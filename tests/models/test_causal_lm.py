@@ -88,7 +88,7 @@ def test_what_differs_from_the_teacher_and_what_is_kept_builds_it_again(saved):
     [
         ({"path": "/nowhere"}, "path=/nowhere: no such directory"),
         ({}, "path=null: give the directory"),
-        ({"config": {"hidden_size": 7}}, "config=.*makes no causal language model"),
+        ({"config": {"hidden_size": 7}}, "config=.*makes no such model"),
         (
             {"config": {**SMALL, "max_position_embeddings": 8}, "max_length": 9},
             "block_size=9: the model has 8 positions",

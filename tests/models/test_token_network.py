@@ -86,3 +86,13 @@ def test_the_fastest_form_answers_tokens_too() -> None:
     frozen, form = freeze(network, inputs(), "bf16-mixed")
     assert form.startswith("in bfloat16")
     assert frozen(inputs()).features["layer.0"].dtype == torch.bfloat16
+
+
+def test_a_single_output_is_compared_as_the_number_that_it_is() -> None:
+    network = Network(Encoder(8, 2, classes=1)).eval()
+    with torch.no_grad():
+        network.backbone.classifier.weight *= 1e-4  # type: ignore[operator, union-attr]
+        network.backbone.classifier.bias.fill_(-network(inputs()).logits.mean().item())  # type: ignore[operator, union-attr]
+    frozen, _ = freeze(network, inputs(), "bf16-mixed")  # in bfloat16 little is left of the differences
+    ours, theirs = network(inputs()).logits.detach(), frozen(inputs()).logits
+    assert float((ours - theirs).norm() / ours.norm()) < 5e-2

@@ -116,8 +116,8 @@ def test_the_summary_has_the_fixed_keys_and_these_beside_them(written: Path) -> 
     judged = {"task", "metric", "higher_is_better", "gain", "gain_low", "gain_high", "gain_points", "p_value"}
     assert set(said) == fixed | judged | {"warnings", "keep", "test"}
     assert (said["task"], said["metric"], said["higher_is_better"]) == ("classification", "accuracy", True)
-    network = {"name", "accuracy", "parameters", "flops", "latency_ms", "agreement", "kl", "ece", "images_per_second",
-               "weights_bytes", "inference", "epochs", "kept_epoch", "score"}  # fmt: skip
+    network = {"name", "accuracy", "parameters", "flops", "latency_ms", "agreement", "kl", "ece", "f1", "mcc",
+               "weights_bytes", "inference", "images_per_second", "epochs", "kept_epoch", "score"}  # fmt: skip
     assert all(set(said[stage]) == network for stage in ("teacher", "baseline", "student"))
     assert set(said["seconds"]) == {"teacher", "baseline", "student", "total"}
     assert said["method"] == ["kd"]

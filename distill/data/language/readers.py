@@ -29,7 +29,7 @@ def json_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     Raises:
         SettingError: a line that is no JSON object.
     """
-    for number, line in enumerate(read_text(file).splitlines(), 1):
+    for number, line in enumerate(read_text(file).split("\n"), 1):
         if not line.strip():
             continue
         try:

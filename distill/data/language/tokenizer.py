@@ -9,6 +9,9 @@ from distill.errors import SettingError, first_line
 
 END = "<|end|>"
 
+FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
+"""Of these a directory with a tokenizer has one."""
+
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<' + message['role'] + '>' + message['content'] + '" + END + "\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<assistant>' }}{% endif %}"
@@ -27,6 +30,10 @@ def tokenizer_of(path: str | None, gguf_file: str | None = None) -> Any:
         raise SettingError(f"data.tokenizer={path}: no such directory; nothing is downloaded: give that of a model")
     from transformers import AutoTokenizer
 
+    if gguf_file is None and not any((Path(path) / name).is_file() for name in FILES):  # or one without words is made
+        raise SettingError(
+            f"data.tokenizer={path}: holds no tokenizer; save one there, or give the directory of another"
+        )
     given = {} if gguf_file is None else {"gguf_file": gguf_file}
     try:
         found: Any = AutoTokenizer.from_pretrained(path, local_files_only=True, **given)

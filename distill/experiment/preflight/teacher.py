@@ -38,7 +38,7 @@ def score_sample(network: Network, data: DataModule, device: torch.device) -> tu
         few = precise(outputs.answers() if outputs.projection is None else outputs.few()).cpu()
         if not logits or sum(part.numel() for part in logits) + few.numel() <= KEPT:
             logits.append(few)
-    return evaluation.standing(source.task.chance(targets)), torch.cat(logits)
+    return evaluation.standing(source.task.chance(targets)).of(source.noun), torch.cat(logits)
 
 
 def mass_kept(logits: Tensor, k: int, temperature: float) -> float:
