@@ -20,13 +20,16 @@ from distill.errors import KilledError, SettingError, explain
 from distill.experiment import sweep
 from distill.files import CONFIGS
 from distill.signals import end_children, ignore_signals, killed_worker, stop_on_signals, stopped_by
-from distill.training.peers import Peers, launcher
 from distill.versions import installed
 
 T = TypeVar("T")
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 DEBUGGING = os.environ.get(FULL_ERROR) == "1"
+
+# What names of variables begin with that torchrun, SLURM, LSF and MPI set. Reading them is Lightning's, which takes
+# seconds to import: a process without any was started alone, and --help and mistakes need not wait.
+LAUNCHERS = ("TORCHELASTIC_", "SLURM_", "LSB_", "OMPI_", "PMI", "MV2_", "MPI")
 
 logging.getLogger("matplotlib").setLevel(logging.WARNING)  # tells a new user first of all that it has looked for fonts
 
@@ -145,7 +148,12 @@ def _hydra_command(command: Callable[[], None], as_one_of_many: Callable[[Path],
     # processes that this one starts: an installed command knows only its own folder.
     sys.path.append(str(Path.cwd()))
     one_line_errors(lambda: _check_named_configs(sys.argv[1:]))
-    if as_one_of_many is None or (environment := launcher()) is None:
+    if as_one_of_many is None or not any(name.startswith(LAUNCHERS) for name in os.environ):
+        _first_or_only(command)
+        return
+    from distill.training.peers import Peers, launcher
+
+    if (environment := launcher()) is None:
         _first_or_only(command)
         return
     peers = one_line_errors(lambda: Peers(environment))
