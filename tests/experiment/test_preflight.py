@@ -69,7 +69,7 @@ def test_preflight_only_trains_nothing_and_writes_only_what_it_was(
     images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(config(images, *QUICK, "preflight=only"), tmp_path) is None
-    assert {file.name for file in tmp_path.iterdir()} == {".lock", "config.yaml", "preflight.txt", "train.log"}
+    assert {file.name for file in tmp_path.iterdir()} == {".lock", "config.yaml", "preflight.txt", "provenance.json", "train.log"}
     said = capsys.readouterr().out
     assert [line.split()[0] for line in said.splitlines()] == [
         "data",
@@ -143,7 +143,8 @@ def test_a_teacher_that_knows_enough_is_not_trained_and_a_finished_one_is_scored
     save_weights(network.backbone, tmp_path / "trained" / "teacher.safetensors", {})
     assert look(tmp_path / "trained", chosen).lines[1].startswith("teacher   cnn4, 1.72 k parameters: scores ")
     capsys.readouterr()
-    assert run(config(images, "preflight=only", f"resume={tmp_path}", "trainer=cpu"), tmp_path / "unused") is None
+    again = config(images, "preflight=only", f"resume={tmp_path}", "trainer=cpu", "trust=[test_preflight]")
+    assert run(again, tmp_path / "unused") is None
     assert "Knowing, 6 parameters: scores 100.0% on 40 validation images" in capsys.readouterr().out
     assert not (tmp_path / "unused").exists()
 
