@@ -69,7 +69,13 @@ def test_preflight_only_trains_nothing_and_writes_only_what_it_was(
     images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(config(images, *QUICK, "preflight=only"), tmp_path) is None
-    assert {file.name for file in tmp_path.iterdir()} == {".lock", "config.yaml", "preflight.txt", "provenance.json", "train.log"}
+    assert {file.name for file in tmp_path.iterdir()} == {
+        ".lock",
+        "config.yaml",
+        "preflight.txt",
+        "provenance.json",
+        "train.log",
+    }
     said = capsys.readouterr().out
     assert [line.split()[0] for line in said.splitlines()] == [
         "data",
