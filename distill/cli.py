@@ -239,10 +239,12 @@ def one_line_errors(command: Callable[[], T], run: Path | None = None) -> T:
 
 def _failure_of_another() -> Exception | None:
     """What ended another process of the run before this one, if there are others and one did."""
-    if Peers.met is None:
+    peers = sys.modules.get("distill.training.peers")
+    if peers is None or peers.Peers.met is None:
         return None
     ignore_signals()
-    return Peers.met.failure()
+    failure: Exception | None = peers.Peers.met.failure()
+    return failure
 
 
 def _mistake(error: BaseException) -> str | None:

@@ -39,3 +39,8 @@ def test_python_m_distill_is_train(tmp_path: Path) -> None:
 
 def test_a_package_that_is_not_installed_has_no_version() -> None:
     assert installed("no-such-package-of-this-name") == "not installed"
+
+
+def test_commands_start_without_torch() -> None:
+    told = "import sys, distill.cli; print([name for name in ('torch', 'pytorch_lightning') if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True).stdout == "[]\n"
