@@ -15,7 +15,6 @@ import pytorch_lightning as pl
 import torch
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.loggers import Logger
 from pytorch_lightning.trainer.connectors.accelerator_connector import _AcceleratorConnector
 from torch import nn
 
@@ -217,20 +216,6 @@ def callbacks(config: DictConfig, checkpoints: Path) -> list[pl.Callback]:
     return [
         instantiate(config[name], f"callbacks.{name}", pl.Callback, dirpath=checkpoints) for name in map(str, config)
     ]
-
-
-def logger(config: DictConfig, directory: Path, stage: str, step: int | None = None) -> Logger | bool:
-    """The stage's logger; False where none is configured.
-
-    With `step`, that of the optimizer which a resumed stage goes on after, TensorBoard shows nothing that was logged
-    after it before.
-    """
-    if not config:
-        return False
-    if step is not None and str(config.get("_target_")).endswith(".TensorBoardLogger"):
-        # Among its settings: what is given below is left out where a logger takes it as one of any keywords.
-        config = OmegaConf.create({**config, "purge_step": step + 1})
-    return cast(Logger, _instantiate(config, "logger", save_dir=directory / "tensorboard", version=stage))
 
 
 def chosen_precision(config: Node[TrainerSettings]) -> tuple[str, str]:

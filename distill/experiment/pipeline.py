@@ -91,7 +91,7 @@ def run(composed: DictConfig, directory: Path) -> float | None:
         if not goes_on:
             check_unused(prepared.config.values, directory)
         save_config(prepared.config.values, directory, prepared.hardware.world_size)
-        note_start(directory, _overrides() if in_a_sweep() else None)
+        note_start(directory, _overrides(), one_of_several=in_a_sweep())
         return _examine_and_train(prepared, networks, started)
 
 

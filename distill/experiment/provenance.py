@@ -6,6 +6,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,14 +19,15 @@ from distill.report.results import Provenance
 FILE = "provenance.json"
 
 
-def note_start(directory: Path, overrides: list[str] | None = None) -> None:
+def note_start(directory: Path, overrides: Sequence[str] = (), *, one_of_several: bool = False) -> None:
     """Keep how the run in `directory` starts, or goes on, here and now.
 
-    overrides: of this job, where the command starts several.
+    overrides: the settings that are given. one_of_several: whether the command starts other jobs too.
     """
     before = provenance_of(directory)
     now = Provenance(
-        commands=[*(before.commands if before else []), _command(overrides)],
+        commands=[*(before.commands if before else []), _command(overrides if one_of_several else None)],
+        overrides=before.overrides if before else list(overrides),
         directory=str(Path.cwd()),
         machine=_machine(),
         commits=_commits(),
@@ -39,7 +41,7 @@ def provenance_of(directory: Path) -> Provenance | None:
     return Provenance(**json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
 
 
-def _command(overrides: list[str] | None) -> str:
+def _command(overrides: Sequence[str] | None) -> str:
     """As it was typed, but for the path of a console script; of one job of several as if it had been given alone."""
     _, program, *arguments = [*sys.orig_argv, "", ""]
     if program == "-m":

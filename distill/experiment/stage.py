@@ -14,6 +14,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.utilities import rank_zero_only
 
 from distill.config import build
+from distill.config.loggers import logger as logger_of
 from distill.config.recipe import Recipe, recipe
 from distill.config.run_config import RunConfig
 from distill.data import DataModule, Source
@@ -258,7 +259,7 @@ class Stage:
         """The callbacks and the logger of the configuration, by their settings; logs go on after `step`."""
         callbacks = build.callbacks(self.config.callbacks, self.checkpoints)
         names = [f"callbacks.{name}" for name in map(str, self.config.callbacks)]
-        logger = build.logger(self.config.logger, self.directory, self.name, step)
+        logger = logger_of(self.config.logger, self.directory, self.name, step)
         return {**dict(zip(names, callbacks, strict=True)), "logger": logger}
 
     def _trainer(self, brought: dict[str, Any], watching: Sequence[pl.Callback]) -> pl.Trainer:

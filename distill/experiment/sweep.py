@@ -1,9 +1,12 @@
 """The jobs of a sweep: one that fails does not stop the others, and is reported at the end."""
 
 import json
+import os
+import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +22,8 @@ from distill.files import write_text
 T = TypeVar("T")
 
 OUTCOME = "job.json"
+LOGS = "tensorboard"  # in each job's directory, and of all jobs in the sweep's
+LONGEST = 120  # letters of a job's name there
 
 
 class JobError(Exception):
@@ -49,6 +54,36 @@ class Jobs(Callback):
         Jobs.directory = Path(config.hydra.sweep.dir)
         for file in Jobs.directory.rglob(OUTCOME):
             file.unlink()
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Name the jobs' logs by what differs."""
+        name_logs(Path(config.hydra.sweep.dir))
+
+
+def outcomes(directory: Path) -> list[tuple[Path, Outcome]]:
+    """The jobs of a sweep that have ended, with their directories, by their numbers."""
+    files = ((file.parent, Outcome(**json.loads(file.read_text()))) for file in directory.rglob(OUTCOME))
+    return sorted(files, key=lambda found: found[1].number)
+
+
+def own_overrides(jobs: Sequence[Outcome]) -> list[str]:
+    """Of each job, what it does not share with all others: 'seed=1 method.kd.temperature=2'."""
+    shared = set.intersection(*(set(job.overrides) for job in jobs)) if len(jobs) > 1 else set()
+    return [" ".join(each for each in job.overrides if each not in shared) for job in jobs]
+
+
+def name_logs(directory: Path) -> None:
+    """Fill SWEEP/tensorboard with links to the jobs' logs that are named by what differs, for one TensorBoard."""
+    jobs = [(place, job) for place, job in outcomes(directory) if (place / LOGS).is_dir()]
+    for (place, job), name in zip(jobs, own_overrides([job for _, job in jobs]), strict=True):
+        link = directory / LOGS / (re.sub(r"[^\w=.,+\[\] -]", "_", name)[:LONGEST] or str(job.number))
+        link.parent.mkdir(exist_ok=True)
+        if link.is_symlink():
+            link.unlink()
+        with suppress(OSError):  # where there are no links, the jobs' own directories have to do
+            link.symlink_to(os.path.relpath(place / LOGS, link.parent), target_is_directory=True)
+    if jobs:
+        print(f"TensorBoard  tensorboard --logdir {directory / LOGS}")
 
 
 def in_a_sweep() -> bool:
@@ -94,11 +129,10 @@ def job(work: Callable[[], T], mistake: Callable[[Exception], str | None]) -> T 
 
 def account(directory: Path) -> tuple[str, int] | None:
     """Which jobs of a sweep failed, in one line, and the exit status; None where none did."""
-    jobs = [Outcome(**json.loads(file.read_text())) for file in directory.rglob(OUTCOME)]
-    failed = sorted((job for job in jobs if job.status), key=lambda job: job.number)
+    jobs = [job for _, job in outcomes(directory)]
+    failed = [(job, own) for job, own in zip(jobs, own_overrides(jobs), strict=True) if job.status]
     if not failed:
         return None
-    shared = set.intersection(*(set(job.overrides) for job in jobs)) if len(jobs) > 1 else set()
-    each = (f"{job.number} ({' '.join(o for o in job.overrides if o not in shared)}): {job.error}" for job in failed)
-    status = 2 if all(job.status == 2 for job in failed) else 1
+    each = (f"{job.number} ({own}): {job.error}" for job, own in failed)
+    status = 2 if all(job.status == 2 for job, _ in failed) else 1
     return f"{len(failed)} of {len(jobs)} jobs failed: {'; '.join(each)}", status

@@ -68,7 +68,8 @@ class Drawing:
     """A figure with what can be said of it.
 
     name: of its file and element. title: above it. caption: below it. seen: what it shows, in words, for those who
-    cannot see it. series: whose values can be asked for, all in the figure's first axes.
+    cannot see it. series: whose values can be asked for, all in the figure's first axes. wide: whether it needs a line
+    for itself. tag: under which TensorBoard shows it; None where that draws these curves itself.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Drawing:
     figure: Figure
     series: Sequence[Series] = ()
     wide: bool = False
+    tag: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,13 @@ def shipped(results: Results) -> Drawing | None:
     if not metric.higher_is_better:
         caption = caption.replace("Up and to", "Down and to")
     return Drawing(
-        "cost", f"{metric.words[:1].upper()}{metric.words[1:]} against latency", caption, seen, figure, series
+        "cost",
+        f"{metric.words[:1].upper()}{metric.words[1:]} against latency",
+        caption,
+        seen,
+        figure,
+        series,
+        tag="cost/latency",
     )
 
 
@@ -142,7 +148,7 @@ def reliability(results: Results, stage: str) -> Drawing:
     caption = f"{int(calibration.count.sum()):,} answers, calibration error {_number(calibration.error)}"
     if scaled is not None:
         caption += f"; {_number(scaled.scaled.error)} with its logits divided by {scaled.temperature:.2g} (line)"
-    return Drawing(f"reliability_{stage}", stage, f"{caption}.", caption, figure, series)
+    return Drawing(f"reliability_{stage}", stage, f"{caption}.", caption, figure, series, tag=f"calibration/{stage}")
 
 
 def thresholds(results: Results, stage: str) -> Drawing | None:
@@ -163,7 +169,7 @@ def thresholds(results: Results, stage: str) -> Drawing | None:
     legend(axes)
     best = [f"{each.name} at most {max(each.y):.1%}" for each in series]
     return Drawing(f"thresholds_{stage}", stage, f"{curve.title[:1].upper()}{curve.title[1:]}.", ", ".join(best),
-                   figure, series)  # fmt: skip
+                   figure, series, tag=f"thresholds/{stage}")  # fmt: skip
 
 
 def by_confidence(split: SplitResult) -> list[Drawing]:
@@ -188,9 +194,12 @@ def by_confidence(split: SplitResult) -> list[Drawing]:
         each = [f"{value}, {group.count:,} decisions" for value, group in zip(words, groups, strict=True)]
         seen = "; ".join(f"{label}: {said}" for label, said in zip(labels, each, strict=True))
         caption = "Groups of about as many decisions each, from those of which the teacher is least sure."
+        series = [Series(name, places, values, each)]
         if name == "kl":
             caption = "KL(teacher || student), mean in nats, in the same groups."
-        found.append(Drawing(name, title, caption, seen, figure, [Series(name, places, values, each)]))
+        found.append(
+            Drawing(name, title, caption, seen, figure, series, tag=f"beside the teacher/{name} by confidence")
+        )
     return found
 
 
@@ -216,7 +225,14 @@ def confusion(split: SplitResult) -> Drawing | None:
     axes.set_ylabel("the teacher says")
     apart = [f"{names[t]} as {names[s]}: {count}" for (t, s), count in both.apart[:5]]
     seen = f"most often apart: {'; '.join(apart)}" if apart else "they agree everywhere"
-    return Drawing("confusion", "Student against teacher", "Counts; the diagonal is agreement.", seen, figure)
+    return Drawing(
+        "confusion",
+        "Student against teacher",
+        "Counts; the diagonal is agreement.",
+        seen,
+        figure,
+        tag="beside the teacher/confusion",
+    )
 
 
 def _tinted(shares: Tensor) -> Any:

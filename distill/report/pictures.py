@@ -25,6 +25,7 @@ def drawn(results: Results, found: Disagreements) -> Drawing:
         "; ".join(_in_words(example) for example in found.shown) or "They agree everywhere.",
         disagreements(results, found),
         wide=True,
+        tag="beside the teacher/disagreements",
     )
 
 

@@ -121,12 +121,14 @@ class Provenance:
     commands: by which it was started and went on, in order. directory: they were given in.
     machine: what it ran on, by what it is: 'CPU', 'cores', 'threads', ...
     commits: of git, by whose: 'distill', 'working directory'; those that have one.
+    overrides: the settings that were given with the first command; none are known of runs that did not keep them.
     """
 
     commands: list[str]
     directory: str
     machine: dict[str, str]
     commits: dict[str, str]
+    overrides: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

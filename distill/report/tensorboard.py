@@ -9,10 +9,15 @@ from omegaconf import OmegaConf
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
+from distill.config.effect import OF_NO_EFFECT, under
 from distill.report.content import Drawing
 from distill.report.results import Results
 from distill.tasks.base import Metric
 from distill.training.stats import StageStats
+
+Value = bool | int | float | str
+
+SHOWN_AS = ("optimizer.lr", "trainer.max_epochs", "data.batch_size", "model@teacher", "model@student")  # other names
 
 
 def charts(metric: Metric) -> dict[str, Any]:
@@ -41,9 +46,10 @@ def log_results(results: Results, config: Mapping[str, Any], drawings: Sequence[
         writer.add_text("config", text)
         writer.add_text("verdict", html.escape(results.verdict(), quote=False))  # Markdown, which lets HTML through
         for drawing in drawings:
-            writer.add_figure(drawing.name, drawing.figure, global_step=steps, close=False)
+            if drawing.tag is not None:
+                writer.add_figure(drawing.tag, drawing.figure, global_step=steps, close=False)
         final = _final(results)
-        for summary in hparams(_flat(config), final):
+        for summary in hparams(hyperparameters(results, config), final):
             writer._get_file_writer().add_summary(summary)
         drawn = student.record.history[-1] if student.record and student.record.history else {}
         for name in final.keys() - drawn.keys():  # the others are the last points of their curves already
@@ -70,7 +76,10 @@ def _draw_lines(results: Results, student: StageStats | None, directory: Path) -
 
 def _final(results: Results) -> dict[str, float]:
     """Under the names of the validation curves."""
-    values = {**results.validation.networks["student"].values, "gain_points": results.validation.gain_points}
+    split = results.validation
+    gain = None if split.gain is None else split.gain.value
+    named = {"gain_points": split.gain_points} if results.task.metric.percent else {"gain": gain}
+    values = {**split.networks["student"].values, **named}
     if results.test and (score := results.test.score("student")) is not None:
         values[f"test/{results.task.metric.name}"] = score
     return {
@@ -80,12 +89,41 @@ def _final(results: Results) -> dict[str, float]:
     }
 
 
-def _flat(config: Any, prefix: str = "") -> dict[str, bool | int | float | str]:
-    values: dict[str, bool | int | float | str] = {}
-    for name, value in config.items():
-        path = f"{prefix}{name}"
-        if isinstance(value, dict):
-            values |= _flat(value, f"{path}.")
-        else:
-            values[path] = value if isinstance(value, bool | int | float | str) else str(value)
-    return values
+def hyperparameters(results: Results, config: Mapping[str, Any]) -> dict[str, Value]:
+    """What the table of hyperparameters shows of a run: few columns, named alike for all methods.
+
+    The numbers of a single method stand under their own names, those of several behind the name of each; so do the
+    settings that were given for the run, beside what every run has.
+    """
+    method, trainer, data = (config.get(name) or {} for name in ("method", "trainer", "data"))
+    found: dict[str, Any] = {
+        "method": " + ".join(results.method),
+        "teacher": results.stages["teacher"].network,
+        "student": results.stages["student"].network,
+        "data": results.data,
+        "lr": (config.get("optimizer") or {}).get("lr"),
+        "epochs": trainer.get("max_epochs"),
+        "batch_size": data.get("batch_size"),
+        "seed": results.seed,
+    }
+    for name, settings in method.items():
+        prefix = "" if len(method) == 1 else f"{name}."
+        numbers = {key: value for key, value in settings.items() if type(value) in (int, float)}
+        found |= {prefix + key: value for key, value in numbers.items()}
+    return {name: value for name, value in (found | _given(results, found)).items() if value is not None}
+
+
+def _given(results: Results, known: Mapping[str, Any]) -> dict[str, str]:
+    """Settings of the command that no column shows, by their paths."""
+    overrides = results.provenance.overrides if results.provenance else []
+    pairs = [override.lstrip("+").partition("=") for override in overrides if not override.startswith("~")]
+    return {
+        path: value
+        for path, _, value in pairs
+        if not (under(path, OF_NO_EFFECT) or path in (*known, *SHOWN_AS) or _of_method(path) in known)
+    }
+
+
+def _of_method(path: str) -> str | None:
+    """The last name of the path of a setting of a method; None for others."""
+    return path.rpartition(".")[2] if path.startswith("method.") else None

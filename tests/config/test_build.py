@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from distill.cli import CONFIGS
-from distill.config import build
+from distill.config import build, loggers
 from distill.config.run_config import parse
 from distill.data import ImageSource
 from distill.errors import SettingError
@@ -152,8 +152,8 @@ def test_callbacks_and_logger(tmp_path: Path) -> None:
     assert isinstance(checkpoint, pl.callbacks.ModelCheckpoint)
     assert Path(str(checkpoint.dirpath)) == tmp_path / "checkpoints"
     assert isinstance(stop, pl.callbacks.EarlyStopping)
-    assert build.logger(composed("logger=none").logger, tmp_path, "student") is False
-    logger = build.logger(config.logger, tmp_path, "student")
+    assert loggers.logger(composed("logger=none").logger, tmp_path, "student") is False
+    logger = loggers.logger(config.logger, tmp_path, "student")
     assert isinstance(logger, pl.loggers.TensorBoardLogger)
     assert Path(logger.log_dir) == tmp_path / "tensorboard" / "student"
 

@@ -21,8 +21,8 @@ def test_each_start_is_kept_with_its_machine(tmp_path: Path, monkeypatch: pytest
     for typed in (["python", "train.py", "seed=1", "teacher.name=a b"], ["python", "/bin/distill-train", "resume=x"],
                   ["python", "-m", "distill", "seed=2"]):  # fmt: skip
         monkeypatch.setattr(sys, "orig_argv", typed)
-        note_start(tmp_path)
-    note_start(tmp_path, ["seed=3"])
+        note_start(tmp_path, ["seed=1"])
+    note_start(tmp_path, ["seed=3"], one_of_several=True)
     found = provenance_of(tmp_path)
     assert found is not None
     assert found.commands == [
@@ -31,6 +31,7 @@ def test_each_start_is_kept_with_its_machine(tmp_path: Path, monkeypatch: pytest
         "python -m distill seed=2",
         "python -m distill seed=3",
     ]
+    assert found.overrides == ["seed=1"]
     assert found.directory == str(tmp_path)
     assert int(found.machine["cores"]) > 0
     assert {"CPU", "threads of torch", "system"} <= found.machine.keys()

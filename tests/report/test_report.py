@@ -18,13 +18,13 @@ from distill.data.split import Split
 from distill.experiment.network_predictions import Predictions
 from distill.experiment.split_evaluation import SplitEvaluation
 from distill.models.cost import Speed, Spread
-from distill.report import Results, SplitResult, StageResult, write_report
+from distill.report import Provenance, Results, SplitResult, StageResult, write_report
 from distill.report.content import Lines, Text
 from distill.report.figures import curves, losses
 from distill.report.pictures import disagreements
 from distill.report.sections import report_of
 from distill.report.table import ONLY_ON_THE_PAGE, columns, print_table, rows, short
-from distill.report.tensorboard import log_results
+from distill.report.tensorboard import hyperparameters, log_results
 from distill.training.stats import StageStats
 
 COUNT, CLASSES = 40, 3
@@ -266,6 +266,20 @@ def test_a_teacher_that_was_trained_has_its_own_curve_and_charts_lie_over_each_o
     layout = layout_pb2.Layout.FromString(event.tensor_proto.string_val[0])
     charts = {chart.title: list(chart.multiline.tag) for category in layout.category for chart in category.chart}
     assert charts["accuracy"] == ["val/accuracy"]
+
+
+def test_hyperparameters_are_few_and_named_alike() -> None:
+    config = {"method": {"kd": {"_target_": "x", "temperature": 4.0, "weight": 0.9, "log_target": True}},
+              "optimizer": {"lr": 0.01}, "trainer": {"max_epochs": 5}, "data": {"batch_size": 32}}  # fmt: skip
+    given = ["method.kd.temperature=4", "trainer.max_epochs=5", "+student.width=8", "seed=3", "~a"]
+    origin = Provenance([], "", {}, {}, given)
+    common = {"method": "kd", "teacher": "net-teacher", "student": "net-student", "data": "digits", "lr": 0.01,
+              "epochs": 5, "batch_size": 32, "seed": 3}  # fmt: skip
+    found = hyperparameters(replace(made_up(), provenance=origin), config)
+    assert found == {**common, "temperature": 4.0, "weight": 0.9, "student.width": "8"}
+    both = {"kd": {"weight": 0.9}, "at": {"weight": 1.0}}
+    found = hyperparameters(replace(made_up(), method=list(both)), {**config, "method": both})
+    assert found == {**common, "method": "kd + at", "kd.weight": 0.9, "at.weight": 1.0}
 
 
 # -------------------------------------------------------------------------------------------------- page and figures
