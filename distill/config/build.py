@@ -178,12 +178,21 @@ def _method(config: DictConfig, where: str) -> Method:
     return built
 
 
-def label_loss(run: RunSettings, task: Task, shown: torch.Tensor) -> nn.Module:
-    """The labels' loss of a task, for (C,) shares of the classes among the samples that are shown."""
+def label_loss(run: RunSettings, task: Task, shown: torch.Tensor, *, partly: bool = False) -> nn.Module:
+    """The labels' loss of a task.
+
+    Args:
+        run: its settings.
+        task: what the labels are.
+        shown: (C,) shares of the classes among the samples that are shown.
+        partly: whether samples are shown that have no label; a loss with weights takes no notice of them.
+    """
     try:
         weights = None if run.class_weights is None else task.class_weights(run.class_weights, shown)
     except ValueError as error:
         raise SettingError(str(error)) from error
+    if partly and weights is None:
+        weights = torch.ones_like(shown)
     return task.label_loss(run.label_smoothing, weights)
 
 

@@ -32,7 +32,10 @@ MAY_CHANGE = {
 OF_NO_EFFECT = ("defaults", *ABOUT_THE_RUN, "resume", *NO_EFFECT)
 OF_THE_TEACHING = ("baseline", "method", "teaching", "chain", "generations", "teacher")
 """What a student alone knows nothing of. What is not named here, it depends on."""
-OF_THE_STUDENT = ("baseline", "method", "teaching", "chain", "generations", "student", "data.student_fraction")
+OF_THE_STUDENT = (
+    "baseline", "method", "teaching", "chain", "generations", "student", "data.student_fraction",
+    "data.student_without", "data.unlabeled",
+)  # fmt: skip
 """What a teacher that is trained first knows nothing of."""
 BUT = ("teaching.epochs",)  # after how many epochs images come again, for the baseline too
 

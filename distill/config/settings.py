@@ -113,6 +113,7 @@ class DataSettings:
     student_fraction: float
     augment: dict[str, Any]
     student_without: list[int | str] = dataclasses.field(default_factory=list)
+    unlabeled: str | None = None
     augment_seed: int | None = None
     sampling: Literal["shuffled", "balanced"] = "shuffled"
     workers: int | None = None
@@ -125,6 +126,11 @@ class DataSettings:
             raise ValueError(f"batch_size={self.batch_size}: must be 1 or more")
         if not 0 < self.student_fraction <= 1:
             raise ValueError(f"student_fraction={self.student_fraction}: must be above 0 and at most 1")
+        if self.unlabeled is not None and self.sampling == "balanced":
+            raise ValueError(
+                f"sampling=balanced: images of data.unlabeled={self.unlabeled} have no class; must be shuffled, and "
+                "class_weights=balanced does with labels alone"
+            )
         if self.workers is not None and self.workers < 0:
             raise ValueError(f"workers={self.workers}: must be 0 or more, or null for as many as there are cores")
         if self.timeout is not None and not self.timeout > 0:

@@ -93,7 +93,7 @@ def load(
     splits: Mapping[Part, Split | Stream] = streams
     as_they_are = handling.in_memory == "auto" and not handling.letterbox  # which nothing is cut out of at random
     if keep_in_memory(handling.in_memory, needed) and not (as_they_are and resize != min(shape[1:])):
-        decoded = {part: _decode(stream, as_they_are, threads) for part, stream in streams.items()}
+        decoded = {part: decode(stream, as_they_are, threads) for part, stream in streams.items()}
         if None not in decoded.values():
             splits = {part: split for part, split in decoded.items() if split is not None}
     counts = " + ".join(str(len(split)) for split in splits.values())
@@ -131,7 +131,7 @@ class _OtherSizeError(Exception):
     """An image is not of the size that its stream gives out."""
 
 
-def _decode(stream: Stream, as_they_are: bool, threads: int | None) -> Split | None:
+def decode(stream: Stream, as_they_are: bool, threads: int | None = None) -> Split | None:
     """A stream's images in memory, or None where `as_they_are` and one of them is not of the size already."""
     images = torch.empty(len(stream), *stream.shape, dtype=torch.uint8)
     kept = torch.ones(len(stream), dtype=torch.bool)

@@ -100,7 +100,8 @@ class DataModule(pl.LightningDataModule):
         """
         source = self.source
         balanced = self.sampling == "balanced"
-        return source.task.shown(source.train.targets[self.samples], source.num_classes, balanced=balanced)
+        labelled = self.samples[self.samples < len(source.train) - source.unlabeled]
+        return source.task.shown(source.train.targets[labelled], source.num_classes, balanced=balanced)
 
     def example(self, count: int = 2) -> Inputs:
         """The first training samples, unaugmented, as a network takes them."""

@@ -37,6 +37,7 @@ class Source(ABC):
     test: scored once, at the end; nothing is chosen by it.
     notes: what the user should know of how the data was read, a line each.
     task: what the labels are.
+    unlabeled: how many samples at the end of the training split have no label.
 
     Attributes:
         noun: what its samples are called, in the plural. unit: what a paired test counts, where that differs.
@@ -50,6 +51,7 @@ class Source(ABC):
     test: Samples | None = None
     notes: Sequence[str] = ()
     task: Task = field(default_factory=Classification)
+    unlabeled: int = 0
     noun: ClassVar[str] = "samples"
     unit: ClassVar[str | None] = None
     augmentable: ClassVar[bool] = False
@@ -133,7 +135,8 @@ class ImageSource(Source):
 
     def __post_init__(self) -> None:
         for label, split in self.parts.items():
-            _check_split(f"{self.name}: {label}", split, self.task, len(self.class_names))
+            unlabeled = self.unlabeled if label == "train" else 0
+            _check_split(f"{self.name}: {label}", split, self.task, len(self.class_names), unlabeled)
             if self.train.shape != split.shape:
                 raise SettingError(
                     f"{self.name}: train images are {self.train.shape}, {label} images {split.shape}; "
@@ -154,7 +157,7 @@ class ImageSource(Source):
         """From splits by their names; one that is alone, because no other was wanted, stands for all."""
         named = dict(parts) if len(parts) > 1 else dict.fromkeys(typing.get_args(Part), *parts.values())
         given = (named["train"], named["val"], class_names, named.get("test"), notes, task or Classification())
-        return cls(name, *given, resize, letterbox)
+        return cls(name, *given, resize=resize, letterbox=letterbox)
 
     @property
     def parts(self) -> Mapping[Part, Split | Stream]:
@@ -230,7 +233,7 @@ class ImageSource(Source):
         return [round(v, 4) for v in mean.tolist()], [round(v, 4) for v in std.tolist()]
 
 
-def _check_split(label: str, split: Split | Stream, task: Task, classes: int) -> None:
+def _check_split(label: str, split: Split | Stream, task: Task, classes: int, unlabeled: int) -> None:
     targets = split.targets
     if isinstance(split, Split):
         images = split.images
@@ -240,7 +243,7 @@ def _check_split(label: str, split: Split | Stream, task: Task, classes: int) ->
             )
         if targets.ndim == 0 or len(targets) != len(images):
             raise SettingError(f"{label} has {len(images)} images and labels of shape {tuple(targets.shape)}")
-    check_labels(label, targets, task, classes)
+    check_labels(label, targets[: len(targets) - unlabeled], task, classes)
     if positions := task.positions(*split.shape[1:]):
         _check_size(label, tuple(targets.shape[1:]), positions)
 

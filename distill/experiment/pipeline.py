@@ -1,6 +1,7 @@
 """A run as stages: preflight, teacher, baseline, student, evaluation, report."""
 
 import copy
+import dataclasses
 import json
 import logging
 import os
@@ -19,6 +20,7 @@ from distill.config.recipe import recipe
 from distill.config.run_config import RunConfig, parse
 from distill.data import Source
 from distill.data.module import student_samples, without_classes
+from distill.data.unlabeled import with_unlabeled
 from distill.devices import allow_tf32
 from distill.errors import SettingError
 from distill.experiment import preflight
@@ -38,7 +40,7 @@ from distill.models.network import Network
 from distill.report import write_report
 from distill.seeding import seed_torch
 from distill.signals import leave_on_signals
-from distill.tasks.base import check_method
+from distill.tasks.base import check_method, check_without_labels
 from distill.training.launch import launch, processes_to_start
 from distill.training.peers import Peers
 from distill.training.stats import StageStats
@@ -152,7 +154,10 @@ def prepare(config: RunConfig, directory: Path) -> Run:
     for stage in ("student", "teacher"):
         recipe(config, stage)
     loaded = load(config, directory)
-    check_method(loaded.source.task, method, [f"method.{name!s}" for name in config.method])
+    names = [f"method.{name!s}" for name in config.method]
+    check_method(loaded.source.task, method, names)
+    if config.data.own.unlabeled is not None:
+        check_without_labels(method, names)
     for name in ("teacher", "student"):
         build.label_loss(config.run, loaded.source.task, loaded.stage(name).data().shown())
     return loaded
@@ -171,7 +176,12 @@ def load(config: RunConfig, directory: Path) -> Run:
     samples = student_samples(source.task.strata(source.train.targets), data.student_fraction, config.run.seed)
     if data.student_without:
         samples = without_classes(samples, source.train.targets, _excluded(source, data.student_without))
-    return Run(config, directory, source, samples, statistics)
+    transfer = source
+    if data.unlabeled is not None:
+        transfer = with_unlabeled(source, data.unlabeled)
+        note = f"{transfer.unlabeled:,} images without labels for the student, below {data.unlabeled}"
+        source = dataclasses.replace(source, notes=[*source.notes, note])
+    return Run(config, directory, source, samples, statistics, transfer)
 
 
 def _excluded(source: Source, classes: Sequence[int | str]) -> list[int]:

@@ -25,6 +25,7 @@ class Run:
     directory: where everything is written.
     source: the data.
     samples: (S,) indices of the training samples that the student and the baseline may see.
+    transfer: the data with further images for the student, of which no label is known; the data itself without such.
     statistics: mean and standard deviation per channel of images, for networks that bring none of their own.
     """
 
@@ -33,12 +34,18 @@ class Run:
     source: Source
     samples: torch.Tensor
     statistics: Statistics | None
+    transfer: Source
 
     @property
     def assistants(self) -> list[str]:
         """The stages between teacher and student, each taught by the one before."""
         chain = [node.where for node in self.config.chain]
         return chain + [f"generation{i}" for i in range(1, self.config.run.generations)]
+
+    @property
+    def students(self) -> torch.Tensor:
+        """(T,) indices in `transfer` of the training images that the student sees, those without a label last."""
+        return torch.cat([self.samples, torch.arange(len(self.source.train), len(self.transfer.train))])
 
     @property
     def hardware(self) -> Hardware:
@@ -69,8 +76,8 @@ class Run:
         config = self.config
         data = config.data.own
         inputs = TeacherInputs(
-            source=self.source,
-            samples=self.samples,
+            source=self.transfer,
+            samples=self.students,
             augment=config.augment,
             seed=config.run.seed if data.augment_seed is None else data.augment_seed,
             epochs=config.trainer.own.max_epochs,
@@ -83,7 +90,11 @@ class Run:
 
     def stage(self, name: str) -> Stage:
         """The stage of this name."""
-        everything = torch.arange(len(self.source.train))
-        samples = everything if name == "teacher" else self.samples
+        source, samples = self.transfer, self.students
+        if name == "teacher":
+            source, samples = self.source, torch.arange(len(self.source.train))
+        elif name == "baseline":  # as many steps as the student's, of images with labels alone
+            source, samples = self.source, self.samples.repeat(-(-len(self.students) // len(self.samples)))
+            samples = samples[: len(self.students)]
         epochs = (self.config.teacher if name == "teacher" else self.config.trainer).own.max_epochs
-        return Stage(name, self.config, self.directory, self.source, samples, epochs)
+        return Stage(name, self.config, self.directory, source, samples, epochs)

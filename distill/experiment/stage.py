@@ -112,7 +112,7 @@ class Stage:
             teacher,
             method,
             task=task,
-            label_loss=build.label_loss(self.config.run, task, data.shown()),
+            label_loss=build.label_loss(self.config.run, task, data.shown(), partly=self.source.unlabeled > 0),
             optimizer=recipe.optimizer,
             grouping=recipe.grouping,
             schedule=recipe.schedule,

@@ -1,13 +1,16 @@
 """The labels' part of every loss: the cross-entropy with them, smoothed and weighted as a run asks."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill.losses.logits import precise
+
+UNKNOWN = -1
+"""The class of a sample without a label, of which a loss with weights takes no notice."""
 
 ClassWeights = Literal["balanced"] | list[float]
 
@@ -44,9 +47,18 @@ class LabelLoss(nn.Module):
         logits, ignored = precise(logits), self.ignore_index
         if self.weights is None and ignored is None:
             return F.cross_entropy(logits, targets, label_smoothing=self.smoothing)
-        weights = None if self.weights is None else self.weights.to(logits)
-        options: dict[str, Any] = {} if ignored is None else {"ignore_index": ignored}
-        total = F.cross_entropy(logits, targets, weights, reduction="sum", label_smoothing=self.smoothing, **options)
+        weights, smoothing = None if self.weights is None else self.weights.to(logits), self.smoothing
+        if targets.is_floating_point():  # what is spread is a share of what is known: nothing where nothing is
+            targets = torch.lerp(targets, targets.mean(1, keepdim=True), smoothing)
+            smoothing = 0.0
+        total = F.cross_entropy(
+            logits,
+            targets,
+            weights,
+            ignore_index=UNKNOWN if ignored is None else ignored,
+            reduction="sum",
+            label_smoothing=smoothing,
+        )
         return total / (
             logits.numel() // logits.shape[1] if ignored is None else (targets != ignored).sum().clamp_min(1)
         )

@@ -1,5 +1,6 @@
 """What a sample's labels are, and all that follows from it: one file a task."""
 
+from distill.methods.labels import UNKNOWN
 from distill.tasks.base import Task
 from distill.tasks.classification import Classification
 from distill.tasks.detection import Detection
@@ -9,6 +10,7 @@ from distill.tasks.regression import Regression
 from distill.tasks.segmentation import SemanticSegmentation
 
 __all__ = [
+    "UNKNOWN",
     "Classification",
     "Detection",
     "LanguageModelling",

@@ -10,7 +10,7 @@ from torchmetrics.classification import MulticlassCalibrationError
 
 from distill.errors import SettingError
 from distill.losses import kl_divergence
-from distill.methods.labels import ClassWeights, LabelLoss, class_weights
+from distill.methods.labels import UNKNOWN, ClassWeights, LabelLoss, class_weights
 from distill.methods.view import Trait
 from distill.tasks.base import Metric, Task, comparable
 from distill.tasks.calibration import BINS
@@ -87,8 +87,8 @@ class Classification(Task):
         return counts / counts.sum()
 
     def as_probabilities(self, targets: Tensor, classes: int) -> Tensor:
-        """One-hot."""
-        return F.one_hot(targets, classes).float()
+        """One-hot; all 0 where no label is known."""
+        return F.one_hot(targets.clamp_min(0), classes).float() * (targets != UNKNOWN).unsqueeze(1)
 
     def renumbered(self, targets: Tensor, numbers: Tensor, classes: int) -> Tensor:
         """Class `numbers[i]` in place of i."""
@@ -123,7 +123,7 @@ class Classification(Task):
         return class_weights(asked, shown)
 
     def measure(self, logits: Tensor, answers: Outputs | None, targets: Tensor) -> dict[str, Tensor]:
-        """Accuracy; with a teacher also agreement with it, and its entropy in nats.
+        """Accuracy where a label is known; with a teacher also agreement with it, and its entropy in nats.
 
         Args:
             logits: (N, C) of the network that is deployed.
@@ -132,8 +132,9 @@ class Classification(Task):
         """
         with torch.no_grad():
             chosen = logits.argmax(1)
-            classes = targets.argmax(1) if targets.is_floating_point() else targets
-            values = {"accuracy": (chosen == classes).float().mean()}
+            mixed = targets.is_floating_point()
+            classes, known = (targets.argmax(1), targets.any(1)) if mixed else (targets, targets != UNKNOWN)
+            values = {"accuracy": ((chosen == classes) & known).sum() / known.sum().clamp_min(1)}
             if answers is not None and comparable(logits, answers):
                 values["agreement"] = (chosen == answers.likeliest()).float().mean()
                 if answers.top_k is None:

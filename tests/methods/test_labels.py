@@ -12,6 +12,7 @@ from distill.cli import CONFIGS
 from distill.config import build
 from distill.methods import DML, KD, Composite, Method, Supervised
 from distill.methods.labels import LabelLoss, class_weights
+from distill.tasks import UNKNOWN, Classification
 from distill.types import Batch, Outputs
 
 LOGITS = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
@@ -43,6 +44,22 @@ def test_the_mean_over_parts_of_a_batch_is_that_of_the_whole(targets: torch.Tens
 def test_mixed_labels_that_are_pure_count_as_classes() -> None:
     loss = LabelLoss(0.1, class_weights([1.0, 4.0, 2.0], SHOWN))
     torch.testing.assert_close(loss(LOGITS, F.one_hot(TARGETS, 3).float()), loss(LOGITS, TARGETS))
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_samples_without_a_label_add_nothing_and_count(mixed: bool) -> None:
+    known = TARGETS.clone()
+    known[8:] = UNKNOWN
+    targets = Classification().as_probabilities(known, 3) if mixed else known
+    logits = LOGITS.clone().requires_grad_()
+    loss = LabelLoss(0.1, torch.ones(3))(logits, targets)
+    torch.testing.assert_close(loss, LabelLoss(0.1)(LOGITS[:8], TARGETS[:8]) * 8 / 12)
+    loss.backward()
+    assert logits.grad is not None
+    assert not logits.grad[8:].any()
+    assert logits.grad[:8].any(1).all()
+    values = Classification().measure(F.one_hot(TARGETS, 3).float(), None, targets)
+    assert values["accuracy"] == 1
 
 
 def test_balanced_weights_give_each_class_as_much_to_say() -> None:
