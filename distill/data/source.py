@@ -73,6 +73,16 @@ class Source(ABC):
         return None
 
     @property
+    def positions(self) -> tuple[int, ...]:
+        """How many tokens the longest sample of language models' data has; () of others, with one answer a sample."""
+        return ()
+
+    @property
+    def longest(self) -> int | None:
+        """Tokens of the longest sample that there may be, where samples are token sequences."""
+        return None
+
+    @property
     def tokens(self) -> float | None:
         """How many tokens a training sample has, the mean, of language models' data; None of others."""
         return None

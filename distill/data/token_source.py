@@ -47,6 +47,11 @@ class TokenSource(Source):
         assert lengths is not None
         return f"{int(lengths.min())} to {int(lengths.max())} tokens"
 
+    @property
+    def longest(self) -> int:
+        """As cut when they were read."""
+        return self.format.max_length
+
     def shown(self, index: int) -> str:
         """A text of the validation split."""
         return self.val.text(index)

@@ -40,6 +40,10 @@ class Projection:
         """V."""
         return self.weight.shape[0]
 
+    def in_a_row(self) -> "Projection":
+        """All positions one behind the other."""
+        return replace(self, hidden=self.hidden.flatten(0, -2))
+
     def first(self, classes: int) -> "Projection":
         """The first so many of the logits alone."""
         if classes == self.classes:

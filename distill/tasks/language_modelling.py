@@ -98,8 +98,8 @@ class LanguageModelling(Task):
     # ------------------------------------------------------------------------------------------ learning
 
     def as_distributions(self, logits: Tensor) -> Tensor:
-        """They are."""
-        return logits
+        """(N, V, T) logits, of a few of the tokens too, by position: (N * T, V). One behind the other they are."""
+        return logits if logits.ndim == 2 else logits.movedim(1, -1).flatten(0, 1)
 
     def as_classes(self, targets: Tensor) -> Tensor:
         """They are."""

@@ -13,7 +13,8 @@ import torch
 
 from distill.devices import tf32_on
 from distill.errors import SettingError
-from distill.inputs import Inputs, inputs_to
+from distill.inputs import Inputs, first_tensor, inputs_to
+from distill.losses import Projection
 from distill.methods import Method
 from distill.models.frozen import freeze
 from distill.models.network import Network
@@ -97,6 +98,9 @@ class CachedTeacher(Teacher):
         self.layouts: dict[SplitName, Layout] = {"train": layout, "val": validation}
         self.passes = 0
         self._taps: tuple[str, ...] = ()
+        self._head: Projection | None = None  # an answer of a language model, for its output layer
+        if inputs.source.longest is not None:
+            self._look()
         self._tables: RunTables | None = None  # until the cache is opened
         self._keeping = True
         self.eval()
@@ -116,6 +120,11 @@ class CachedTeacher(Teacher):
                 "teacher.classes, or use teaching=live"
             )
         check_method(method, self.layouts["train"], self.features)
+        if self.features == "pooled" and self.inputs.source.longest is not None:
+            raise SettingError(
+                "teaching.features=pooled: averages over the padding of texts too; must be true or false for "
+                f"{self.inputs.source.noun}"
+            )
         if getattr(self.inputs.source.train, "skip", False) and self.inputs.augment.mixes:
             raise SettingError(
                 "data.on_error=skip: with mixup or cutmix, what takes the place of a broken image has no name of its "
@@ -150,6 +159,27 @@ class CachedTeacher(Teacher):
         """Ask a frozen copy from now on; its answers have a key of their own."""
         self.network, self.form = freeze(self.network, inputs, precision)
 
+    @torch.no_grad()
+    def _look(self) -> None:
+        """See by a sample what there is to keep of a text: hidden states, and layers that are tapped."""
+        shown = next(iter(self.inputs.batches("train", 0, self.inputs.samples[:1], self._device)))
+        outputs = self._ask(shown)
+        self._head = outputs.projection
+        train, longest = self.layouts["train"], self.inputs.source.longest
+        features = train.pooled_outputs(outputs).features
+        shapes = tuple((name, tuple(features[name].shape[1:])) for name in self._taps)
+        if longest is not None:
+            for name, shape in shapes:
+                if len(shape) > 2:
+                    raise SettingError(
+                        f"teaching.features=true: {name} gives {' x '.join(map(str, shape))} numbers, which change "
+                        "with the longest text of a batch, so that they are not kept; use teaching=live"
+                    )
+            shapes = tuple((name, (longest, *shape[1:]) if len(shape) == 2 else shape) for name, shape in shapes)
+        hidden = None if outputs.projection is None else outputs.projection.hidden.shape[-1]
+        self.layouts["train"] = replace(train, features=shapes, hidden=hidden, longest=longest)
+        self.layouts["val"] = replace(self.layouts["val"], hidden=hidden, longest=longest)
+
     # ------------------------------------------------------------------------------------------ answering
 
     def predict(self, batch: Batch) -> Outputs:
@@ -164,11 +194,12 @@ class CachedTeacher(Teacher):
         kept, there = table.read(rows)
         if not there.all():
             self.passes += 1
-            fresh = layout.encode(self._ask(batch))
+            fresh = layout.encode(self._ask(batch), batch.valid)
             for name, values in fresh.items():
                 kept[name][~there] = values[~there]
             self._keep(table, rows[~there], {name: values[~there] for name, values in kept.items()})
-        answers = layout.decode(kept, batch.device)
+        width = None if layout.longest is None else first_tensor(batch.inputs).shape[1]
+        answers = layout.decode(kept, batch.device, self._head, width)
         features = {name: self.network.arrange(feature) for name, feature in answers.features.items()}
         return dataclasses.replace(answers, features=features, layouts=self.network.layouts)
 
@@ -206,12 +237,8 @@ class CachedTeacher(Teacher):
         """
         if self._tables is not None:
             return self._tables
-        if self._taps:
-            shown = next(iter(self.inputs.batches("train", 0, self.inputs.samples[:1], self._device)))
-            train = self.layouts["train"]
-            features = train.pooled_outputs(self.network(shown.inputs)).features
-            shapes = tuple((name, tuple(features[name].shape[1:])) for name in self._taps)
-            self.layouts["train"] = replace(train, features=shapes)
+        if self._taps or self.inputs.source.longest is not None:
+            self._look()
         self._check_size()
         about = fingerprint.asked(self.network, self.inputs, self.layouts["train"])
         fields = {str(split): layout.fields for split, layout in self.layouts.items()}
@@ -235,7 +262,8 @@ class CachedTeacher(Teacher):
     def describe(self) -> str:
         """Size and contents: '19.3 MB for 50,000 samples x 4 epochs, top-50 of 100 classes'."""
         layout, inputs = self.layouts["train"], self.inputs
-        kept = "all logits" if layout.top_k is None else f"top-{layout.top_k}"
+        everything = "all logits" if layout.hidden is None else "hidden states for all logits"
+        kept = everything if layout.top_k is None else f"top-{layout.top_k}"
         also = f", and {', '.join(name for name, _ in layout.features)}" if layout.features else ""
         also += " averaged over positions" if also and layout.pooled else ""
         epochs = f" x {inputs.distinct_epochs} epochs" if inputs.distinct_epochs > 1 else ""
@@ -279,7 +307,7 @@ class CachedTeacher(Teacher):
         table = tables.table(split, epoch)
         images = self.inputs.batches(split, epoch, torch.from_numpy(rows), self._device)
         precise = self.inputs.precision.startswith("32") and not tf32_on(self._device)
-        wrong = count_disagreements(table, rows, self.network, images, self.layouts[split], precise)
+        wrong = count_disagreements(table, rows, self.network, images, self.layouts[split], precise, self._head)
         if wrong:
             key = tables.store.directory.name
             raise SettingError(

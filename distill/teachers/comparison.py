@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from distill.data.batches import Batches
+from distill.losses import Projection
 from distill.losses.logits import gap
 from distill.models.network import Network
 from distill.teachers.array_file import Numbers
@@ -17,7 +18,13 @@ EXACT, ROUNDED = 1e-3, 0.05
 
 
 def count_disagreements(
-    table: AnswerTable, rows: Numbers, network: Network, batches: Batches, layout: Layout, precise: bool
+    table: AnswerTable,
+    rows: Numbers,
+    network: Network,
+    batches: Batches,
+    layout: Layout,
+    precise: bool,
+    head: Projection | None = None,
 ) -> int:
     """How many of some rows are not what the network says of the same images, beyond rounding.
 
@@ -27,6 +34,7 @@ def count_disagreements(
         batches: these rows' images, in the same order; images that cannot be read are left out.
         layout: how answers are kept.
         precise: whether the network works in float32.
+        head: of a language model, any answer of it.
     """
     kept, there = table.read(rows)
     place_of = {row: place for place, row in enumerate(rows.tolist()) if there[place]}
@@ -36,10 +44,12 @@ def count_disagreements(
         assert batch.indices is not None
         pairs = [(place_of[row], i) for i, row in enumerate(batch.indices.tolist()) if row in place_of]
         if pairs:
-            fresh = layout.encode(network(batch.inputs))
+            fresh = layout.encode(network(batch.inputs), batch.valid)
             old, new = (np.array(places) for places in zip(*pairs, strict=True))
-            then = layout.decode({name: values[old] for name, values in kept.items()}, torch.device("cpu"))
-            now = layout.decode({name: values[new] for name, values in fresh.items()}, torch.device("cpu"))
+            then, now = (
+                layout.decode({name: values[places] for name, values in answers.items()}, torch.device("cpu"), head)
+                for answers, places in ((kept, old), (fresh, new))
+            )
             wrong += int(_differ(then, now, tolerance).sum())
     return wrong
 
@@ -52,5 +62,8 @@ def _differ(then: Outputs, now: Outputs, tolerance: float) -> Tensor:
 
 
 def _logits(outputs: Outputs) -> Tensor:
-    """All of them, or those of the likeliest classes: at equal logits, which class is named is a matter of chance."""
+    """All of them, or those of the likeliest classes: at equal logits, which class is named is a matter of chance. Of a
+    language model the hidden states."""
+    if outputs.projection is not None:
+        return outputs.projection.hidden
     return outputs.logits if outputs.top_k is None else outputs.top_k.values

@@ -16,7 +16,7 @@ from distill.models.network import Network
 from distill.teachers.inputs import TeacherInputs
 from distill.teachers.record import Layout
 
-FORMAT = 1
+FORMAT = 2
 AUGMENTING = ("distill.data.augment", "distill.random", "distill.data.stream", "distill.seeding")
 DECODING = ["distill.data.pixels", "distill.data.stream"]
 

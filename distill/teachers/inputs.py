@@ -69,9 +69,10 @@ class TeacherInputs:
         return samples
 
     def positions(self, split: SplitName) -> tuple[int, ...]:
-        """Of an answer, as large as the images of a split are shown; () where a sample has one answer."""
+        """Of an answer, as large as the images of a split are shown, or of the longest text of a language model; ()
+        where a sample has one answer."""
         if not isinstance(self.source, ImageSource):
-            return ()
+            return self.source.positions
         _, *size = self.source.train.shape
         return self.source.task.positions(*(self.augment.size(*size) if split == "train" else size))
 

@@ -8,10 +8,12 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from distill.devices import to_device
 from distill.errors import SettingError
+from distill.losses import Projection, linear_top_k
 from distill.losses.logits import precise
 from distill.losses.top_k import TopK
 from distill.types import FeatureLayout, Outputs
@@ -48,6 +50,10 @@ class Layout:
     features: shape of a sample's feature, by tap name.
     pooled: whether features are means over their positions.
     positions: of a sample's answer, which has logits for each of them; () for one answer.
+    hidden: how wide hidden states are, of a language model, which are kept in place of all its logits: these are many
+        more numbers, and its output layer makes them again.
+    longest: tokens of the longest sample; None where samples are no token sequences. Answers are as wide as their
+        batch, and are kept as wide as this.
     """
 
     classes: int
@@ -57,17 +63,21 @@ class Layout:
     features: tuple[tuple[str, tuple[int, ...]], ...] = ()
     pooled: bool = False
     positions: tuple[int, ...] = ()
+    hidden: int | None = None
+    longest: int | None = None
 
     @property
     def fields(self) -> tuple[Field, ...]:
         """The arrays."""
         kept = _KEPT[self.dtype][0]
-        if self.top_k is None:
+        if self.top_k is None and self.hidden is not None:
+            fields = [Field("hidden", kept, (*self.positions, self.hidden))]
+        elif self.top_k is None:
             fields = [Field("logits", kept, (self.classes, *self.positions))]
         else:
             fields = [
                 Field("values", kept, (self.top_k, *self.positions)),
-                Field("indices", "<i4", (self.top_k, *self.positions)),
+                Field("indices", "|u1", (self.top_k, *self.positions, self._index_bytes)),
                 Field("log_tails", "<f4", (len(self.temperatures), *self.positions)),
             ]
         return (*fields, *(Field(f"feature.{name}", kept, shape) for name, shape in self.features))
@@ -83,32 +93,88 @@ class Layout:
             return outputs
         return replace(outputs, features={n: averaged(f, outputs.layouts.get(n)) for n, f in outputs.features.items()})
 
-    def encode(self, outputs: Outputs) -> dict[str, npt.NDArray[Any]]:
+    @property
+    def _index_bytes(self) -> int:
+        """That the number of a class takes: 1 of 256 classes, 2 of 49,152, 3 of 151,936."""
+        return max(1, (self.classes - 1).bit_length() + 7 >> 3)
+
+    def encode(self, outputs: Outputs, valid: Tensor | None = None) -> dict[str, npt.NDArray[Any]]:
         """Answers of a network, as they are kept.
+
+        valid: (N, T) bool, which positions of a language model count; at the others zeros are kept. None: all.
 
         Raises:
             SettingError: a value is too large for the dtype.
         """
-        if self.top_k is None:
+        if self.hidden is not None:
+            rows = self._encode_positions(outputs, valid)
+        elif self.top_k is None:
             rows = {"logits": self._to_array(outputs.logits)}
         else:
-            top = TopK.from_logits(outputs.logits, self.top_k, self.temperatures)
-            rows = {
-                "values": self._to_array(top.values),
-                "indices": top.indices.cpu().numpy(),
-                "log_tails": top.log_tails.float().cpu().numpy(),
-            }
+            rows = self._encode_top(TopK.from_logits(outputs.logits, self.top_k, self.temperatures))
         features = self.pooled_outputs(outputs).features
-        return rows | {f"feature.{name}": self._to_array(features[name]) for name, _ in self.features}
+        kept = {name: self._fitted(features[name], shape, self.longest) for name, shape in self.features}
+        return rows | {f"feature.{name}": self._to_array(feature) for name, feature in kept.items()}
 
-    def decode(self, rows: Rows, device: torch.device) -> Outputs:
-        """What a method sees: float32 on the device."""
-        features = {name: self._to_tensor(rows[f"feature.{name}"], device) for name, _ in self.features}
+    def _encode_positions(self, outputs: Outputs, valid: Tensor | None) -> dict[str, npt.NDArray[Any]]:
+        """Of a language model: hidden states, or the likeliest tokens, of the positions that count."""
+        assert outputs.projection is not None
+        states = outputs.projection.hidden
+        counts = torch.ones(states.shape[:2], dtype=torch.bool, device=states.device) if valid is None else valid
         if self.top_k is None:
+            states = states.masked_fill(~counts.unsqueeze(-1), 0)
+            return {"hidden": self._to_array(self._fitted(states, (*self.positions, 0), self.longest))}
+        counting = replace(outputs.projection, hidden=states[counts])
+        top = linear_top_k(counting, self.top_k, self.temperatures)
+
+        def placed(part: Tensor) -> Tensor:
+            whole = part.new_zeros(*counts.shape, part.shape[1])
+            whole[counts] = part
+            return self._fitted(whole, (*self.positions, 0), self.longest).movedim(-1, 1)
+
+        return self._encode_top(top.map(placed))
+
+    def _encode_top(self, top: TopK) -> dict[str, npt.NDArray[Any]]:
+        numbers = np.ascontiguousarray(top.indices.cpu().numpy(), "<u4")
+        return {
+            "values": self._to_array(top.values),
+            "indices": numbers[..., None].view("|u1")[..., : self._index_bytes],
+            "log_tails": top.log_tails.float().cpu().numpy(),
+        }
+
+    def decode(
+        self, rows: Rows, device: torch.device, head: Projection | None = None, width: int | None = None
+    ) -> Outputs:
+        """What a method sees: float32 on the device.
+
+        head: of a language model, any answer of it, for its output layer.
+        width: tokens of the longest sample of the batch, padding included; None: all that is kept.
+        """
+        features = {
+            name: self._fitted(self._to_tensor(rows[f"feature.{name}"], device), shape, width)
+            for name, shape in self.features
+        }
+        if self.top_k is not None:
+            top = self._decode_top(rows, device)
+            if self.hidden is not None and width is not None:
+                top = top.map(lambda part: _as_wide(part.movedim(1, -1), width).movedim(-1, 1))
+            return Outputs(torch.empty(len(top.values), 0, *top.values.shape[2:], device=device), features, top)
+        if self.hidden is None:
             return Outputs(self._to_tensor(rows["logits"], device), features)
-        indices, tails = (to_device(torch.from_numpy(rows[name]), device) for name in ("indices", "log_tails"))
-        top = TopK(self._to_tensor(rows["values"], device), indices, tails, self.temperatures)
-        return Outputs(torch.empty(len(indices), 0, *self.positions, device=device), features, top)
+        assert head is not None
+        hidden = self._fitted(self._to_tensor(rows["hidden"], device), (*self.positions, 0), width)
+        return Outputs(hidden.new_empty(len(hidden), 0), features, projection=replace(head, hidden=hidden))
+
+    def _decode_top(self, rows: Rows, device: torch.device) -> TopK:
+        numbers = np.zeros((*rows["indices"].shape[:-1], 4), "|u1")
+        numbers[..., : self._index_bytes] = rows["indices"]
+        indices = to_device(torch.from_numpy(numbers.view("<i4")[..., 0]), device)
+        tails = to_device(torch.from_numpy(rows["log_tails"]), device)
+        return TopK(self._to_tensor(rows["values"], device), indices, tails, self.temperatures)
+
+    def _fitted(self, values: Tensor, shape: tuple[int, ...], width: int | None) -> Tensor:
+        """(N, T, D) values of tokens as wide as they are to be; all else, and without a width, as it is."""
+        return values if self.longest is None or width is None or len(shape) != 2 else _as_wide(values, width)
 
     def _to_array(self, values: Tensor) -> npt.NDArray[Any]:
         kept = values.detach().to(_KEPT[self.dtype][1])
@@ -126,6 +192,11 @@ class Layout:
         if self.dtype == "bfloat16":
             return to_device(torch.from_numpy(array.view(np.int16)).view(torch.bfloat16), device).float()
         return to_device(torch.from_numpy(array), device).float()
+
+
+def _as_wide(values: Tensor, width: int) -> Tensor:
+    """(N, T, D) values of T tokens, of so many: the end cut off, or zeros behind it."""
+    return F.pad(values, (0, 0, 0, width - values.shape[1]))
 
 
 def averaged(feature: Tensor, layout: FeatureLayout | None = None) -> Tensor:

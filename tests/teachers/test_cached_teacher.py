@@ -342,7 +342,7 @@ def test_settings_out_of_range_are_named(tmp_path: Path, settings: dict[str, Any
 def test_size_is_told_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train(cached(tmp_path, MIXED, top_k=3, dtype="float16"), MIXED, epochs=1)
     told = capsys.readouterr().out
-    assert "13.8 kB for 80 samples x 3 epochs, top-3 of 10 classes in float16" in told
+    assert "11.7 kB for 80 samples x 3 epochs, top-3 of 10 classes in float16" in told
     assert "0% are there" in told
 
 

@@ -75,6 +75,11 @@ class LanguageSource(TokenSource):
         return self.val.groups
 
     @property
+    def positions(self) -> tuple[int, ...]:
+        """Of the longest block."""
+        return (self.format.max_length,)
+
+    @property
     def tokens(self) -> float:
         """How many a block has."""
         return len(self.train.ids) / len(self.train)
