@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig
@@ -147,6 +148,7 @@ def _hydra_command(command: Callable[[], None], as_one_of_many: Callable[[Path],
     # What the user's own names (method._target_, data.target, callbacks, ...) may be found under, here and in the
     # processes that this one starts: an installed command knows only its own folder.
     sys.path.append(str(Path.cwd()))
+    one_line_errors(lambda: _check_options(sys.argv[1:]))
     one_line_errors(lambda: _check_named_configs(sys.argv[1:]))
     if as_one_of_many is None or not any(name.startswith(LAUNCHERS) for name in os.environ):
         _first_or_only(command)
@@ -169,6 +171,16 @@ def _check_named_configs(arguments: Sequence[str]) -> None:
         from distill.experiment.directory import check_named_configs
 
         check_named_configs(arguments)
+
+
+def _check_options(arguments: Sequence[str]) -> None:
+    """Raise SettingError for an option that there isn't, in place of a page of usage."""
+    _, unknown = get_args_parser().parse_known_args(list(arguments))
+    for option in unknown:
+        if option.startswith("-"):
+            name = option.lstrip("-")
+            hint = f"settings have no dashes: {name}" if "=" in name else "settings are NAME=VALUE; --help lists them"
+            raise SettingError(f"{option}: is no option; {hint}")
 
 
 def _no_sweep() -> None:

@@ -1,17 +1,27 @@
 """A user's mistake: one exception for it, and one line for each that Hydra raises."""
 
+import argparse
 import difflib
 import re
 import shlex
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NoReturn
 
 from yaml import MarkedYAMLError
 
 
 class SettingError(ValueError):
     """A setting that cannot work. The message names the setting, its value, and what would work."""
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Arguments of a command without settings; a mistake is a SettingError, in place of a page of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise it."""
+        raise SettingError(f"{message}; --help lists what there is")
 
 
 class KilledError(RuntimeError):
@@ -56,7 +66,8 @@ def explain(error: BaseException, configs: Path) -> str:
         return f"{f'{mark.name}, line {mark.line + 1}: ' if mark else ''}is no YAML: {error.problem or error.context}"
     if "Config group override must be a string" in str(error):
         groups = {argument: re.split("[@=]", argument)[0] for argument in sys.argv[1:]}
-        number = next((a for a, group in groups.items() if a[-1:].isdigit() and (configs / group).is_dir()), "")
+        chosen = (argument for argument, group in groups.items() if (configs / group).is_dir())
+        number = next((argument for argument in chosen if argument.endswith((*"0123456789", "=null"))), "")
         return f"{number}: must be one of {', '.join(_options(configs, groups.get(number, '')))}"
     cause = error.__cause__ or error
     unknown_key = getattr(cause, "full_key", None)

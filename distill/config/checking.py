@@ -44,7 +44,9 @@ def check_node(config: DictConfig, where: str, target: Any, given: Collection[st
             check_value(join(where, name), values[name], hints[name])
     missing = [n for n in named if parameters[n].default is inspect.Parameter.empty and n not in {*values, *given}]
     if missing and not config.get("_partial_"):
-        raise SettingError(f"{join(where, missing[0])} is not set: give {join(where, missing[0])}=VALUE")
+        name = join(where, missing[0])
+        taken_by = f"; {join(where, '_target_')}={path} takes it" if (path := config.get("_target_")) else ""
+        raise SettingError(f"{name} is not set: give {name}=VALUE{taken_by}")
 
 
 def check_given(config: DictConfig, where: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from distill.config import build
+from distill.config.effect import ABOUT_THE_RUN
 from distill.config.options import option
 from distill.config.settings import (
     CheckpointSettings,
@@ -22,8 +23,9 @@ from distill.config.settings import (
     node,
     read,
 )
+from distill.config.trust import names
 from distill.data.augment import Augment
-from distill.errors import SettingError
+from distill.errors import SettingError, suggestion
 
 PARTS = {
     "data": "data=NAME",
@@ -123,6 +125,18 @@ def parse(config: DictConfig) -> RunConfig:
     )
     _check_watched(parsed)
     return parsed
+
+
+def check_names(config: DictConfig) -> None:
+    """Raise SettingError for a setting at the top of a configuration that nobody reads: none of ours, and none that
+    another one refers to by ${name}. Of `trust`, what names no package."""
+    names(config.get("trust"))
+    known = {*RunConfig.__dataclass_fields__, *RunSettings.__dataclass_fields__, *ABOUT_THE_RUN} - {"values", "run"}
+    text = ""
+    for name in (str(name) for name in config if name not in (*known, "hydra", "defaults")):
+        text = text or OmegaConf.to_yaml(config)
+        if f"${{{name}" not in text:
+            raise SettingError(f"{name} is not a setting{suggestion(name, known)}")
 
 
 def _check_parts(config: DictConfig) -> None:

@@ -223,10 +223,9 @@ class TrainerSettings:
             raise ValueError(f"gradient_clip_val={clip}: must be above 0, or null to leave gradients as they are")
         if not self.devices or str(self.devices) == "0":
             raise ValueError(f"devices={self.devices}: must be how many, 1 or more, or which: [0]; auto takes all")
-        if self.num_nodes < 1:
-            raise ValueError(f"num_nodes={self.num_nodes}: must be 1 or more machines")
-        if self.accumulate_grad_batches < 1:
-            raise ValueError(f"accumulate_grad_batches={self.accumulate_grad_batches}: must be 1 or more")
+        for name in ("num_nodes", "accumulate_grad_batches", "check_val_every_n_epoch"):
+            if (number := getattr(self, name)) is not None and number < 1:
+                raise ValueError(f"{name}={number}: must be 1 or more")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,12 @@
 """Data sets of images in the Hugging Face format, from the hub or a local directory."""
 
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from torch import Tensor
 
@@ -18,6 +21,7 @@ OTHER_NAMES: Mapping[Part, Sequence[str]] = {
     "val": ("validation", "val", "valid", "dev", "validate"),
     "test": ("test", "testing"),
 }
+PATIENCE = 5.0  # seconds to reach the hub
 SETTINGS: Mapping[Part, str] = {"train": "data.train_split", "val": "data.val_split"}
 
 
@@ -122,6 +126,8 @@ def open_splits(path: str, config: str | None) -> Any:
         raise SettingError(
             f"data.path={path}: needs the package `datasets`; pip install 'distill[huggingface]'"
         ) from None
+    if not Path(path).exists():
+        _notice_being_offline()
     try:
         saved = any((Path(path) / file).is_file() for file in ("dataset_dict.json", "dataset_info.json"))
         found = datasets.load_from_disk(path) if saved else datasets.load_dataset(path, config)
@@ -132,6 +138,23 @@ def open_splits(path: str, config: str | None) -> Any:
             "give a name on huggingface.co/datasets or a local directory"
         ) from None
     return {"train": found} if isinstance(found, datasets.Dataset) else found
+
+
+def _notice_being_offline() -> None:
+    """Where the hub cannot be reached, take what was downloaded before, or say at once that there is nothing.
+
+    The library itself tries for half a minute.
+    """
+    import datasets
+    from huggingface_hub import constants
+
+    hub = urlsplit(constants.ENDPOINT)
+    if constants.HF_HUB_OFFLINE or getproxies():
+        return
+    try:
+        socket.create_connection((hub.hostname or "", hub.port or 443), timeout=PATIENCE).close()
+    except OSError:
+        constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
 
 
 def split_names(path: str, splits: Any, train_split: str, val_split: str | None, only: Only | None) -> dict[Part, str]:

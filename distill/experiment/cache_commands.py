@@ -1,6 +1,5 @@
 """`scripts/cache_teacher.py list|verify|prune`: what lies in a directory of caches."""
 
-import argparse
 import sys
 import time
 from collections.abc import Sequence
@@ -9,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from distill.errors import SettingError
+from distill.errors import OneLineParser, SettingError
 from distill.teachers.record import in_bytes
 from distill.teachers.store import Store, stores
 
@@ -22,7 +21,7 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         SettingError: no such directory or cache.
     """
-    parser = argparse.ArgumentParser(prog="cache_teacher.py", description=__doc__)
+    parser = OneLineParser(prog="cache_teacher.py", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in (("list", "show all caches"), ("verify", "compare all answers with their checksums, and have "
                        "damaged ones asked for again"), ("prune", "delete caches")):  # fmt: skip

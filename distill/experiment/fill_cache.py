@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from distill.config import build
-from distill.config.run_config import parse
+from distill.config.run_config import check_names, parse
 from distill.errors import SettingError
 from distill.experiment import preflight
 from distill.experiment.directory import check_unused, save_config
@@ -45,6 +45,7 @@ def fill_cache(composed: DictConfig, directory: Path) -> None:
     """
     with held(directory, "hydra.run.dir"):
         log_to(directory / "cache_teacher.log")
+        check_names(composed)
         run = prepare(parse(composed), directory)
         networks = preflight.check_networks(run)
         run = preflight.settle_arithmetic(run, networks)

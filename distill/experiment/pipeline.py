@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from distill.config import build
 from distill.config.preparation import check_augment, statistics_of
 from distill.config.recipe import recipe
-from distill.config.run_config import RunConfig, parse
+from distill.config.run_config import RunConfig, check_names, parse
 from distill.data import Source
 from distill.data.module import student_samples, without_classes
 from distill.data.unlabeled import with_unlabeled
@@ -73,6 +73,8 @@ def run(composed: DictConfig, directory: Path) -> float | None:
     if goes_on:
         directory = Path(composed.resume)
         composed, left_out = resumed(composed, directory, _overrides())
+    else:
+        check_names(composed)
     config = parse(composed)
     if config.run.show is not None:
         only_warnings()

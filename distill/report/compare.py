@@ -1,6 +1,5 @@
 """Several runs side by side: those that differ only in their seed are one row, with mean and spread."""
 
-import argparse
 import json
 import statistics
 from collections import defaultdict
@@ -15,7 +14,7 @@ from rich.table import Table
 
 from distill.config.effect import OF_NO_EFFECT, alone, under
 from distill.config.flat import flat
-from distill.errors import SettingError
+from distill.errors import OneLineParser, SettingError
 from distill.files import write_atomically
 
 NOT_A_DIFFERENCE = (*OF_NO_EFFECT, "seed", "baseline", "teacher.checkpoint")
@@ -38,7 +37,7 @@ class Finished:
 
 def main(arguments: Sequence[str]) -> None:
     """The command."""
-    parser = argparse.ArgumentParser(prog="compare", description=__doc__)
+    parser = OneLineParser(prog="compare", description=__doc__)
     parser.add_argument("directories", nargs="+", type=Path, help="runs, or directories of runs (a sweep)")
     parser.add_argument("--markdown", action="store_true", help="print a Markdown table")
     parser.add_argument("--figure", type=Path, help="draw the student's score over each number that varies; FILE.png")

@@ -94,6 +94,8 @@ def standard_library(
 
 def _taken(documents: Iterator[Document], characters: int, setting: str) -> list[Document]:
     """The next documents, until they hold so many characters."""
+    if characters < 1:
+        raise SettingError(f"data.{setting}={characters}: must be 1 or more")
     taken: list[Document] = []
     left = characters
     while left > 0:

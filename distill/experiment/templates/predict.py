@@ -11,7 +11,12 @@ from PIL import Image, ImageOps
 session = onnxruntime.InferenceSession(str(Path(__file__).with_name("student.onnx")))
 way = {key: json.loads(text) for key, text in session.get_modelmeta().custom_metadata_map.items()}
 for file in sys.argv[1:] or sys.exit(__doc__):
-    image = ImageOps.exif_transpose(Image.open(file))
+    try:
+        image = ImageOps.exif_transpose(Image.open(file))
+        image.load()
+    except OSError as error:
+        print(f"error: {file}: cannot be read as an image ({error})", file=sys.stderr)
+        sys.exit(2)
     if image.mode[0] in "IF":  # 16 bits, or numbers in [0, 1]
         values = np.asarray(image) * (255.0 if image.mode == "F" else 1 / 257)
         image = Image.fromarray(values.round().clip(0, 255).astype(np.uint8))
