@@ -36,7 +36,10 @@ def test_a_close_name_is_suggested_else_all_are_listed() -> None:
         ("trainer.max_epoch=2", "trainer.max_epoch is not a setting; did you mean trainer.max_epochs?"),
         ("method=kdd", "method=kdd: there is no configs/method/kdd.yaml; did you mean kd?"),
         ("model@student=cnn5", "model=cnn5: there is no configs/model/cnn5.yaml; did you mean cnn4?"),
-        ("logger=wandb", "logger=wandb: there is no configs/logger/wandb.yaml; known: none, tensorboard"),
+        (
+            "logger=tensorbord",
+            "logger=tensorbord: there is no configs/logger/tensorbord.yaml; did you mean tensorboard?",
+        ),
         ("trainer=ddpp", "trainer=ddpp: there is no configs/trainer/ddpp.yaml; did you mean ddp?"),
         ("seed=[1", "seed=[1: cannot be read; as a text write 'seed=\"[1\"'"),
         ("seed", "seed: cannot be read; write seed=VALUE"),
