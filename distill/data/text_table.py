@@ -78,8 +78,8 @@ def text_table(
     splits: dict[Part, Tokens] = {}
     notes = []
     for part, rows in parts.items():
-        texts = [_text(row, text) for row in rows]
-        second = None if pair is None else [_text(row, pair) for row in rows]
+        texts = [text_of(row, text) for row in rows]
+        second = None if pair is None else [text_of(row, pair) for row in rows]
         splits[part], cut = tokens_of(made, texts, second, targets[part], [row.place for row in rows], max_length)
         if cut:
             notes.append(f"{cut:,} of {len(rows):,} {part} texts are cut to {max_length} tokens (data.max_length)")
@@ -134,7 +134,8 @@ def _hub_rows(split: Any, where: str, columns: Mapping[str, Column]) -> list[Row
     return [Row(f"{where}[{i}]", dict(zip(cells, row, strict=True))) for i, row in enumerate(rows)]
 
 
-def _text(row: Row, column: Column) -> str:
+def text_of(row: Row, column: Column) -> str:
+    """The text in a column of a row; SettingError where there is none."""
     value = row.cells[column]
     if not isinstance(value, str) or not value.strip():
         told = "is empty" if value is None or isinstance(value, str) else f"is {value!r}, not text"

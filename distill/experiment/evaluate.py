@@ -14,9 +14,12 @@ from omegaconf import DictConfig
 from distill.config import build
 from distill.config.settings import DataSettings, EvaluationSettings, TrainerSettings, node, read, without
 from distill.data.folders import listed
+from distill.data.language.tokenizer import fingerprint, tokenizer_of
 from distill.data.source import ImageSource, Part, Source, relabelled, wanted
 from distill.data.split import Split
 from distill.data.stream import Stream
+from distill.data.token_format import TokenFormat
+from distill.data.token_source import TokenSource
 from distill.devices import allow_tf32
 from distill.errors import SettingError
 from distill.experiment.finished import FinishedRun, load_run
@@ -64,7 +67,7 @@ def evaluate_run(config: DictConfig) -> dict[str, dict[str, float | None]]:
     else:
         found = SplitEvaluation(source, predictions)
     scores = {name: evaluation.scored().known() for name, evaluation in found.networks.items()}
-    about = {"data": source.name, "images": found.networks["student"].count, "precision": precision, **scores}
+    about = {"data": source.name, source.noun: found.networks["student"].count, "precision": precision, **scores}
     classes = found.by_class()
     text = json.dumps({**about, "classes": classes}, indent=2)
     write_text(file, text + "\n")
@@ -109,7 +112,44 @@ def _own_data(data: DictConfig, split: Part | None) -> Source:
     return _with_split(source, split)
 
 
-def _other_data(config: DictConfig, finished: FinishedRun, split: Part | None) -> ImageSource:
+def _other_data(config: DictConfig, finished: FinishedRun, split: Part | None) -> Source:
+    """Other samples, as those that the run was trained on: images at their size, texts as tokens of its tokenizer."""
+    if isinstance(finished.student.format, TokenFormat):
+        return _other_texts(config, finished, finished.student.format, split)
+    return _other_images(config, finished, split)
+
+
+def _other_texts(config: DictConfig, finished: FinishedRun, form: TokenFormat, split: Part | None) -> TokenSource:
+    """Other texts; what is not said of them is as in the run's."""
+    known, task = finished.student, finished.task
+    own: dict[str, Any] = {
+        "tokenizer": form.tokenizer or None,
+        "gguf_file": form.gguf_file,
+        "max_length": form.max_length,
+    }
+    if "labels" in config and config.labels == "auto":
+        own |= {"classes": list(known.classes)} if task.has_classes else {"labels": "number"}
+    for setting, value in own.items():
+        if setting in config and config[setting] in (None, "auto"):
+            config[setting] = value
+    source = _with_split(build.source(without(config, DataSettings), only=split or "any"), split)
+    if not isinstance(source, TokenSource) or source.task != task:
+        raise SettingError(
+            f"data: {source.name} has {source.noun} for {source.task.name}, and the run was trained on texts for "
+            f"{task.name}; must be the same"
+        )
+    if fingerprint(source.tokenizer) != fingerprint(tokenizer_of(form.tokenizer or None, form.gguf_file)):
+        raise SettingError(
+            f"data.tokenizer={config.tokenizer}: makes other tokens than the run's; leave it out, and that is taken"
+        )
+    if list(source.class_names) != list(known.classes):
+        raise SettingError(
+            f"data.classes={listed(source.class_names)}: must be the run's, {listed(known.classes)}; leave it out"
+        )
+    return source
+
+
+def _other_images(config: DictConfig, finished: FinishedRun, split: Part | None) -> ImageSource:
     """Other images, at the size of those that the run was trained on, unless a size is asked for."""
     known, task = finished.student, finished.task
     square = known.images.height == known.images.width

@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from distill.config.checking import check_value
+from distill.data.image_format import ImageFormat
 from distill.errors import SettingError, first_line
 from distill.experiment.export_hf import export_hf
 from distill.experiment.file_to_input import WRITTEN_BY, in_words, input_steps
@@ -66,10 +67,15 @@ def export_run(config: DictConfig) -> Path:
     finished = load_run(Path(config.run), config.trust)
     if config.format == "hf":
         target = finished.directory / "student-hf" if config.output is None else Path(config.output)
-        return export_hf(finished.network("student"), finished.student.format, target)
-    student = Logits(finished.network("student")).eval()
+        return export_hf(finished.network("student"), finished.student, target)
     own = finished.directory / f"student.{config.format}"
     target = own if config.output is None else Path(config.output)
+    if not isinstance(finished.student.format, ImageFormat):
+        raise SettingError(
+            f"format={config.format}: is for networks of images, and {finished.student.name} takes "
+            f"{finished.student.format.kind}: choose format=hf"
+        )
+    student = Logits(finished.network("student")).eval()
     way = input_steps(finished.student)
     if config.format == "safetensors":
         about = {**_in_json(way), **_of_the_run(finished.directory / "student.safetensors")}

@@ -21,6 +21,7 @@ from distill.config.trust import check_trusted, names
 from distill.data.image_format import ImageFormat
 from distill.data.source import Source
 from distill.data.token_format import TokenFormat
+from distill.data.token_source import TokenSource
 from distill.errors import SettingError
 from distill.experiment.directory import find_own_code, load_config
 from distill.files import write_text
@@ -32,6 +33,7 @@ from distill.tasks.evaluation import Values
 log = logging.getLogger(__name__)
 
 NETWORKS = ("teacher", "baseline", "student")
+TOKENIZER = "tokenizer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ def keep_networks(
     scores: Mapping[str, Values],
     checkpoint: str | None,
 ) -> None:
-    """Write RUN/NAME.json for each network of a run that has just been scored.
+    """Write RUN/NAME.json for each network of a run that has just been scored, and the tokenizer of its texts.
 
     Args:
         directory: of the run; holds the weights of those that were trained.
@@ -103,6 +105,7 @@ def keep_networks(
         scores: by the same names.
         checkpoint: of a teacher that wasn't trained.
     """
+    form = _kept_format(directory, source)
     for name, network in networks.items():
         assert network.origin is not None  # see check_kept
         trained_here = (directory / f"{name}.safetensors").is_file()
@@ -113,7 +116,7 @@ def keep_networks(
             weights=f"{name}.safetensors" if trained_here else checkpoint and str(Path(checkpoint).absolute()),
             preprocessing=network.settings(),
             data=source.name,
-            format=source.format,
+            format=form,
             classes=list(source.class_names),
             scores=scores[name],
             task={
@@ -122,6 +125,14 @@ def keep_networks(
             },
         )
         write_text(directory / f"{name}.json", json.dumps(record.content(), indent=2) + "\n")
+
+
+def _kept_format(directory: Path, source: Source) -> ImageFormat | TokenFormat:
+    """What samples are; the tokenizer of texts, unless it is made in place, lies in the run's directory from now on."""
+    if not isinstance(source, TokenSource) or not source.format.tokenizer:
+        return source.format
+    source.tokenizer.save_pretrained(directory / TOKENIZER)
+    return dataclasses.replace(source.format, tokenizer=TOKENIZER, gguf_file=None)
 
 
 def _from_anywhere(key: str, value: Any) -> Any:
@@ -241,7 +252,10 @@ def _read(file: Path) -> NetworkRecord:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         kind = next(kind for kind in (ImageFormat, TokenFormat) if kind.kind in content)
-        record = NetworkRecord(format=kind(**content.pop(kind.kind)), **content)
+        form = kind(**content.pop(kind.kind))
+        if isinstance(form, TokenFormat) and form.tokenizer:
+            form = dataclasses.replace(form, tokenizer=str(file.parent / form.tokenizer))
+        record = NetworkRecord(format=form, **content)
         _check_place(file, record)
         return record
     except (ValueError, TypeError, KeyError, StopIteration) as error:

@@ -1,4 +1,4 @@
-"""What a finished run's student says of image files."""
+"""What a finished run's student says of image files, or of texts."""
 
 import csv
 import os
@@ -25,12 +25,14 @@ from distill.data.image_folder import ImageFiles
 from distill.data.image_format import ImageFormat
 from distill.data.npz import check_claims
 from distill.data.pixels import size_of
-from distill.data.source import ImageSource
+from distill.data.source import ImageSource, Source
 from distill.data.stream import Readable, Stream, fitting
+from distill.data.token_format import TokenFormat
 from distill.devices import allow_tf32
 from distill.errors import SettingError
 from distill.experiment.finished import FinishedRun, NetworkRecord, load_run
 from distill.experiment.network_predictions import Predictions, predict_split
+from distill.experiment.text_input import text_input
 from distill.files import write_atomically
 from distill.log import only_warnings
 
@@ -38,7 +40,7 @@ ARRAYS = (".npy", ".npz")
 
 
 def predict_files(config: DictConfig) -> Path | None:
-    """Write a CSV file with a line for each image: its name, the likeliest classes, or why it could not be read.
+    """Write a CSV file with a line for each image or text: its name, the likeliest classes, or why it can't be read.
 
     Args:
         config: what configs/predict.yaml composes.
@@ -47,7 +49,7 @@ def predict_files(config: DictConfig) -> Path | None:
         The file; None where the lines were printed.
 
     Raises:
-        SettingError: no such run or input, or not one image of it can be read.
+        SettingError: no such run or input, not one image of it can be read, or a text that cannot.
     """
     only_warnings()
     settings = read(config, "", PredictionSettings)
@@ -55,12 +57,10 @@ def predict_files(config: DictConfig) -> Path | None:
     allow_tf32(finished.tf32)
     precision = finished.precision if settings.precision == "run" else settings.precision
     hardware = build.hardware(node(config.trainer, "trainer", TrainerSettings), precision)
-    images = _stream(_images(Path(settings.input), finished), finished.student)
-    known = finished.student
-    source = ImageSource.of("input", {"val": images}, known.classes, task=finished.task, letterbox=images.letterbox)
+    source = _source(Path(settings.input), finished)
     student = finished.network("student")
     asked = predict_split({"student": student}, source, settings.batch_size, hardware.device, hardware.plugin)
-    rows = _rows(asked, images, source)
+    rows = _rows(asked, source)
     output = None if settings.output is None else Path(settings.output)
     columns = ["file", *source.task.named_columns(source.class_names), "error"]
     if output is None:
@@ -69,14 +69,28 @@ def predict_files(config: DictConfig) -> Path | None:
         counted: list[int] = []
         write_atomically(output, lambda path: counted.append(_write_file(path, columns, rows)))
         unread = counted[0]
-    if unread == len(images):
-        name, reason = next(iter(images.unreadable.items()))
+    count = len(source.val)
+    if unread == count:
+        name, reason = next(iter(_unreadable(source).items()))
         raise SettingError(f"input={settings.input}: not one of {unread} images can be read, e.g. {name} ({reason})")
     said = f", {unread} could not be read (see the column error)" if unread else ""
-    print(
-        f"{len(images)} image{'' if len(images) == 1 else 's'}{said}", file=sys.stderr if output is None else sys.stdout
-    )
+    noun = source.noun.removesuffix("s") if count == 1 else source.noun
+    print(f"{count} {noun}{said}", file=sys.stderr if output is None else sys.stdout)
     return output
+
+
+def _source(place: Path, finished: FinishedRun) -> Source:
+    """The images or texts, as the run's networks take them."""
+    known = finished.student
+    if isinstance(known.format, TokenFormat):
+        return text_input(place, finished, known.format)
+    images = _stream(_images(place, finished), known)
+    return ImageSource.of("input", {"val": images}, known.classes, task=finished.task, letterbox=images.letterbox)
+
+
+def _unreadable(source: Source) -> dict[str, str]:
+    """Why images could not be read, by name; texts that cannot are refused before."""
+    return source.val.unreadable if isinstance(source.val, Stream) else {}
 
 
 def _images(place: Path, finished: FinishedRun) -> Readable:
@@ -153,8 +167,8 @@ def _told_in_the_table() -> Iterator[None]:
         stream.log.disabled = False
 
 
-def _rows(asked: Iterator[Predictions], images: Stream, source: ImageSource) -> Iterator[list[str]]:
-    """A line for each image, in order, as soon as it is known: its name, the answer, and why it could not be read."""
+def _rows(asked: Iterator[Predictions], source: Source) -> Iterator[list[str]]:
+    """A line for each sample, in order, as soon as it is known: its name, the answer, and why it could not be read."""
     empty = [""] * len(source.task.named_columns(source.class_names))
     following = 0
     with _told_in_the_table():
@@ -162,14 +176,15 @@ def _rows(asked: Iterator[Predictions], images: Stream, source: ImageSource) -> 
             answers = source.task.in_the_file(batch.logits["student"], batch.targets)
             cells = source.task.named(answers, source.class_names)
             for index, row in zip(batch.indices.tolist(), cells, strict=True):
-                yield from (_unread(images, left_out, empty) for left_out in range(following, index))
-                yield [images.name(index), *row, ""]
+                yield from (_unread(source, left_out, empty) for left_out in range(following, index))
+                yield [source.val.name(index), *row, ""]
                 following = index + 1
-    yield from (_unread(images, left_out, empty) for left_out in range(following, len(images)))
+    yield from (_unread(source, left_out, empty) for left_out in range(following, len(source.val)))
 
 
-def _unread(images: Stream, index: int, empty: list[str]) -> list[str]:
-    return [images.name(index), *empty, images.unreadable[images.name(index)]]
+def _unread(source: Source, index: int, empty: list[str]) -> list[str]:
+    name = source.val.name(index)
+    return [name, *empty, _unreadable(source)[name]]
 
 
 def _write_file(path: Path, columns: list[str], rows: Iterator[list[str]]) -> int:

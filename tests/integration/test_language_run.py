@@ -5,11 +5,23 @@ import math
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
+
+from distill.cli import CONFIGS
+from distill.errors import SettingError
+from distill.experiment.evaluate import evaluate_run
+from distill.experiment.export import export_run
+from distill.experiment.predict import predict_files
 
 transformers = pytest.importorskip("transformers")
 
 TINY = ("data.characters=20000", "data.val_characters=5000", "data.block_size=64", "data.student_fraction=0.5")
 SHORT = ("teacher.max_epochs=1", "trainer.max_epochs=1", "data.batch_size=16", "trainer.precision=32-true")
+
+
+def composed(script, *overrides):
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        return compose(script, list(overrides))
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +46,9 @@ def test_a_run_says_what_it_found(run):
     assert (directory / "report.html").is_file()
 
 
-def test_it_is_scored_again_the_same(run, command):
+def test_it_is_scored_again_the_same(run):
     directory, _ = run
-    command("scripts/evaluate.py", f"run={directory}")
+    evaluate_run(composed("evaluate", f"run={directory}"))
     summary = json.loads((directory / "summary.json").read_text())
     again = json.loads((directory / "evaluation-standard library.json").read_text())
     for stage in ("teacher", "baseline", "student"):
@@ -44,9 +56,9 @@ def test_it_is_scored_again_the_same(run, command):
             assert again[stage][score] == pytest.approx(summary[stage][score], rel=1e-5)
 
 
-def test_transformers_reads_what_is_exported(run, command):
+def test_transformers_reads_what_is_exported(run):
     directory, _ = run
-    command("scripts/export.py", f"run={directory}", "format=hf")
+    export_run(composed("export", f"run={directory}", "format=hf"))
     model = transformers.AutoModelForCausalLM.from_pretrained(directory / "student-hf")
     tokenizer = transformers.AutoTokenizer.from_pretrained(directory / "student-hf")
     text = "import sys\n"
@@ -54,5 +66,10 @@ def test_transformers_reads_what_is_exported(run, command):
     assert tokenizer.decode(ids[0]) == text
     with torch.no_grad():
         assert model(ids).logits.shape == (1, len(text), 257)
-    again = command("scripts/export.py", f"run={directory}", "format=hf", status=2)
-    assert "is there already" in again.stderr
+    with pytest.raises(SettingError, match="is there already"):
+        export_run(composed("export", f"run={directory}", "format=hf"))
+
+
+def test_a_language_model_names_no_classes(run):
+    with pytest.raises(SettingError, match="format=hf writes its student for the text generation"):
+        predict_files(composed("predict", f"run={run[0]}", "input=README.md"))
