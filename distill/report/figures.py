@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from distill.report.content import Drawing, Series
 from distill.report.results import Results, SplitResult
-from distill.report.style import COLOURS, INK, MARKS, TERMS, in_percent, legend, panel
+from distill.report.style import COLOURS, INK, MARKS, TERMS, in_percent, legend, over_latency, panel
 from distill.tasks.calibration import BINS, Calibration
 
 MOST_CLASSES = 20  # of which a matrix can be read
@@ -29,11 +29,7 @@ def shipped(results: Results) -> Drawing | None:
         axes.plot(speed.median, score, marker=MARKS[name], markersize=8, color=COLOURS[name], linestyle="", label=name)
         said = f"{metric.shown(score)}, {speed.median:.2f} ms, {stage.parameters:,} parameters"
         series.append(Series(name, [speed.median], [score], [said]))
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel("milliseconds for one answer")
+    over_latency(axes)
     axes.margins(x=0.2, y=0.2)
     _metric_axis(axes, results, list(known.values()))
     legend(axes)

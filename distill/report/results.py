@@ -214,6 +214,7 @@ class Results:
             "task": self.task.name,
             "metric": self.task.metric.name,
             "higher_is_better": self.task.metric.higher_is_better,
+            "percent": self.task.metric.percent,
             "data": self.data,
             "method": self.method,
             "seed": self.seed,

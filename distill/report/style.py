@@ -3,7 +3,7 @@
 from typing import Any
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
 
 COLOURS = {"teacher": "#6b7280", "baseline": "#d97706", "student": "#2563eb"}
 INK, FAINT, WRONG = "#1f2937", "#e5e7eb", "#b91c1c"
@@ -42,6 +42,15 @@ def legend(axes: Any, **placed: Any) -> None:
     """Of what has a label, if anything has."""
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False, fontsize=9, labelcolor=INK, **placed)
+
+
+def over_latency(axes: Any) -> None:
+    """Milliseconds along the x axis, on a logarithmic scale with plain numbers."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel("milliseconds for one answer")
 
 
 def in_percent(axis: Any, decimals: int | None = 0) -> None:

@@ -113,7 +113,8 @@ def test_what_a_run_warned_of_stands_in_summary_table_and_report(
 def test_the_summary_has_the_fixed_keys_and_these_beside_them(written: Path) -> None:
     said = json.loads((written / "summary.json").read_text())
     fixed = {"data", "method", "seed", "device", "precision", "teacher", "baseline", "student", "seconds", "versions"}
-    judged = {"task", "metric", "higher_is_better", "gain", "gain_low", "gain_high", "gain_points", "p_value"}
+    judged = {"task", "metric", "higher_is_better", "percent", "gain", "gain_low", "gain_high", "gain_points",
+              "p_value"}  # fmt: skip
     assert set(said) == fixed | judged | {"warnings", "keep", "test"}
     assert (said["task"], said["metric"], said["higher_is_better"]) == ("classification", "accuracy", True)
     network = {"name", "accuracy", "parameters", "flops", "latency_ms", "agreement", "kl", "ece", "f1", "mcc",
