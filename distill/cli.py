@@ -37,40 +37,79 @@ logging.getLogger("matplotlib").setLevel(logging.WARNING)  # tells a new user fi
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="train")
 def _train(config: DictConfig) -> float | None:
-    from distill.experiment.pipeline import run
-
     directory = Path(HydraConfig.get().runtime.output_dir)
     config = with_home(config)
     goes_on = config.get("resume") not in (None, "auto")
-    return _work(lambda: run(config, directory), Path(config.resume) if goes_on else directory)
+
+    def work() -> float | None:
+        if not goes_on:  # with settings of its own
+            from distill.config.first_look import check
+
+            check(config)
+        from distill.experiment.pipeline import run
+
+        return run(config, directory)
+
+    return _work(work, Path(config.resume) if goes_on else directory)
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="evaluate")
 def _evaluate(config: DictConfig) -> None:
-    from distill.experiment.evaluate import evaluate_run
+    def work() -> None:
+        _check_finished(config)
+        from distill.experiment.evaluate import evaluate_run
 
-    _work(lambda: evaluate_run(with_home(config)))
+        evaluate_run(config)
+
+    config = with_home(config)
+    _work(work)
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="predict")
 def _predict(config: DictConfig) -> None:
-    from distill.experiment.predict import predict_files
+    def work() -> None:
+        _check_finished(config)
+        from distill.experiment.predict import predict_files
 
-    _work(lambda: predict_files(with_home(config)))
+        predict_files(config)
+
+    config = with_home(config)
+    _work(work)
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="export")
 def _export(config: DictConfig) -> None:
-    from distill.experiment.export import export_run
+    def work() -> None:
+        _check_finished(config)
+        from distill.experiment.export import export_run
 
-    _work(lambda: export_run(with_home(config)))
+        export_run(config)
+
+    config = with_home(config)
+    _work(work)
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="cache_teacher")
 def _cache_teacher(config: DictConfig) -> None:
-    from distill.experiment.fill_cache import fill_cache
+    directory = Path(HydraConfig.get().runtime.output_dir)
+    config = with_home(config)
 
-    _work(lambda: fill_cache(with_home(config), Path(HydraConfig.get().runtime.output_dir)))
+    def work() -> None:
+        from distill.config.first_look import check
+
+        check(config)
+        from distill.experiment.fill_cache import fill_cache
+
+        fill_cache(config, directory)
+
+    _work(work)
+
+
+def _check_finished(config: DictConfig) -> None:
+    """Look for the run before PyTorch Lightning is imported, which takes seconds."""
+    from distill.experiment.directory import check_finished
+
+    check_finished(Path(config.run))
 
 
 def train() -> None:

@@ -253,7 +253,8 @@ def page() -> str:
     lines = [
         "# What is said of wrong inputs", "",
         "Written by `python scripts/list_errors.py`; a test tries each of them. The command ends with this line and",
-        "exit status 2. Seconds are those of the check itself, after the command's imports (4 to 5 s).", "",
+        "exit status 2. Seconds are those of the check itself, after the command's imports: 2 s for settings and for",
+        "whether a run is there, which need neither data nor networks; 5 s for the rest.", "",
         "| command | input | status | what is said | s |", "|---|---|---:|---|---:|",
     ]  # fmt: skip
     with tempfile.TemporaryDirectory() as place:

@@ -1,49 +1,43 @@
-"""From configs to objects: the only caller of hydra.utils.instantiate.
-
-Each value is checked against the signature of what it configures before anything is built, so a mistyped key or a value
-of a wrong type is one line that names the setting.
-"""
+"""From configs to objects: data, networks, teachers and the trainer here; what needs less stands in `instantiate` and
+`parts`, and is had from here too."""
 
 import logging
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
-import hydra
 import pytorch_lightning as pl
 import torch
-from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.trainer.connectors.accelerator_connector import _AcceleratorConnector
 from torch import nn
 
-from distill.config.checking import check_node, located, parameters_of
+from distill.config.checking import located, parameters_of
+from distill.config.instantiate import instantiate, locate
+from distill.config.instantiate import kind_of as kind_of
 from distill.config.networks import BackboneBuilder, assemble
+from distill.config.parts import augment as augment
+from distill.config.parts import method as method
+from distill.config.parts import optimizer as optimizer
+from distill.config.parts import schedule as schedule
 from distill.config.preparation import Statistics
 from distill.config.settings import (
-    MethodSettings,
     NetworkSettings,
     Node,
     RunSettings,
     TrainerSettings,
     node,
-    read,
-    without,
 )
-from distill.data.augment import Augment
 from distill.data.source import ImageSource, Only, Source
 from distill.data.token_source import TokenSource
 from distill.errors import SettingError
-from distill.methods import Composite, Method
 from distill.models.custom import custom
 from distill.models.network import Network
-from distill.schedules import Schedule
 from distill.tasks import Task
 from distill.teachers import Teacher, TeacherInputs
 from distill.training.hardware import Hardware
 from distill.training.parallel import tell_processes
-from distill.training.parameters import Grouping, OptimizerFactory, freeze
+from distill.training.parameters import freeze
 from distill.training.precision import choose_precision
 
 log = logging.getLogger(__name__)
@@ -51,67 +45,9 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-def instantiate(config: DictConfig, where: str, expected: type[T], **given: Any) -> T:
-    """Build what a config describes.
-
-    Args:
-        config: a node with `_target_`.
-        where: its path in the configuration, for messages: `method.kd`.
-        expected: the type that must come out.
-        given: arguments that come from the run rather than from the user; those that the target doesn't take are
-            left out.
-
-    Raises:
-        SettingError: an unknown or missing key, a value of a wrong type or out of range, a target that doesn't exist.
-    """
-    built = _instantiate(config, where, **given)
-    if not isinstance(built, expected):
-        raise SettingError(
-            f"{where}._target_={config._target_}: builds a {type(built).__name__}, not a {expected.__name__}"
-        )
-    return built
-
-
-def _instantiate(config: DictConfig, where: str, **given: Any) -> Any:
-    target = _locate(config, where)
-    parameters = parameters_of(target)
-    given = {name: value for name, value in given.items() if name in parameters}
-    check_node(config, where, target, given.keys())
-    try:
-        return hydra.utils.instantiate(config, _convert_="all", **given)
-    except InstantiationException as error:
-        raise SettingError(located(where, error.__cause__ or error)) from error
-
-
-def _locate(config: DictConfig, where: str) -> Any:
-    path = config.get("_target_")
-    if not isinstance(path, str):
-        raise SettingError(f"{where} has no _target_: the dotted path of what to build")
-    try:
-        return hydra.utils.get_object(path)
-    except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-        raise SettingError(
-            f"{where}._target_={path}: cannot be imported ({reason}); run from the folder that holds it (now "
-            f"{Path.cwd()}), or put that folder on PYTHONPATH"
-        ) from error
-
-
-def kind_of(config: DictConfig, where: str, expected: type[T]) -> type[T]:
-    """The class that a node builds, for what is known of all of its kind; `expected` where it names a function."""
-    target = _locate(config, where)
-    return target if isinstance(target, type) and issubclass(target, expected) else expected
-
-
 def source(config: DictConfig, only: Only | None = None) -> Source:
     """The data set of `data`; where it can be read alone, the one split that is wanted, which then stands for all."""
     return instantiate(config, "data", Source, only=only)  # type: ignore[type-abstract]
-
-
-def augment(config: DictConfig) -> Augment:
-    """The augmentation of `data.augment`."""
-    node = OmegaConf.create({"_target_": "distill.data.augment.Augment", **config})
-    return instantiate(node, "data.augment", Augment)
 
 
 def network(
@@ -126,7 +62,7 @@ def network_of(
 ) -> Network:
     """The network of `teacher` or `student`, its weights loaded if it has a checkpoint; see `networks.assemble`."""
     own, where, node = config.own, config.where, config.target
-    builder = _locate(node, where)
+    builder = locate(node, where)
     parameters = parameters_of(builder)
 
     def make(num_classes: int, channels: int, own_head: bool) -> tuple[nn.Module, dict[str, Any]]:
@@ -153,31 +89,6 @@ def network_of(
     return built
 
 
-def method(config: DictConfig) -> Method:
-    """The method of `method`: one, or several composed."""
-    if not config:
-        raise SettingError("method is empty: choose one of configs/method/, such as method=kd")
-    built: dict[str, Method] = {}
-    for name in map(str, config):
-        node = config[name]
-        if not isinstance(node, DictConfig):
-            raise SettingError(f"method.{name}={node}: is no node with a _target_; choose a method with method={name}")
-        built[name] = _method(node, f"method.{name}")
-    return next(iter(built.values())) if len(built) == 1 else Composite(built)
-
-
-def _method(config: DictConfig, where: str) -> Method:
-    """One method, with what any of them takes: standardised logits, schedules on its numbers."""
-    own = read(config, where, MethodSettings)
-    built = instantiate(without(config, MethodSettings), where, Method)
-    built.standardize_logits = own.standardize_logits
-    for name in own.schedules:
-        if not isinstance(getattr(built, name, None), float | int):
-            raise SettingError(f"{where}.schedules.{name}: {type(built).__name__} has no number of this name")
-        built.schedules[name] = _instantiate(config.schedules[name], f"{where}.schedules.{name}")
-    return built
-
-
 def label_loss(run: RunSettings, task: Task, shown: torch.Tensor, *, partly: bool = False) -> nn.Module:
     """The labels' loss of a task.
 
@@ -194,25 +105,6 @@ def label_loss(run: RunSettings, task: Task, shown: torch.Tensor, *, partly: boo
     if partly and weights is None:
         weights = torch.ones_like(shown)
     return task.label_loss(run.label_smoothing, weights)
-
-
-def optimizer(config: DictConfig, where: str = "optimizer") -> OptimizerFactory:
-    """The optimizer's factory, tried once on nothing, so that an impossible rate is found before training."""
-    factory = _instantiate(without(config, Grouping), where)
-    try:
-        factory([nn.Parameter(torch.zeros(1))])
-    except (ValueError, TypeError) as error:
-        said = re.fullmatch(r"Invalid (learning rate|\w+ value): (-.*)", str(error))
-        if said is None:
-            raise SettingError(f"{where}: {error}") from error
-        name = {"learning rate": "lr", "epsilon value": "eps"}.get(said[1], said[1].removesuffix(" value"))
-        raise SettingError(f"{where}.{name}={said[2]}: must be zero or more") from error
-    return cast(OptimizerFactory, factory)
-
-
-def schedule(config: DictConfig, where: str = "scheduler") -> Schedule:
-    """The learning-rate schedule."""
-    return cast(Schedule, instantiate(config, where, Callable))  # type: ignore[arg-type]
 
 
 def teacher(config: DictConfig, answering: Network, inputs: TeacherInputs) -> Teacher:

@@ -8,7 +8,6 @@ import typing
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from typeguard import TypeCheckError, check_type
 
@@ -79,7 +78,8 @@ def parameters_of(target: Any) -> Mapping[str, inspect.Parameter]:
 
 def located(where: str, error: BaseException) -> str:
     """An error's message with its place: `temperature=0: must ...` in `method.kd` is of `method.kd.temperature`."""
-    plain = isinstance(error, ValueError | TypeError | MisconfigurationException)
+    of_lightning = type(error).__name__ == "MisconfigurationException"  # by its name: the import takes seconds
+    plain = isinstance(error, ValueError | TypeError) or of_lightning
     message = str(error) if plain else f"{type(error).__name__}: {error}"
     if isinstance(error, SettingError) and message.startswith(where):
         return message

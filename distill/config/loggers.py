@@ -6,7 +6,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger
 
-from distill.config import build
+from distill.config.instantiate import instantiate
 from distill.errors import SettingError
 
 # By which of its arguments a logger is told the stage that it logs; of others, `version`.
@@ -36,7 +36,7 @@ def logger(config: DictConfig, directory: Path, stage: str, step: int | None = N
         argument = STAGE_NAME.get(kind, "version")
         given[argument] = stage if argument == "version" else f"{directory.name} {stage}"
     try:
-        return build.instantiate(config, "logger", Logger, **given)  # type: ignore[type-abstract]
+        return instantiate(config, "logger", Logger, **given)  # type: ignore[type-abstract]
     except SettingError as error:
         failure = error.__cause__
         if kind not in STAGE_NAME or failure is None or not isinstance(failure.__cause__, ModuleNotFoundError):

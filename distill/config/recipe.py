@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from distill.config import build
+from distill.config import parts
 from distill.config.options import option
 from distill.config.run_config import RunConfig
 from distill.config.settings import read
@@ -53,9 +53,9 @@ def recipe(config: RunConfig, stage: str, *, pretrained: bool = False) -> Recipe
         node.lr *= _batches_of_a_step(config) ** (1.0 if config.trainer.own.scale_lr == "linear" else 0.5)
     scheduler, scheduler_where = _node(config, "scheduler", stage)
     return Recipe(
-        optimizer=build.optimizer(node, where),
+        optimizer=parts.optimizer(node, where),
         grouping=read(node, where, Grouping),
-        schedule=build.schedule(scheduler, scheduler_where),
+        schedule=parts.schedule(scheduler, scheduler_where),
         rate=node.get("lr"),
         gentle=gentle,
     )
@@ -63,6 +63,8 @@ def recipe(config: RunConfig, stage: str, *, pretrained: bool = False) -> Recipe
 
 def _batches_of_a_step(config: RunConfig) -> int:
     """How many batches of `data.batch_size` the optimizer learns from at once."""
+    from distill.config import build  # with Lightning, which other recipes need not wait for
+
     return build.hardware(config.trainer).world_size * config.trainer.own.accumulate_grad_batches
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from distill.config import build
+from distill.config import parts
 from distill.config.effect import ABOUT_THE_RUN
 from distill.config.options import option
 from distill.config.settings import (
@@ -109,7 +109,7 @@ def parse(config: DictConfig) -> RunConfig:
         early_stopping=early_stopping(config.get("early_stopping")),
         checkpoint=checkpoint(config.get("checkpoint")),
         data=node(config.data, "data", DataSettings),
-        augment=build.augment(config.data.augment),
+        augment=parts.augment(config.data.augment),
         teacher=node(config.teacher, "teacher", NetworkSettings),
         student=_learner(config.student, "student"),
         chain=tuple(

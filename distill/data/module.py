@@ -193,3 +193,7 @@ def without_classes(samples: Tensor, targets: Tensor, excluded: Sequence[int]) -
             f"data.student_without={list(excluded)}: leaves the student images of fewer than two classes; name fewer"
         )
     return kept
+
+
+ImageDataModule = DataModule
+"""What it was called while images were all that there was."""

@@ -46,6 +46,13 @@ def load_config(directory: Path, setting: str) -> DictConfig:
     return config
 
 
+def check_finished(directory: Path) -> None:
+    """Raise SettingError unless a directory is that of a run, and the run has finished."""
+    read_config(directory, "run")
+    if not all((directory / name).is_file() for name in ("student.json", "student.safetensors")):
+        raise SettingError(f"run={directory}: not finished; go on with `python train.py resume={directory}`")
+
+
 def find_own_code(directory: Path, setting: str) -> None:
     """Have names of the user's own code looked for where the run of a directory was started, too; only for a run whose
     code is trusted."""

@@ -14,7 +14,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from distill.config import build
+from distill.config.instantiate import instantiate
 from distill.config.overrides import is_path
 from distill.config.settings import DataSettings, Node, TrainerSettings, node
 from distill.config.trust import check_trusted, names
@@ -23,7 +23,7 @@ from distill.data.source import Source
 from distill.data.token_format import TokenFormat
 from distill.data.token_source import TokenSource
 from distill.errors import SettingError
-from distill.experiment.directory import find_own_code, load_config
+from distill.experiment.directory import check_finished, find_own_code, load_config
 from distill.files import write_text
 from distill.models.checkpoint import load_weights
 from distill.models.network import Network
@@ -184,7 +184,7 @@ class FinishedRun:
     def task(self) -> Task:
         """What the labels of its data are."""
         self._check(self.student.task, "task")
-        return build.instantiate(OmegaConf.create(self.student.task), "task", Task)  # type: ignore[type-abstract]
+        return instantiate(OmegaConf.create(self.student.task), "task", Task)  # type: ignore[type-abstract]
 
     def network(self, name: str) -> Network:
         """Build a network again, with its weights.
@@ -195,7 +195,7 @@ class FinishedRun:
         record = self.records[name]
         self._check(record.network, name)
         try:
-            backbone = build.instantiate(OmegaConf.create(record.network), name, nn.Module)
+            backbone = instantiate(OmegaConf.create(record.network), name, nn.Module)
             if record.weights is not None:
                 load_weights(backbone, self.directory / record.weights)
         except SettingError as error:
@@ -237,10 +237,9 @@ def load_run(directory: Path, trust: Any = ()) -> FinishedRun:
     Raises:
         SettingError: it has not finished, a file of it is missing or damaged, or names code that is not trusted.
     """
+    check_finished(directory)
     config = load_config(directory, "run")
     records = {name: _read(file) for name in NETWORKS if (file := directory / f"{name}.json").is_file()}
-    if "student" not in records or not (directory / "student.safetensors").is_file():
-        raise SettingError(f"run={directory}: not finished; go on with `python train.py resume={directory}`")
     for part in ("data", "trainer"):
         if not isinstance(config.get(part), DictConfig):
             raise SettingError(f"run={directory}: its config.yaml has no settings of {part}")

@@ -3,7 +3,6 @@
 from functools import lru_cache
 
 import torch
-from scipy.special import betaincinv
 from torch import Tensor
 
 from distill.data.augment.geometry import box
@@ -48,5 +47,7 @@ def beta(alpha: float, draws: Tensor) -> Tensor:
 @lru_cache
 def _quantiles(alpha: float, device: torch.device) -> Tensor:
     """(_STEPS + 1,) the inverse of Beta(alpha, alpha)'s distribution function at equal steps from 0 to 1."""
+    from scipy.special import betaincinv  # takes a third of a second
+
     table = torch.from_numpy(betaincinv(alpha, alpha, torch.linspace(0, 1, _STEPS + 1).double().numpy()))
     return to_device(table.float(), device)

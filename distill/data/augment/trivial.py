@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional as vision
 
 from distill.data.augment import color
 from distill.data.augment.geometry import affine
@@ -103,6 +102,8 @@ def _autocontrast(images: Tensor, _strength: Tensor) -> Tensor:
 
 def _equalize(images: Tensor, _strength: Tensor) -> Tensor:
     """Level each channel's histogram."""
+    from torchvision.transforms.v2 import functional as vision  # takes a second
+
     return color.to_float(vision.equalize(color.to_bytes(images)))
 
 
