@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import ForkServer, fork_server
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
@@ -60,6 +61,13 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import tiny_bert
 
     return tiny_bert.save_encoder(tmp_path_factory.mktemp("encoder"))
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[ForkServer]:
+    """Starts the project's commands as processes that need not import anything."""
+    with fork_server() as server:
+        yield server
 
 
 @pytest.fixture(autouse=True)

@@ -1,13 +1,12 @@
 """Runs that several tests look at, and the two ways to make one: as a command, or in this process."""
 
-import os
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from commands import ForkServer, environment, run_anew
 from hydra import compose, initialize_config_dir
 from safetensors.torch import load_file
 from torch import Tensor
@@ -15,10 +14,10 @@ from torch import Tensor
 from distill.cli import CONFIGS
 from distill.experiment.pipeline import run
 
-ROOT = Path(__file__).parents[2]
 TINY = ("trainer.max_epochs=2", "teacher.max_epochs=2", "trainer.precision=32-true")
 
-Command = Callable[..., subprocess.CompletedProcess[str]]
+Done = subprocess.CompletedProcess[str]
+Command = Callable[..., Done]
 RunHere = Callable[..., Path]
 
 
@@ -30,28 +29,39 @@ class FinishedCommand:
 
 
 @pytest.fixture(scope="session")
-def command() -> Command:
-    """Runs a script of the project: `command("train.py", "seed=1")`. Fails unless the exit status is the one given."""
+def command(forks: ForkServer) -> Command:
+    """Runs a script of the project: `command("train.py", "seed=1")`. Fails unless the exit status is the one given.
 
-    def execute(script: str, *arguments: str, status: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
-        # What importing the commands set in this process is not for theirs.
-        inherited = {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"}
-        done = subprocess.run(
-            [sys.executable, script, *arguments],
-            cwd=ROOT, env={**inherited, **environment}, capture_output=True, text=True, timeout=600, check=False,
-        )  # fmt: skip
-        assert done.returncode == status, f"{script} {arguments}\n{done.stdout}\n{done.stderr}"
-        return done
+    `spawns` is how many processes the script starts: `command("train.py", "trainer.devices=2", ..., spawns=2)`.
+    """
+
+    def execute(script: str, *arguments: str, status: int = 0, spawns: int = 0, **more: str) -> Done:
+        return checked(forks.run(script, *arguments, env=environment(**more), spawns=spawns), status)
 
     return execute
 
 
 @pytest.fixture(scope="session")
-def finished(command: Command, tmp_path_factory: pytest.TempPathFactory) -> FinishedCommand:
+def new_command() -> Command:
+    """As `command`, but by an interpreter of its own, which imports everything as a user's does."""
+
+    def execute(script: str, *arguments: str, status: int = 0, **more: str) -> Done:
+        return checked(run_anew(script, *arguments, env=environment(**more)), status)
+
+    return execute
+
+
+def checked(done: Done, status: int) -> Done:
+    assert done.returncode == status, f"{done.args}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+@pytest.fixture(scope="session")
+def finished(new_command: Command, tmp_path_factory: pytest.TempPathFactory) -> FinishedCommand:
     """The main job, as a user starts it for the first time, for two epochs a stage."""
     directory = tmp_path_factory.mktemp("finished") / "run"
     no_fonts_known = str(tmp_path_factory.mktemp("matplotlib"))
-    done = command("train.py", *TINY, f"hydra.run.dir={directory}", MPLCONFIGDIR=no_fonts_known)
+    done = new_command("train.py", *TINY, f"hydra.run.dir={directory}", MPLCONFIGDIR=no_fonts_known)
     return FinishedCommand(directory, done.stdout, done.stderr)
 
 

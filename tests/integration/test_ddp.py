@@ -17,7 +17,7 @@ SETTING = ("optimizer=sgd", "trainer.precision=64-true", "trainer.max_epochs=2",
 @pytest.fixture(scope="module")
 def two(command: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     directory = tmp_path_factory.mktemp("two")
-    done = command("train.py", *TWO, *SETTING, "data.batch_size=16", f"hydra.run.dir={directory}")
+    done = command("train.py", *TWO, *SETTING, "data.batch_size=16", f"hydra.run.dir={directory}", spawns=2)
     return directory, done
 
 
@@ -46,7 +46,7 @@ def test_labels_samples_averages_and_the_best_epoch_are_the_same_in_two_processe
         "preflight=false", "class_weights=[1,2,3,1,1,1,1,1,1,9]", "data.sampling=balanced", "label_smoothing=0.1",
         "averaging=ema", "ema_decay=0.9", "keep=best", "early_stopping.patience=1",
     )  # fmt: skip
-    command("train.py", *TWO, *settings, "data.batch_size=16", f"hydra.run.dir={tmp_path}/two")
+    command("train.py", *TWO, *settings, "data.batch_size=16", f"hydra.run.dir={tmp_path}/two", spawns=2)
     one = run_here(*settings, "data.batch_size=32", "trainer=cpu", name="one")
     first, second = (weights(run / "student.safetensors") for run in (one, tmp_path / "two"))
     for name in first:
@@ -72,7 +72,7 @@ def test_only_the_first_process_writes_and_speaks(two: Any) -> None:
 
 
 def test_a_process_that_fails_is_one_line(command: Any, tmp_path: Path) -> None:
-    done = command("train.py", *TWO, *SETTING, "optimizer.lr=1e30", f"hydra.run.dir={tmp_path}", status=2)
+    done = command("train.py", *TWO, *SETTING, "optimizer.lr=1e30", f"hydra.run.dir={tmp_path}", status=2, spawns=2)
     *_, line = done.stderr.splitlines()
     assert line.startswith("error: process ")
     assert "of 2 failed" in line
@@ -111,7 +111,7 @@ def test_a_step_that_is_wrong_in_one_process_is_left_out_in_both(command: Any, w
         "logger=none", "teacher.max_epochs=0", "trainer.max_epochs=1", "trainer.precision=32-true", "method=[kd]",
     )  # fmt: skip
     run = tmp_path / "skip"
-    done = command("train.py", *settings, "on_nonfinite=skip", f"hydra.run.dir={run}", PYTHONPATH=path)
+    done = command("train.py", *settings, "on_nonfinite=skip", f"hydra.run.dir={run}", PYTHONPATH=path, spawns=2)
     warned = [line for line in json.loads((run / "summary.json").read_text())["warnings"] if "left out" in line]
     assert len(warned) == 1
     said = re.fullmatch(
@@ -122,7 +122,7 @@ def test_a_step_that_is_wrong_in_one_process_is_left_out_in_both(command: Any, w
     assert said is not None
     assert done.stderr.count("left out") == 1
     assert all(value.isfinite().all() for value in weights(run / "student.safetensors").values())
-    stopped = command("train.py", *settings, f"hydra.run.dir={tmp_path / 'stop'}", PYTHONPATH=path, status=2)
+    stopped = command("train.py", *settings, f"hydra.run.dir={tmp_path / 'stop'}", PYTHONPATH=path, status=2, spawns=2)
     *_, line = stopped.stderr.splitlines()
     assert re.match(r"error: process [01] of 2 failed: student: ", line)
     assert said[1] in line  # the same step, whichever process says so

@@ -7,8 +7,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from importlib.metadata import version
@@ -18,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from commands import ForkServer, Process
 from omegaconf import OmegaConf
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -29,7 +28,6 @@ from distill.models.cnn import cnn
 from distill.training.checkpoint_files import damage
 
 Read = Callable[[Path], dict[str, Tensor]]
-ROOT = Path(__file__).parents[2]
 TINY = ("trainer.max_epochs=2", "teacher.max_epochs=2", "trainer.precision=32-true")
 STAGES = ("teacher", "baseline", "student")
 
@@ -303,10 +301,10 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 def test_a_signal_to_all_processes_ends_a_run_with_a_line_that_says_how_to_go_on(
-    sent: signal.Signals, processes: int, begun: str, photographs: Path, tmp_path: Path
+    sent: signal.Signals, processes: int, begun: str, photographs: Path, forks: ForkServer, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    process = training_without_end(run, photographs, processes)
+    process = training_without_end(forks, run, photographs, processes)
     while process.poll() is None and not (run / begun).is_file():
         time.sleep(0.005)
     os.killpg(process.pid, sent)
@@ -318,13 +316,16 @@ def test_a_signal_to_all_processes_ends_a_run_with_a_line_that_says_how_to_go_on
         assert damage(run / begun) is None
 
 
-def test_a_killed_process_of_several_is_told_with_the_way_to_go_on(photographs: Path, tmp_path: Path) -> None:
+def test_a_killed_process_of_several_is_told_with_the_way_to_go_on(
+    photographs: Path, forks: ForkServer, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
-    process = training_without_end(run, photographs, processes=2)
+    process = training_without_end(forks, run, photographs, processes=2)
     while process.poll() is None and not (run / "checkpoints/student/last.ckpt").is_file():
         time.sleep(0.005)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    ranks = [child for child in children if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text()]
+    ranks = [child for child in children if "resource_tracker" not in Path(f"/proc/{child}/cmdline").read_text()]
+    assert len(ranks) == 2
     os.kill(int(ranks[-1]), signal.SIGKILL)
     said = ended(process)
     (line,) = [line for line in said.splitlines() if not line.startswith("WARNING: ")]
@@ -334,20 +335,17 @@ def test_a_killed_process_of_several_is_told_with_the_way_to_go_on(photographs: 
     assert process.returncode == 1
 
 
-def training_without_end(run: Path, photographs: Path, processes: int) -> subprocess.Popen[str]:
+def training_without_end(forks: ForkServer, run: Path, photographs: Path, processes: int) -> Process:
     """A run with data workers, in a process group of its own."""
     settings = ["teacher.max_epochs=0", "baseline=false", "trainer.max_epochs=1000", "trainer.precision=32-true",
                 "data=image_folder", f"data.root={photographs}", "data.in_memory=false", "data.batch_size=8",
                 "data.workers=1", "logger=none", f"hydra.run.dir={run}"]  # fmt: skip
     if processes > 1:
         settings += ["preflight=false", "trainer=ddp", "trainer.accelerator=cpu", f"trainer.devices={processes}"]
-    return subprocess.Popen(
-        [sys.executable, "train.py", *settings],
-        cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
+    return forks.start("train.py", *settings, start_new_session=True, spawns=processes if processes > 1 else 0)
 
 
-def ended(process: subprocess.Popen[str]) -> str:
+def ended(process: Process) -> str:
     """What it says at its end, on stderr; none of its processes is left when it doesn't end."""
     try:
         return process.communicate(timeout=60)[1]
@@ -357,17 +355,14 @@ def ended(process: subprocess.Popen[str]) -> str:
 
 
 def test_a_killed_run_goes_on_bit_for_bit(
-    run_here: Any, weights: Read, finished: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run_here: Any, weights: Read, finished: Any, forks: ForkServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     teacher = f"teacher.checkpoint={finished.directory}/teacher.safetensors"
     settings = [teacher, "baseline=false", "trainer.max_epochs=4", "trainer.precision=32-true",
                 "trainer.log_every_n_steps=3"]  # fmt: skip
     killed = tmp_path / "killed"
     checkpoint = killed / "checkpoints/student/last.ckpt"
-    process = subprocess.Popen(
-        [sys.executable, "train.py", *settings, "checkpoint.every_steps=7", f"hydra.run.dir={killed}"],
-        cwd=ROOT, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
+    process = forks.start("train.py", *settings, "checkpoint.every_steps=7", f"hydra.run.dir={killed}")
     while process.poll() is None and not checkpoint.is_file():
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
@@ -442,8 +437,8 @@ def test_a_mistake_is_one_line_and_status_2(command: Any, override: str, line: s
     assert said.startswith(line)
 
 
-def test_a_traceback_on_demand(command: Any, tmp_path: Path) -> None:
-    done = command("train.py", "sead=1", f"hydra.run.dir={tmp_path}", status=1, HYDRA_FULL_ERROR="1")
+def test_a_traceback_on_demand(new_command: Any, tmp_path: Path) -> None:
+    done = new_command("train.py", "sead=1", f"hydra.run.dir={tmp_path}", status=1, HYDRA_FULL_ERROR="1")
     assert "Traceback" in done.stderr
 
 
@@ -460,8 +455,8 @@ def test_a_rate_far_too_high_is_one_line(run_here: Any, finished: Any, capsys: p
     assert re.search(r"in step \d+ \(epoch 1, .*\): lower optimizer\.lr", line)
 
 
-def test_help_is_written_for_people(command: Any) -> None:
-    text = command("train.py", "--help").stdout
+def test_help_is_written_for_people(new_command: Any) -> None:
+    text = new_command("train.py", "--help").stdout
     assert "Train a small student network" in text
     for choice in ("data=NAME", "model@teacher=NAME", "method.kd.temperature=4", "resume=DIR", "fitnet", "cnn24"):
         assert choice in text

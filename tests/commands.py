@@ -1,0 +1,131 @@
+"""Processes of the project's commands: by an interpreter of their own, or forked from one that has imported them."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+TIMEOUT = 600.0  # seconds
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The environment of a command: this process's, without what importing the commands set in it."""
+    return {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"} | more
+
+
+def run_anew(*arguments: str, cwd: Path = ROOT, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """`python ARGUMENTS` in an interpreter of its own, which takes seconds to import."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd, env=env or environment(), capture_output=True, text=True, timeout=TIMEOUT, check=False,
+    )  # fmt: skip
+
+
+class Process:
+    """A forked process, as subprocess.Popen has it; what it says goes to files in memory."""
+
+    def __init__(self, arguments: list[str], caller: socket.socket, out: int, err: int) -> None:
+        self.args = arguments
+        self.returncode: int | None = None
+        self._caller, self._files, self._said = caller, (out, err), ("", "")
+        self.pid = int(self._told(TIMEOUT))
+
+    def _told(self, timeout: float | None) -> bytes:
+        self._caller.settimeout(timeout)
+        message = self._caller.recv(64)
+        if not message:
+            raise RuntimeError("the process that forks the others has ended")
+        return message
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self.returncode is None:
+            try:
+                self.returncode = os.waitstatus_to_exitcode(int(self._told(timeout)))
+            except (TimeoutError, BlockingIOError):
+                raise subprocess.TimeoutExpired(self.args, timeout or 0) from None
+            self._caller.close()
+            self._said = _all_of(self._files[0]), _all_of(self._files[1])
+        return self.returncode
+
+    def poll(self) -> int | None:
+        with suppress(subprocess.TimeoutExpired):
+            self.wait(timeout=0)
+        return self.returncode
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        self.wait(timeout)
+        return self._said
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+def _all_of(descriptor: int) -> str:
+    """The text of a file, which is let go."""
+    with open(descriptor, encoding="utf-8") as file:
+        file.seek(0)
+        return file.read()
+
+
+class ForkServer:
+    """Starts commands that need not import anything: see tests/fork_server.py."""
+
+    def __init__(self, requests: socket.socket) -> None:
+        self._requests = requests
+
+    def start(
+        self,
+        *arguments: str,
+        cwd: Path = ROOT,
+        env: dict[str, str] | None = None,
+        start_new_session: bool = False,
+        spawns: int = 0,
+    ) -> Process:
+        """`python ARGUMENTS`, which are a script's or `-m` and a module's.
+
+        Args:
+            spawns: how many processes it spawns through multiprocessing that need not import anything either.
+        """
+        request = {"arguments": arguments, "cwd": str(cwd), "env": env or environment(),
+                   "start_new_session": start_new_session, "spawns": spawns}  # fmt: skip
+        out, err = os.memfd_create("out"), os.memfd_create("err")
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            socket.send_fds(self._requests, [json.dumps(request).encode()], [out, err, theirs.fileno()])
+        return Process([sys.executable, *arguments], ours, out, err)
+
+    def run(
+        self, *arguments: str, cwd: Path = ROOT, env: dict[str, str] | None = None, spawns: int = 0
+    ) -> subprocess.CompletedProcess[str]:
+        """The process of `start`, once it has ended."""
+        process = self.start(*arguments, cwd=cwd, env=env, spawns=spawns)
+        try:
+            out, err = process.communicate(TIMEOUT)
+        finally:
+            process.kill()
+        return subprocess.CompletedProcess(process.args, process.wait(), out, err)
+
+
+@contextmanager
+def fork_server() -> Iterator[ForkServer]:
+    """It ends, and what it has forked with it, when the block does."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    command = [sys.executable, str(ROOT / "tests/fork_server.py"), str(theirs.fileno())]
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    with theirs:
+        server = subprocess.Popen(
+            command, cwd=ROOT, env=environment(PYTHONPATH=path), pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )  # fmt: skip
+    with server, ours:
+        yield ForkServer(ours)
