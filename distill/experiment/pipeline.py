@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import json
 import logging
+import multiprocessing
 import os
 import time
 import warnings
@@ -139,6 +140,8 @@ def prepare_as_one_of_many(directory: Path, log_file: str) -> Run:
     """The run whose config.yaml lies in `directory`, in one process of several, of which the first one logs."""
     if Peers.met is None:
         leave_on_signals()
+        # A spawned process would spawn its data workers too, which would each import everything again.
+        multiprocessing.set_start_method(None, force=True)  # the platform's own
     if Peers.met is None and os.environ["RANK"] == "0":
         log_to(directory / log_file)
     else:
