@@ -20,10 +20,10 @@ from distill.schedules import Schedule
 from distill.training.parameters import Grouping, OptimizerFactory
 
 
-def augment(config: DictConfig) -> Augment:
-    """The augmentation of `data.augment`."""
+def augment(config: DictConfig, where: str = "data.augment") -> Augment:
+    """The augmentation of a node."""
     node = OmegaConf.create({"_target_": "distill.data.augment.Augment", **config})
-    return instantiate(node, "data.augment", Augment)
+    return instantiate(node, where, Augment)
 
 
 def method(config: DictConfig) -> Method:

@@ -84,6 +84,14 @@ class RunConfig:
         """The trainer's, as Lightning names it, or 'auto'."""
         return str(self.trainer.own.precision or "32-true")
 
+    def augment_of(self, stage: str) -> Augment:
+        """Of the images that a stage is trained on: `data.augment`, and for the teacher what `teacher.augment` sets."""
+        own = (self.teacher.own.augment if stage == "teacher" else None) or {}
+        own = {name: value for name, value in own.items() if value is not None}
+        if not own:
+            return self.augment
+        return parts.augment(OmegaConf.create({**self.values["data"]["augment"], **own}), "teacher.augment")
+
     def replaced(self, **parts: Any) -> "RunConfig":
         """The configuration with whole parts of it exchanged: `replaced(teaching=...)`."""
         return parse(OmegaConf.create({**self.values, **parts}))
@@ -123,6 +131,7 @@ def parse(config: DictConfig) -> RunConfig:
         callbacks=config.get("callbacks") or OmegaConf.create({}),
         logger=config.get("logger") or OmegaConf.create({}),
     )
+    parsed.augment_of("teacher")
     _check_watched(parsed)
     return parsed
 
@@ -156,7 +165,7 @@ def _check_parts(config: DictConfig) -> None:
 def _learner(config: DictConfig, where: str) -> Node[NetworkSettings]:
     """A network that is taught, and so cannot have what is for a teacher that is trained first."""
     found = node(config, where, NetworkSettings)
-    for name in ("train", "optimizer", "scheduler"):
+    for name in ("train", "optimizer", "scheduler", "augment"):
         if getattr(found.own, name) is not None:
             raise SettingError(f"{where}.{name}={getattr(found.own, name)}: is for a teacher that is trained first")
     return found

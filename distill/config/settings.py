@@ -158,6 +158,7 @@ class NetworkSettings:
     train: bool | None = None
     optimizer: Any = None  # what it may be says `distill.config.recipe`
     scheduler: Any = None
+    augment: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if self.channels not in (None, 1, 3):

@@ -174,9 +174,11 @@ def load(config: RunConfig, directory: Path) -> Run:
     source = build.source(config.data.target)
     source.task.check_told_apart(source.name, source.train.targets, source.class_names)
     if source.task.moves:
-        config.augment.check_moves()
+        for stage in ("student", "teacher"):
+            config.augment_of(stage).check_moves()
     source.task.check_measurable(source.name, source.val.targets)
-    check_augment(config.augment, source)
+    for stage in ("student", "teacher"):
+        check_augment(config.augment_of(stage), source)
     statistics = statistics_of(source, data)
     samples = student_samples(source.task.strata(source.train.targets), data.student_fraction, config.run.seed)
     if data.student_without:

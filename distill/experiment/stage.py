@@ -148,7 +148,7 @@ class Stage:
         return DataModule(
             self.source,
             batch_size=data.batch_size,
-            augment=self.config.augment,
+            augment=self.config.augment_of(self.name),
             seed=self.config.run.seed,
             augment_seed=data.augment_seed,
             replay=None if self.name == "teacher" else self.config.teaching.own.epochs,

@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from distill.cli import CONFIGS
 from distill.config.run_config import parse
+from distill.data.augment import Augment
 from distill.errors import SettingError
 
 
@@ -53,9 +54,22 @@ def test_nothing_changes_it_and_a_changed_one_is_another() -> None:
     assert given == OmegaConf.create(dict(config.values))
 
 
+def test_the_teacher_has_the_augmentation_of_the_others_but_for_what_is_set_for_it() -> None:
+    config = parse(composed("experiment=missing_digit"))
+    assert (config.augment.mixup, config.augment.crop_padding) == (0.4, 1)
+    assert config.augment_of("teacher") == Augment()
+    config = parse(composed("data.augment={flip: true, mixup: 0.4}", "teacher.augment.mixup=0"))
+    assert config.augment_of("student") == config.augment_of("baseline") == Augment(flip=True, mixup=0.4)
+    assert config.augment_of("teacher") == Augment(flip=True)
+    assert parse(composed("data.augment.flip=true")).augment_of("teacher") == Augment(flip=True)
+    with pytest.raises(SettingError, match=r"teacher\.augment\.mixupp"):
+        parse(composed("++teacher.augment.mixupp=0"))
+
+
 @pytest.mark.parametrize(
     ("overrides", "line"),
     [
+        (["++student.augment={flip: true}"], "student.augment={'flip': True}: is for a teacher that is trained first"),
         (["++student.train=true"], "student.train=True: is for a teacher that is trained first"),
         (["++student.optimizer={lr: 1}"], "student.optimizer={'lr': 1}: is for a teacher that is trained first"),
         (["early_stopping=3"], "early_stopping=3: must be told how; give early_stopping.patience=EPOCHS"),
