@@ -107,9 +107,9 @@ def label_loss(run: RunSettings, task: Task, shown: torch.Tensor, *, partly: boo
     return task.label_loss(run.label_smoothing, weights)
 
 
-def teacher(config: DictConfig, answering: Network, inputs: TeacherInputs) -> Teacher:
+def teacher(config: DictConfig, answering: Network, inputs: TeacherInputs, *, shard: bool = False) -> Teacher:
     """Where the teacher's answers come from, for a network that answers and what it is shown."""
-    return instantiate(config, "teaching", Teacher, network=answering, inputs=inputs)
+    return instantiate(config, "teaching", Teacher, network=answering, inputs=inputs, shard=shard)
 
 
 def callbacks(config: DictConfig, checkpoints: Path) -> list[pl.Callback]:

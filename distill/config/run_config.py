@@ -133,6 +133,7 @@ def parse(config: DictConfig) -> RunConfig:
     )
     parsed.augment_of("teacher")
     _check_watched(parsed)
+    _check_sharded(parsed)
     return parsed
 
 
@@ -165,10 +166,21 @@ def _check_parts(config: DictConfig) -> None:
 def _learner(config: DictConfig, where: str) -> Node[NetworkSettings]:
     """A network that is taught, and so cannot have what is for a teacher that is trained first."""
     found = node(config, where, NetworkSettings)
+    if found.own.shard:
+        raise SettingError(f"{where}.shard=true: is for the teacher; trainer=fsdp shares out what learns")
     for name in ("train", "optimizer", "scheduler", "augment"):
         if getattr(found.own, name) is not None:
             raise SettingError(f"{where}.{name}={getattr(found.own, name)}: is for a teacher that is trained first")
     return found
+
+
+def _check_sharded(config: RunConfig) -> None:
+    """Raise SettingError for a teacher that is to be shared out over processes where none asks it in parts."""
+    strategy, teaching = config.trainer.own.strategy, str(config.teaching.target.get("_target_"))
+    if config.teacher.own.shard and strategy != "fsdp2":
+        raise SettingError(f"teacher.shard=true: needs trainer=fsdp, and trainer.strategy={strategy} is chosen")
+    if config.teacher.own.shard and not teaching.endswith(".LiveTeacher"):
+        raise SettingError("teacher.shard=true: is for teaching=live, where the teacher is asked in each step")
 
 
 def _check_watched(config: RunConfig) -> None:

@@ -156,6 +156,7 @@ class NetworkSettings:
     head: Literal["new"] | None = None
     freeze: list[str] = dataclasses.field(default_factory=list)
     train: bool | None = None
+    shard: bool = False
     optimizer: Any = None  # what it may be says `distill.config.recipe`
     scheduler: Any = None
     augment: dict[str, Any] | None = None

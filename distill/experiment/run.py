@@ -86,7 +86,7 @@ class Run:
             precision=config.precision,
             workers=1 if data.workers is None else data.workers,
         )
-        return build.teacher(config.teaching.target, network, inputs)
+        return build.teacher(config.teaching.target, network, inputs, shard=config.teacher.own.shard)
 
     def stage(self, name: str) -> Stage:
         """The stage of this name."""

@@ -1,5 +1,6 @@
 """One stage of a run: a network trained from its seed to its weights file, or taken up where it was left."""
 
+import copy
 import json
 import logging
 import sys
@@ -39,6 +40,7 @@ from distill.training.data_watch import DataWatch
 from distill.training.failing_setting import setting_at_work
 from distill.training.module import DistillModule
 from distill.training.profiling import Profiling
+from distill.training.sharding import FSDP, check_shared_out, whole_weights
 from distill.training.stats import StageStats
 
 log = logging.getLogger(__name__)
@@ -90,15 +92,18 @@ class Stage:
         Every process ends with the same weights. A finished stage is read from its files; an unfinished one goes on
         from its last epoch.
         """
+        # Training leaves the network of a sharded run in parts.
+        whole = copy.deepcopy(network) if self.config.trainer.own.strategy == FSDP else None
         module = self.module(network, teacher, method)
         record = self.finished
         if record is None:
-            record = self._fit(module)
+            record = self._fit(module, whole)
         else:
             record = replace(record, earlier=record.seconds)
             rank_zero_only(print)(f"{self.name:<9} trained before", flush=True)
-        load_weights(module.deployed.backbone, self.weights)
-        return module.deployed, record
+        deployed = whole or module.deployed
+        load_weights(deployed.backbone, self.weights)
+        return deployed, record
 
     def module(
         self, network: Network, teacher: Teacher | None, method: Method, *, optimize_for_inference: bool = True
@@ -122,7 +127,9 @@ class Stage:
             on_nonfinite=self.config.run.on_nonfinite,
         )
         check_kept(module.deployed)
-        if teacher is not None and optimize_for_inference:
+        if self.config.trainer.own.strategy == FSDP:
+            check_shared_out(module.method, deploys=module.deployed is not module.student)
+        if teacher is not None and optimize_for_inference and not self.config.teacher.own.shard:
             hardware = build.hardware(self.config.trainer)
             own = teacher.to(hardware.device).network
             teacher.optimize_for_inference(
@@ -157,7 +164,8 @@ class Stage:
             workers=data.workers,
         )
 
-    def _fit(self, module: DistillModule) -> StageStats:
+    def _fit(self, module: DistillModule, whole: Network | None) -> StageStats:
+        """Train; of a network that is shared out over the processes, `whole` takes the weights in the end."""
         # The baseline is the student without the teacher: the same seed, and so the same weights to start from.
         seed_torch(self.config.run.seed, "student" if self.name == "baseline" else self.name, "training")
         throughput, elapsed, watch = Throughput(), Elapsed(), self._watch()
@@ -190,8 +198,11 @@ class Stage:
         kept = self._keep(module, watch)
         steps, rate = trainer.global_step, throughput.images_per_second
         record = StageStats(elapsed.seconds, steps, rate, module.history, kept, watch.stopped, elapsed.earlier)
+        if whole is not None:
+            whole.backbone.load_state_dict(whole_weights(module.deployed.backbone))
+        deployed = whole or module.deployed
         if trainer.is_global_zero:
-            save_weights(module.deployed.backbone, self.weights, metadata(module.deployed, self.source))
+            save_weights(deployed.backbone, self.weights, metadata(deployed, self.source))
             write_text(self.checkpoints / "record.json", json.dumps(asdict(record)))
         trainer.strategy.barrier()
         log.info(f"{self.name} trained in {record.seconds:.1f} s")

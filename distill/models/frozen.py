@@ -52,7 +52,7 @@ def freeze(network: Network, inputs: Inputs, precision: str) -> tuple[Network, s
         if dtype is None:
             continue
         try:
-            copied = _copy(network)
+            copied = copied_network(network, FrozenNetwork)
             folded = _fold(copied, inputs)
             if dtype is not torch.float32:
                 copied.backbone.to(dtype)
@@ -66,9 +66,9 @@ def freeze(network: Network, inputs: Inputs, precision: str) -> tuple[Network, s
     return network, UNCHANGED
 
 
-def _copy(network: Network) -> FrozenNetwork:
-    """The same network with taps of its own."""
-    other = FrozenNetwork(copy.deepcopy(network.backbone), name=network.name, trained=network.trained)
+def copied_network(network: Network, kind: type[Network] = Network) -> Network:
+    """The same network with taps of its own, in evaluation mode and without gradients."""
+    other = kind(copy.deepcopy(network.backbone), name=network.name, trained=network.trained)
     other.lay_out(channels_last=network.channels_last)
     other.preprocess = copy.deepcopy(network.preprocess)
     other.classes, other.comparable, other.layouts = network.classes, network.comparable, network.layouts
@@ -85,7 +85,7 @@ def _copy(network: Network) -> FrozenNetwork:
     return other.eval().requires_grad_(False)
 
 
-def _fold(network: FrozenNetwork, inputs: Inputs) -> int:
+def _fold(network: Network, inputs: Inputs) -> int:
     """Make each batch normalisation that follows a convolution a part of it; returns how many."""
     pairs = list(_pairs(network, map_tensors(lambda tensor: tensor[:2], inputs)))
     replaced: dict[int, nn.Module] = {id(conv): fuse_conv_bn_eval(conv, norm) for conv, norm in pairs}
@@ -97,7 +97,7 @@ def _fold(network: FrozenNetwork, inputs: Inputs) -> int:
     return len(pairs)
 
 
-def _pairs(network: FrozenNetwork, inputs: Inputs) -> Iterator[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+def _pairs(network: Network, inputs: Inputs) -> Iterator[tuple[nn.Conv2d, nn.BatchNorm2d]]:
     """Convolutions and the normalisations that take just what they give, found by watching a forward pass.
 
     Those that are called more than once or have hooks (taps) are left out. What else a convolution's output may be used

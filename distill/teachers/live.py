@@ -16,13 +16,15 @@ class LiveTeacher(Teacher):
 
     Args:
         network: the teacher; its parameters stop requiring gradients.
+        shard: where training is sharded (`trainer=fsdp`), each process holds a part of a copy of it.
     """
 
     network: Network
     cacheable = True
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, shard: bool = False) -> None:
         super().__init__(network.requires_grad_(False))
+        self.shard = shard
         self.eval()
 
     def predict(self, batch: Batch) -> Outputs:

@@ -33,6 +33,7 @@ from distill.training.nonfinite import LossWatch, OnNonfinite
 from distill.training.parameters import Grouping, OptimizerFactory, set_learning_rate, unscale_before_step
 from distill.training.running import TrainingRecord
 from distill.training.saved_state import load_saved_state, saved_state, set_own_state
+from distill.training.sharding import share_out
 from distill.training.streams import SideStream
 from distill.training.unused_parameters import UnusedParameters
 from distill.training.validation import Validation
@@ -97,8 +98,7 @@ class DistillModule(pl.LightningModule):
         on_nonfinite: OnNonfinite = "stop",
     ) -> None:
         super().__init__()
-        default = Supervised() if teacher is None else KD()
-        self.method = default if method is None else as_method(method)
+        self.method = as_method(method if method is not None else KD() if teacher is not None else Supervised())
         if teacher is None:
             check_teacherless(self.method)
         self.task = task or Classification()
@@ -266,14 +266,15 @@ class DistillModule(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log the validation split's means, over all processes, which all know them."""
         self.history.validated(self.current_epoch)
-        self._log_validated("val")
+        self.log_dict(self._validation.epoch("val"))
 
     def on_test_epoch_end(self) -> None:
         """Log the test split's means, over all processes."""
-        self._log_validated("test")
+        self.log_dict(self._validation.epoch("test"))
 
-    def _log_validated(self, prefix: str) -> None:
-        self.log_dict({f"{prefix}/{name}": value for name, value in self._validation.epoch().items()})
+    def configure_model(self) -> None:
+        """See `distill.training.sharding`."""
+        share_out(self.trainer.strategy, self.student, self.method, self.teacher)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """One optimizer over the student's and the method's parameters; the schedule moves at each step."""

@@ -30,8 +30,8 @@ class Validation:
         for metric in self._metrics.values():
             metric.to(batch.device).update(own, batch.targets)
 
-    def epoch(self) -> dict[str, float]:
-        """All values since the last call, over all processes, which have to ask at once.
+    def epoch(self, split: str) -> dict[str, float]:
+        """All values since the last call, over all processes, which have to ask at once, as SPLIT/NAME.
 
         Each tells the others all that it has in one go, so that one that saw no batch keeps no other waiting.
         """
@@ -45,7 +45,7 @@ class Validation:
             if gathered:
                 values[name] = float(gathered[0].compute())
             metric.reset()
-        return values
+        return {f"{split}/{name}": value for name, value in values.items()}
 
 
 def _names(parts: list[Any]) -> list[str]:

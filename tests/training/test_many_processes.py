@@ -30,6 +30,7 @@ from distill.models.network import Network
 from distill.tasks import MultiLabel
 from distill.tasks.segmentation import SemanticSegmentation
 from distill.training.parallel import tell_processes
+from distill.training.sharding import FullySharded, whole_weights
 
 FILES = sorted((Path(__file__).parents[2] / "configs" / "method").glob("*.yaml"))
 VARIANTS = {  # beside the files as they are
@@ -43,6 +44,7 @@ NAMES = [file.stem for file in FILES] + list(VARIANTS) + list(ON_MASKS)
 DIFFERENT = {"sp_alone"}  # each process compares its own samples
 BATCH, BATCHES = 8, 3  # samples of all processes in a step, and batches of an epoch
 STEPS = 5  # of the optimizer: 3 in the first epoch, and 2 of two batches or one in the second
+SHARDED = ("fitnet", "crd", "kd_masks")  # trained in parts too, in float32, which is all that Lightning has for that
 SPLITS = {129: (2, 3), 2: (3,)}  # samples of a validation split, and processes; the last has one without a batch
 
 
@@ -98,30 +100,38 @@ def segmenting(width: int) -> Network:
                                  nn.Conv2d(width, 10, 1)))  # fmt: skip
 
 
-def trainer(rank: int, processes: int, **settings: Any) -> pl.Trainer:
+def trainer(
+    rank: int, processes: int, *, sharded: bool = False, precision: Any = "64-true", **settings: Any
+) -> pl.Trainer:
     environment = LightningEnvironment()
     environment.set_global_rank(rank)
     environment.set_world_size(processes)
-    strategy = DDPStrategy(cluster_environment=environment) if processes > 1 else "auto"
+    strategy: Any = "auto"
+    if processes > 1:
+        strategy = FullySharded() if sharded else DDPStrategy()
+        strategy.cluster_environment = environment
     return pl.Trainer(
-        accelerator="cpu", devices=processes, strategy=strategy, precision="64-true", max_epochs=2, logger=False,
+        accelerator="cpu", devices=processes, strategy=strategy, precision=precision, max_epochs=2, logger=False,
         num_sanity_val_steps=0, use_distributed_sampler=False, enable_progress_bar=False, enable_model_summary=False,
         enable_checkpointing=False, **settings,
     )  # fmt: skip
 
 
-def trained(name: str, rank: int, processes: int, *, sync_batchnorm: bool = True) -> dict[str, Tensor]:
+def trained(
+    name: str, rank: int, processes: int, *, sync_batchnorm: bool = True, sharded: bool = False, **settings: Any
+) -> dict[str, Tensor]:
     """Weights, buffers, and the mean losses of both epochs."""
     source = with_masks() if name in ON_MASKS else digits()
     augment = None if name in ON_MASKS else Augment(mixup=0.4)
     samples = torch.arange(BATCH * BATCHES)
     data = ImageDataModule(source, batch_size=BATCH // processes, samples=samples, augment=augment)
     module = module_of(name, source)
-    lightning = trainer(rank, processes, limit_val_batches=0, callbacks=[GradientAccumulationScheduler({0: 1, 1: 2})])
+    settings |= {"limit_val_batches": 0, "callbacks": [GradientAccumulationScheduler({0: 1, 1: 2})]}
+    lightning = trainer(rank, processes, sharded=sharded, **settings)
     tell_processes(lightning, sync_batchnorm=sync_batchnorm).fit(module, datamodule=data)
     assert module.global_step == STEPS
     logged = {f"logged {i}": torch.tensor(values["train/loss"]) for i, values in enumerate(module.history)}
-    return {**module.state_dict(), **logged}
+    return {**(whole_weights(module) if sharded else module.state_dict()), **logged}
 
 
 def validated(count: int, rank: int, processes: int) -> dict[str, float]:
@@ -154,6 +164,9 @@ def work(rank: int, directory: Path) -> None:
                 found[f"validated {count} in {processes}"] = validated(count, rank, processes)
         if processes == 2:
             found |= {f"{name} in 2": trained(name, rank, 2) for name in NAMES}
+            for name in SHARDED:
+                for kind, sharded in (("whole", False), ("in parts", True)):
+                    found[f"{name} {kind}"] = trained(name, rank, 2, sharded=sharded, precision="32-true")
             found["own statistics"] = trained("kd", rank, 2, sync_batchnorm=False)
         if processes == 1:  # side by side
             found |= {f"{name} in 1": trained(name, 0, 1) for name in NAMES[rank::2]}
@@ -185,6 +198,14 @@ def test_two_processes_learn_what_one_does(name: str, found: list[dict[str, Any]
         assert float(two[key]) == pytest.approx(float(alone[key]), rel=1e-6)
     for key, other in found[1][f"{name} in 2"].items():
         assert torch.equal(two[key], other), f"{key} is the same in both, though no buffer is sent"
+
+
+@pytest.mark.parametrize("name", SHARDED)
+def test_weights_that_are_shared_out_learn_the_same(name: str, found: list[dict[str, Any]]) -> None:
+    parts, whole = found[0][f"{name} in parts"], found[0][f"{name} whole"]
+    assert parts.keys() == whole.keys()
+    assert all(torch.allclose(parts[key], whole[key], rtol=1e-4, atol=1e-6) for key in whole)
+    assert all(torch.equal(parts[key], other) for key, other in found[1][f"{name} in parts"].items())
 
 
 def test_statistics_of_each_process_are_averaged_at_the_end_of_an_epoch(found: list[dict[str, Any]]) -> None:
