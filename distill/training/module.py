@@ -297,5 +297,4 @@ class DistillModule(pl.LightningModule):
         """The teacher moves with the module, though it isn't a submodule."""
         if self.teacher is not None:
             self.teacher._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        return self
+        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call, no-any-return]

@@ -70,6 +70,8 @@ def test_the_teacher_has_the_augmentation_of_the_others_but_for_what_is_set_for_
     ("overrides", "line"),
     [
         (["++student.augment={flip: true}"], "student.augment={'flip': True}: is for a teacher that is trained first"),
+        (["teacher.shard=true"], "teacher.shard=true: needs trainer=fsdp, and trainer.strategy=auto is chosen"),
+        (["++student.shard=true"], "student.shard=true: is for the teacher; trainer=fsdp shares out what learns"),
         (["++student.train=true"], "student.train=True: is for a teacher that is trained first"),
         (["++student.optimizer={lr: 1}"], "student.optimizer={'lr': 1}: is for a teacher that is trained first"),
         (["early_stopping=3"], "early_stopping=3: must be told how; give early_stopping.patience=EPOCHS"),
