@@ -16,18 +16,13 @@ from distill.config.checking import located, parameters_of
 from distill.config.instantiate import instantiate, locate
 from distill.config.instantiate import kind_of as kind_of
 from distill.config.networks import BackboneBuilder, assemble
+from distill.config.nodes import Node, node
 from distill.config.parts import augment as augment
 from distill.config.parts import method as method
 from distill.config.parts import optimizer as optimizer
 from distill.config.parts import schedule as schedule
 from distill.config.preparation import Statistics
-from distill.config.settings import (
-    NetworkSettings,
-    Node,
-    RunSettings,
-    TrainerSettings,
-    node,
-)
+from distill.config.settings import NetworkSettings, RunSettings, TrainerSettings
 from distill.data.source import ImageSource, Only, Source
 from distill.data.token_source import TokenSource
 from distill.errors import SettingError

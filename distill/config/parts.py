@@ -12,7 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from distill.config.instantiate import instantiate, instantiate_any
-from distill.config.settings import MethodSettings, read, without
+from distill.config.nodes import read, without
+from distill.config.settings import MethodSettings
 from distill.data.augment import Augment
 from distill.errors import SettingError
 from distill.methods import Composite, Method

@@ -6,9 +6,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from distill.config import parts
+from distill.config.nodes import read
 from distill.config.options import option
 from distill.config.run_config import RunConfig
-from distill.config.settings import read
 from distill.errors import SettingError
 from distill.schedules import Schedule
 from distill.training.parameters import Grouping, OptimizerFactory

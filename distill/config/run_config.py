@@ -8,20 +8,18 @@ from omegaconf import DictConfig, OmegaConf
 
 from distill.config import parts
 from distill.config.effect import ABOUT_THE_RUN
+from distill.config.nodes import Node, node, read
 from distill.config.options import option
 from distill.config.settings import (
     CheckpointSettings,
     DataSettings,
     EarlyStoppingSettings,
     NetworkSettings,
-    Node,
     RunSettings,
     TeachingSettings,
     TrainerSettings,
     checkpoint,
     early_stopping,
-    node,
-    read,
 )
 from distill.config.trust import names
 from distill.data.augment import Augment

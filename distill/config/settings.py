@@ -1,18 +1,16 @@
 """The framework's own settings, which stand in the configs beside those of what they configure."""
 
 import dataclasses
-import typing
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Literal
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from distill.config.checking import check_given, check_value, join, located
+from distill.config.nodes import read
 from distill.errors import SettingError
 from distill.training.compiling import Compile
 from distill.training.precision import OTHER_NAMES, PRECISIONS
 
-T = TypeVar("T")
 PASSED_ON = {"passed_on": True}
 """Of a field: the target takes it too."""
 Asked = Literal["run", "32-true", "bf16-mixed", "16-mixed", "64-true"]
@@ -230,47 +228,6 @@ class TrainerSettings:
                 raise ValueError(f"{name}={number}: must be 1 or more")
 
 
-@dataclass(frozen=True, slots=True)
-class Node(Generic[T]):
-    """A node of the configuration that builds something.
-
-    where: its path, for messages: 'teacher'.
-    own: the framework's own settings in it.
-    target: the others, with their `_target_`: for `distill.config.build` alone.
-    """
-
-    where: str
-    own: T
-    target: DictConfig
-
-
-def node(config: DictConfig, where: str, cls: type[T]) -> Node[T]:
-    """What a node of the configuration says, checked.
-
-    Raises:
-        SettingError: as `read`.
-    """
-    return Node(where, read(config, where, cls), without(config, cls))
-
-
-def read(config: DictConfig, where: str, cls: type[T]) -> T:
-    """The framework's own keys of a node.
-
-    Raises:
-        SettingError: a value that is not given, of a wrong type or out of range.
-    """
-    check_given(config, where)
-    values: Any = OmegaConf.to_container(config, resolve=True)
-    chosen = {field.name: values[field.name] for field in _fields(cls) if field.name in values}
-    hints = typing.get_type_hints(cls)
-    for name, value in chosen.items():
-        check_value(join(where, name), value, hints[name])
-    try:
-        return cls(**chosen)
-    except ValueError as error:
-        raise SettingError(located(where, error)) from error
-
-
 def early_stopping(given: Any) -> EarlyStoppingSettings:
     """When the stages of a run end before their last epoch, by the node `early_stopping`.
 
@@ -291,17 +248,3 @@ def checkpoint(given: Any) -> CheckpointSettings:
     if given is not None and not isinstance(given, DictConfig):
         raise SettingError(f"checkpoint={given}: must be told how often; give checkpoint.every_steps=STEPS")
     return CheckpointSettings() if given is None else read(given, "checkpoint", CheckpointSettings)
-
-
-def without(config: DictConfig, cls: type) -> DictConfig:
-    """The node without the framework's own keys: what goes to its target."""
-    kept = OmegaConf.create({})
-    own = [field.name for field in _fields(cls) if not field.metadata.get("passed_on")]
-    for name in config:
-        if name not in own:
-            kept[name] = config._get_node(name)
-    return kept
-
-
-def _fields(cls: type) -> tuple[dataclasses.Field[Any], ...]:
-    return dataclasses.fields(cls)

@@ -12,7 +12,8 @@ import torch
 from omegaconf import DictConfig
 
 from distill.config import build
-from distill.config.settings import DataSettings, EvaluationSettings, TrainerSettings, node, read, without
+from distill.config.nodes import node, read, without
+from distill.config.settings import DataSettings, EvaluationSettings, TrainerSettings
 from distill.data.folders import listed
 from distill.data.language.tokenizer import fingerprint, tokenizer_of
 from distill.data.source import ImageSource, Part, Source, relabelled, wanted

@@ -15,8 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from distill.config.instantiate import instantiate
+from distill.config.nodes import Node, node
 from distill.config.overrides import is_path
-from distill.config.settings import DataSettings, Node, TrainerSettings, node
+from distill.config.settings import DataSettings, TrainerSettings
 from distill.config.trust import check_trusted, names
 from distill.data.image_format import ImageFormat
 from distill.data.source import Source

@@ -17,7 +17,8 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from distill.config import build
-from distill.config.settings import PredictionSettings, TrainerSettings, node, read
+from distill.config.nodes import node, read
+from distill.config.settings import PredictionSettings, TrainerSettings
 from distill.data import stream
 from distill.data.arrays import Rows
 from distill.data.folders import endings, image_files, left_out

@@ -6,9 +6,10 @@ from pathlib import Path
 import torch
 
 from distill.config import build
+from distill.config.nodes import Node
 from distill.config.preparation import Statistics
 from distill.config.run_config import RunConfig
-from distill.config.settings import NetworkSettings, Node
+from distill.config.settings import NetworkSettings
 from distill.data import Source
 from distill.experiment.stage import Stage
 from distill.models.network import Network

@@ -5,15 +5,8 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from distill.config.settings import (
-    DataSettings,
-    MethodSettings,
-    NetworkSettings,
-    RunSettings,
-    TrainerSettings,
-    read,
-    without,
-)
+from distill.config.nodes import read, without
+from distill.config.settings import DataSettings, MethodSettings, NetworkSettings, RunSettings, TrainerSettings
 from distill.errors import SettingError
 
 DATA: dict[str, Any] = {"batch_size": 32, "student_fraction": 0.25, "augment": {}}

@@ -9,7 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from distill import DistillModule, Network
 from distill.config import build
-from distill.config.settings import DataSettings, without
+from distill.config.nodes import without
+from distill.config.settings import DataSettings
 from distill.data import ImageDataModule
 from distill.models.cnn import cnn
 from distill.training.checkpointing import StepCheckpoint

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from distill import DistillModule, Network
 from distill.config import build
-from distill.config.settings import TeachingSettings, without
+from distill.config.nodes import without
+from distill.config.settings import TeachingSettings
 from distill.errors import SettingError
 from distill.methods import AT
 from distill.models.cnn import cnn

@@ -20,7 +20,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from distill import DistillModule, Network
 from distill.config import build
-from distill.config.settings import TeachingSettings, without
+from distill.config.nodes import without
+from distill.config.settings import TeachingSettings
 from distill.errors import SettingError
 from distill.methods import KD
 from distill.models.cnn import cnn

@@ -9,7 +9,8 @@ import pytorch_lightning as pl
 import torch
 
 from distill.config import build
-from distill.config.settings import Node, TrainerSettings
+from distill.config.nodes import Node
+from distill.config.settings import TrainerSettings
 from distill.teachers import Teacher
 from distill.training.clock import Moment, moment, seconds_between
 from distill.training.module import DistillModule
