@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from distill import methods
+from distill.methods.view import Trait
 
 HEADING = """\
 # Methods
@@ -19,7 +20,8 @@ what is listed, and `'method.NAME.schedules={weight: {_target_: distill.schedule
 over the run.
 
 Layers: `stages` is the output of each stage of a network, `last_stage` the map that it pools, `embedding` what its
-classifier sees; all are found by themselves, and paths such as `[layer2, layer3]` name others.
+classifier sees; all are found by themselves, and paths such as `[layer2, layer3]` name others. `levels.*` and `boxes`
+are a detector's: the maps of its pyramid, and what its head says of the edges of boxes.
 
 | method | paper | needs | defaults | where they come from |
 |---|---|---|---|---|
@@ -31,6 +33,8 @@ NEEDS = {
     "needs_labels": "memory of every training sample",
 }
 """What a method asks for beside both networks' answers, by the attribute that says so."""
+DATA: dict[Trait, str] = {"boxes": "boxes", "a class for each position": "masks"}
+"""And of the data, by what it needs of the task."""
 
 
 def methods_table(configs: Path) -> str:
@@ -59,7 +63,8 @@ def _paper(module: ModuleType) -> str:
 
 
 def _needs(method: type[methods.Method], settings: dict[str, Any]) -> str:
-    found = [what for attribute, what in NEEDS.items() if getattr(method, attribute)]
+    found = [what for trait, what in DATA.items() if trait in method.needs]
+    found += [what for attribute, what in NEEDS.items() if getattr(method, attribute)]
     if settings["label_weight"] and "labels" not in found:
         found.append("labels")
     if not method.needs_teacher:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, Literal, TypeVar, get_args
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from distill.errors import SettingError
@@ -213,7 +213,7 @@ class Method(nn.Module):
         names = zip(self.taps.student, self.taps.teacher, strict=True)
         return [(student.features[s], teacher.features[t]) for s, t in names]
 
-    def gathered(self, x: Float[Tensor, "n ..."]) -> Float[Tensor, "all ..."]:
+    def gathered(self, x: Shaped[Tensor, "n ..."]) -> Shaped[Tensor, "all ..."]:
         """What is compared, (N, ...) of this process's samples: with `gather`, that of all processes, by rank."""
         return joined_over_processes(x) if self.gather else x
 

@@ -129,10 +129,10 @@ def through(module: nn.Module, feature: Float[Tensor, "n ..."]) -> Float[Tensor,
     return precise(module(feature.to(next(module.parameters(), feature).dtype)))
 
 
-def projector(student: Float[Tensor, "n _ ..."], teacher: Float[Tensor, "n _ ..."]) -> nn.Module:
+def projector(student: Float[Tensor, "n _ ..."], teacher: Float[Tensor, "n _ ..."], *, bias: bool = True) -> nn.Module:
     """A 1x1 convolution to the teacher's channels; nothing where they are the student's already."""
     inputs, outputs = student.shape[1], teacher.shape[1]
-    return nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
+    return nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1, bias=bias)
 
 
 def connector(student: Float[Tensor, "n _ _ _"], teacher: Float[Tensor, "n _ _ _"], *, relu: bool) -> nn.Sequential:

@@ -5,17 +5,18 @@ import dataclasses
 import inspect
 import re
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import hydra
 import pytest
 import torch
+from method_cases import CLASSES, NETWORKS, WORDS, case, kind_of, labelled_otherwise
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 import distill.methods
-from distill.methods import Composite, DeiT, Example, Method, Supervised, Taps
+from distill.methods import Composite, DeiT, Method, Supervised, Taps
+from distill.methods.labels import LabelLoss
 from distill.methods.terms import LossTerms
 from distill.models.cnn import cnn
 from distill.models.network import Network
@@ -25,14 +26,6 @@ FILES = sorted((Path(__file__).parents[2] / "configs" / "method").glob("*.yaml")
 SWITCHES = ("standardize_logits", "schedules")  # settings of every method, which aren't arguments of any
 # Differences of logits, and divergences that are infinite where the student's probability is above 0.
 NO_CLASS_RULED_OUT = ("kd_standardized", "logit_mse", "srrl", "reverse_kd", "symmetric")
-N, CLASSES, TRAINING_SAMPLES = 6, 5, 40
-# Channels and sides of three stages: a student and a teacher of one family, and of two.
-NETWORKS = {
-    "resnets": (((4, 8), (8, 4), (16, 2)), ((8, 8), (16, 4), (32, 2))),
-    "strangers": (((6, 8), (10, 8), (12, 4)), ((16, 8), (24, 4), (40, 4))),
-}
-STAGES = ("stage1", "stage2", "stage3")
-WORDS = {"stages": STAGES, "last_stage": STAGES[-1:], "embedding": ("embedding",)}
 
 
 def node_of(file: Path) -> tuple[str, DictConfig]:
@@ -55,40 +48,11 @@ def build(file: Path) -> Method:
     for name, schedule in switches.get("schedules", {}).items():
         method.schedules[name] = hydra.utils.instantiate(schedule)
     method.taps = Taps(
-        *(tuple(name for word in words for name in WORDS[word]) for words in dataclasses.astuple(method.taps))
+        *(tuple(x for word in words for x in WORDS.get(word, (word,))) for words in dataclasses.astuple(method.taps))
     )
+    if kind_of(method) == "masks":
+        method.learn_labels_by(LabelLoss(ignore_index=255))
     return method
-
-
-def answers(stages: Sequence[tuple[int, int]], classifier: nn.Linear, dtype: torch.dtype, seed: int) -> Outputs:
-    """A network's outputs as leaves: maps as out of a ReLU, their average as embedding, and its logits."""
-    generator = torch.Generator().manual_seed(seed)
-    maps = [torch.randn(N, channels, side, side, generator=generator).relu() for channels, side in stages]
-    embedding = maps[-1].mean((2, 3))
-    values = dict(zip((*STAGES, "embedding"), (*maps, embedding), strict=True))
-    logits = classifier(embedding).detach().to(dtype).requires_grad_()
-    return Outputs(logits, {name: value.to(dtype).requires_grad_() for name, value in values.items()})
-
-
-def case(networks: str, dtype: torch.dtype) -> tuple[Outputs, Outputs, Batch, Example]:
-    """A student's and a teacher's answers, the batch, and the example that methods prepare with."""
-    torch.manual_seed(0)
-    mine, theirs = NETWORKS[networks]
-    classifiers = [nn.Linear(stages[-1][0], CLASSES).requires_grad_(False) for stages in (mine, theirs)]
-    labels = torch.arange(TRAINING_SAMPLES) % CLASSES
-    indices = torch.tensor([3, 17, 4, 29, 38, 11])
-    batch = Batch(torch.rand(N, 3, 8, 8), labels[indices], indices)
-    example = {
-        "student": answers(mine, classifiers[0], torch.float32, seed=1),
-        "teacher": answers(theirs, classifiers[1], torch.float32, seed=2),
-        "labels": labels,
-        "classifier": classifiers[1],
-    }
-    known = {field.name for field in dataclasses.fields(Example)}
-    student, teacher = (
-        answers(s, c, dtype, seed) for s, c, seed in zip((mine, theirs), classifiers, (3, 4), strict=True)
-    )
-    return student, teacher, batch, Example(**{name: value for name, value in example.items() if name in known})
 
 
 def evaluate(method: Method, student: Outputs, teacher: Outputs, batch: Batch, autocast: bool) -> dict[str, Tensor]:
@@ -103,8 +67,11 @@ def evaluate(method: Method, student: Outputs, teacher: Outputs, batch: Batch, a
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_gradients_reach_what_is_trained_and_nothing_else(file: Path, dtype: torch.dtype, networks: str) -> None:
     method = build(file)
-    student, teacher, batch, example = case(networks, dtype)
+    student, teacher, batch, example = case(networks, dtype, kind_of(method))
     method.setup(example)
+    for parameter in method.parameters():
+        if not parameter.any():  # a layer that starts at zero keeps gradients from those below
+            nn.init.normal_(parameter, std=0.1)
     terms = evaluate(method, student, teacher, batch, autocast=dtype == torch.bfloat16)
     for name, term in terms.items():
         assert term.shape == (), name
@@ -129,10 +96,12 @@ def test_gradients_reach_what_is_trained_and_nothing_else(file: Path, dtype: tor
 @pytest.mark.parametrize("file", [file for file in FILES if file.stem != "dml"], ids=lambda file: file.stem)
 def test_arithmetic_is_float32_whatever_comes_in(file: Path) -> None:
     method = build(file)
-    student, teacher, batch, example = case("resnets", torch.bfloat16)
+    student, teacher, batch, example = case("resnets", torch.bfloat16, kind_of(method))
     method.setup(example)
     precise = [
-        Outputs(o.logits.float(), {name: feature.float() for name, feature in o.features.items()})
+        dataclasses.replace(
+            o, logits=o.logits.float(), features={name: feature.float() for name, feature in o.features.items()}
+        )
         for o in (student, teacher)
     ]
     expected = evaluate(copy.deepcopy(method), *precise, batch, autocast=False)
@@ -145,6 +114,8 @@ def test_arithmetic_is_float32_whatever_comes_in(file: Path) -> None:
 @pytest.mark.parametrize("file", [file for file in FILES if file.stem not in NO_CLASS_RULED_OUT], ids=lambda f: f.stem)
 def test_a_teacher_may_rule_out_classes(file: Path) -> None:
     method = build(file)
+    if kind_of(method) != "classes":
+        pytest.skip("its teacher answers with maps or boxes")
     student, teacher, batch, example = case("resnets", torch.float32)
     distance = (torch.arange(CLASSES) - batch.targets[:, None]) % CLASSES  # the true class has 0
     masked = teacher.logits.detach().masked_fill((distance == 1) | (distance == 3), -torch.inf)
@@ -160,7 +131,7 @@ def test_a_teacher_may_rule_out_classes(file: Path) -> None:
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_terms_without_weights_do_not_depend_on_them(file: Path) -> None:
     method = build(file)
-    student, teacher, batch, example = case("resnets", torch.float32)
+    student, teacher, batch, example = case("resnets", torch.float32, kind_of(method))
     method.setup(example)
     method.label_weight = 1.0
     other = copy.deepcopy(method)
@@ -177,8 +148,8 @@ def test_terms_without_weights_do_not_depend_on_them(file: Path) -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_state_survives_saving_and_loading(file: Path, tmp_path: Path) -> None:
-    student, teacher, batch, example = case("resnets", torch.float32)
     method, other = build(file), build(file)
+    student, teacher, batch, example = case("resnets", torch.float32, kind_of(method))
     method.setup(example)
     for _ in range(2):  # whatever it remembers has moved
         evaluate(method, student, teacher, batch, autocast=False)
@@ -191,7 +162,7 @@ def test_state_survives_saving_and_loading(file: Path, tmp_path: Path) -> None:
 
 def test_all_methods_compose() -> None:
     student, teacher, batch, example = case("resnets", torch.float32)
-    methods = {file.stem: build(file) for file in FILES}
+    methods = {file.stem: method for file in FILES if kind_of(method := build(file)) == "classes"}
     composite = Composite(methods)
     composite.setup(example)
     terms = evaluate(composite, student, teacher, batch, autocast=False)
@@ -232,7 +203,7 @@ def test_every_method_has_a_config() -> None:
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_what_a_method_says_that_it_needs_is_what_it_takes(file: Path) -> None:
     method = build(file)
-    student, teacher, batch, example = case("resnets", torch.float32)
+    student, teacher, batch, example = case("resnets", torch.float32, kind_of(method))
     without = dataclasses.replace(example, classifier=None)
     if method.needs_classifier:
         with pytest.raises(ValueError, match="last linear layer"):
@@ -241,7 +212,7 @@ def test_what_a_method_says_that_it_needs_is_what_it_takes(file: Path) -> None:
         build(file).setup(without)
     method.setup(example)
     method.label_weight = 0.0
-    others = dataclasses.replace(batch, targets=(batch.targets + 1) % CLASSES)
+    others = labelled_otherwise(batch, kind_of(method))
     method.eval()
     before, after = (sum(evaluate(method, student, teacher, each, False).values()) for each in (batch, others))
     assert torch.equal(torch.as_tensor(before), torch.as_tensor(after)) != method.needs_classes

@@ -43,7 +43,7 @@ def test_all_files_are_here() -> None:
     resnets = {f"resnet{depth}" for depth in (8, 14, 20, 32, 44, 56, 110)} | {"resnet8x4", "resnet32x4"}
     wide = {"wrn_16_1", "wrn_16_2", "wrn_40_1", "wrn_40_2"}
     vggs = {f"vgg{depth}" for depth in (8, 11, 13, 16, 19)}
-    others = {"mobilenetv2", "shufflenetv1", "shufflenetv2", "cnn24", "cnn4", "mlp"}
+    others = {"mobilenetv2", "shufflenetv1", "shufflenetv2", "cnn24", "cnn12", "cnn4", "mlp"}
     assert {file.stem for file in FILES} == resnets | wide | vggs | others | USERS_CHOICE | DETECTORS | TEXT
 
 
@@ -65,7 +65,7 @@ def test_settings_are_those_of_the_builder(file: Path) -> None:
 def test_the_file_says_its_name_and_its_true_size(file: Path) -> None:
     heading, _, settings = file.read_text().partition("\n")
     assert f"name: {file.stem}\n" in settings
-    small = file.stem in ("cnn24", "cnn4", "mlp")
+    small = file.stem in ("cnn24", "cnn12", "cnn4", "mlp")
     network = build(file, *((10, 1, 8) if small else (100, 3, 32)))
     count = sum(p.numel() for p in network.parameters())
     stated = re.search(r": ([\d.]+) (M|thousand) parameters", heading)

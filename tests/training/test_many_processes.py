@@ -38,9 +38,12 @@ VARIANTS = {  # beside the files as they are
     "cc_gaussian": ("cc", {"form": "gaussian"}),
     "mgd_positions": ("mgd", {"mask": "positions"}),
     "sp_alone": ("sp", {"gather": False}),
+    "pkd_stages": ("pkd", {"student_layers": ["stages"], "teacher_layers": ["stages"]}),
 }
-ON_MASKS = {"kd_masks": "kd", "dist_masks": "dist"}  # segmentation, with unequally many pixels that count
-NAMES = [file.stem for file in FILES] + list(VARIANTS) + list(ON_MASKS)
+# Segmentation, with unequally many pixels that count.
+ON_MASKS = {"kd_masks": "kd", "dist_masks": "dist"} | {name: name for name in ("cirkd", "cwd_logits", "ifvd")}
+OTHERS = {*ON_MASKS, "pkd", "fgd", "ld"}  # the last are of boxes
+NAMES = [file.stem for file in FILES if file.stem not in OTHERS] + list(VARIANTS) + list(ON_MASKS)
 DIFFERENT = {"sp_alone"}  # each process compares its own samples
 BATCH, BATCHES = 8, 3  # samples of all processes in a step, and batches of an epoch
 STEPS = 5  # of the optimizer: 3 in the first epoch, and 2 of two batches or one in the second
