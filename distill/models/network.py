@@ -229,12 +229,15 @@ class Network(nn.Module):
         return module.register_forward_hook(lambda _module, _inputs, output: self._capture(path, output)).id
 
     def _capture(self, path: str, output: Any) -> None:
-        """Keep a tap's value: a copy where a later layer writes over it, and in the first pass, which tells."""
+        """Keep a tap's value: a copy where a later layer writes over it, and in the first pass, which tells.
+
+        Else a view, so that gradients of several layers behind it are added up in the same order in every pass.
+        """
         value = logits_of(output)
         known = self._overwritten.get((path, self.training))
         if known is None and not value.is_inference():
             self._watched[path] = value, value._version
-        self._captured[path] = value if known is False else value.clone()
+        self._captured[path] = value.view_as(value) if known is False else value.clone()
 
 
 def _as_large_as(logits: Tensor, images: Tensor) -> Tensor:
