@@ -50,8 +50,12 @@ class LD(Method):
         terms = []
         for s, t in self.pairs(student, teacher):
             self._check(s, t, teacher.logits)
-            options = {"weights": scores[:, None].expand(-1, 4, -1), "class_dim": 2, "temperature": self.temperature}
-            terms.append(kl_divergence(s, t, reduction="positionmean", **options))
+            weights = scores[:, None].expand(-1, 4, -1)  # the same for the four edges
+            terms.append(
+                kl_divergence(
+                    s, t, temperature=self.temperature, reduction="positionmean", class_dim=2, weights=weights
+                )
+            )
         return {"ld": torch.stack(terms).sum()}
 
     def _check(self, student: Tensor, teacher: Tensor, logits: Tensor) -> None:
