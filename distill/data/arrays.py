@@ -17,8 +17,9 @@ from distill.data.labels import class_numbers, is_multi_hot, label_table
 from distill.data.loading import InMemory, keep_in_memory
 from distill.data.mapped import Pickled
 from distill.data.npz import check_claims
+from distill.data.parts import wanted
 from distill.data.pixels import PixelError, to_bytes
-from distill.data.source import ImageSource, Only, Part, wanted
+from distill.data.source import ImageSource, Only, Part
 from distill.data.split import Split
 from distill.data.stream import Stream
 from distill.errors import SettingError

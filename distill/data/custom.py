@@ -16,8 +16,9 @@ from torch.utils.data import Subset
 
 from distill.data.labels import class_numbers
 from distill.data.loading import Handling, InMemory, OnError, load
+from distill.data.parts import check_same_classes, wanted
 from distill.data.pixels import PixelError, is_grey, pixels_of, to_bytes
-from distill.data.source import ImageSource, Only, Part, check_same_classes, wanted
+from distill.data.source import ImageSource, Only, Part
 from distill.errors import SettingError, first_line
 
 GREY_SAMPLE = 16

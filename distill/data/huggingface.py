@@ -13,8 +13,9 @@ from torch import Tensor
 from distill.data.labels import class_numbers
 from distill.data.loading import Handling, InMemory, OnError, load
 from distill.data.order import share_of_each_class
+from distill.data.parts import check_same_classes, wanted
 from distill.data.pixels import pixels_of
-from distill.data.source import ImageSource, Only, Part, check_same_classes, wanted
+from distill.data.source import ImageSource, Only, Part
 from distill.errors import SettingError, suggestion
 
 OTHER_NAMES: Mapping[Part, Sequence[str]] = {

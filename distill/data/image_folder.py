@@ -19,8 +19,9 @@ from torch import Tensor
 from distill.data.folders import Layout, check_classes, endings, find_layout, image_files, images_in, left_out, listed
 from distill.data.loading import Handling, InMemory, OnError, load
 from distill.data.order import share_of_each_class
+from distill.data.parts import wanted
 from distill.data.pixels import pixels_of
-from distill.data.source import ImageSource, Only, Part, wanted
+from distill.data.source import ImageSource, Only, Part
 from distill.errors import SettingError
 
 log = logging.getLogger(__name__)

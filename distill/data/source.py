@@ -3,8 +3,7 @@
 import typing
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import zip_longest
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal, TypeVar
 
 import torch
@@ -15,7 +14,7 @@ from distill.data.batches import Batches, ImageBatches, Order
 from distill.data.image_format import ImageFormat
 from distill.data.samples import Samples
 from distill.data.split import Split
-from distill.data.stream import Relabelled, Stream
+from distill.data.stream import Stream
 from distill.data.token_format import TokenFormat
 from distill.errors import SettingError
 from distill.tasks import Classification, Task
@@ -271,42 +270,3 @@ def _check_size(label: str, masks: tuple[int, ...], images: tuple[int, ...]) -> 
     if masks not in (images, (1, 1)):  # of one pixel: of images of which nothing is known
         own, other = (" x ".join(map(str, size)) for size in (masks, images))
         raise SettingError(f"{label} masks are {own} and images {other}; must be of one size")
-
-
-def check_same_classes(names: Mapping[Part, Sequence[str]], setting: str) -> None:
-    """Raise SettingError if splits call their classes differently, so that a number doesn't mean the same in all."""
-    known = [*names.values()]
-    for part, own in names.items():
-        if [*own] != [*known[0]]:
-            here, there = next(pair for pair in zip_longest(own, known[0], fillvalue="none") if pair[0] != pair[1])
-            raise SettingError(
-                f"{setting}: the classes of {part} are not those of {next(iter(names))}, such as {here} in place of "
-                f"{there}; must be the same in the same order"
-            )
-
-
-def relabelled(split: Split | Stream, targets: Tensor) -> Split | Stream:
-    """The images with other labels, one for each."""
-    if isinstance(split, Split):
-        return replace(split, targets=targets)
-    return replace(split, source=Relabelled(split.source, targets))
-
-
-def wanted(found: Mapping[Part, T], only: Only | None, setting: str) -> dict[Part, T]:
-    """Those of the splits found that are asked for.
-
-    Args:
-        found: what there is, by name.
-        only: which alone is wanted; None: all.
-        setting: the setting that says where the data is, with its value, for the message.
-
-    Raises:
-        SettingError: there is no such split.
-    """
-    if only is None:
-        return dict(found)
-    part = next((part for part in ("val", "test", "train") if part in found), None) if only == "any" else only
-    if part is None or part not in found:
-        known = [name for name in typing.get_args(Part) if name in found]
-        raise SettingError(f"split={only}: {setting} has no such split, but {', '.join(known) or 'none'}")
-    return {part: found[part]}

@@ -9,8 +9,9 @@ import torch
 from distill.data.huggingface import open_splits, split_names
 from distill.data.language.tokenizer import tokenizer_of
 from distill.data.order import share_of_each_class
+from distill.data.parts import wanted
 from distill.data.positions import positions_in
-from distill.data.source import Only, Part, wanted
+from distill.data.source import Only, Part
 from distill.data.tables import Column, Row, read_rows
 from distill.data.text_labels import Kind, labels_of
 from distill.data.text_tokens import tokens_of

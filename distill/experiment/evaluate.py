@@ -16,7 +16,8 @@ from distill.config.nodes import node, read, without
 from distill.config.settings import DataSettings, EvaluationSettings, TrainerSettings
 from distill.data.folders import listed
 from distill.data.language.tokenizer import fingerprint, tokenizer_of
-from distill.data.source import ImageSource, Part, Source, relabelled, wanted
+from distill.data.parts import relabelled, wanted
+from distill.data.source import ImageSource, Part, Source
 from distill.data.split import Split
 from distill.data.stream import Stream
 from distill.data.token_format import TokenFormat

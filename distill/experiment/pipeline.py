@@ -41,7 +41,8 @@ from distill.models.network import Network
 from distill.report import write_report
 from distill.seeding import seed_torch
 from distill.signals import leave_on_signals
-from distill.tasks.base import check_method, check_without_labels
+from distill.tasks.base import check_method
+from distill.tasks.requirements import check_without_labels
 from distill.training.launch import launch, processes_to_start
 from distill.training.peers import Peers
 from distill.training.stats import StageStats

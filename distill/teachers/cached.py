@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,15 +12,16 @@ import torch
 
 from distill.devices import tf32_on
 from distill.errors import SettingError
-from distill.inputs import Inputs, first_tensor, inputs_to
+from distill.inputs import Inputs, first_tensor
 from distill.losses import Projection
 from distill.methods import Method
 from distill.models.frozen import freeze
 from distill.models.network import Network
+from distill.processes import process_and_count
 from distill.teachers import fingerprint
 from distill.teachers.array_file import Numbers
 from distill.teachers.base import Teacher
-from distill.teachers.comparison import count_disagreements
+from distill.teachers.comparison import count_disagreements, seconds_per_sample
 from distill.teachers.inputs import TeacherInputs
 from distill.teachers.record import DType, Layout, in_bytes
 from distill.teachers.requirements import Features, check_method
@@ -248,7 +248,7 @@ class CachedTeacher(Teacher):
         except OSError as error:
             raise self._unwritable(error) from error
         self._tables = RunTables(store, self.inputs)
-        if _first_process():
+        if process_and_count()[0] == 0:
             self._announce(self._tables)
             self._compare(self._tables)
         return self._tables
@@ -261,16 +261,9 @@ class CachedTeacher(Teacher):
 
     def describe(self) -> str:
         """Size and contents: '19.3 MB for 50,000 samples x 4 epochs, top-50 of 100 classes'."""
-        layout, inputs = self.layouts["train"], self.inputs
-        everything = "all logits" if layout.hidden is None else "hidden states for all logits"
-        kept = everything if layout.top_k is None else f"top-{layout.top_k}"
-        also = f", and {', '.join(name for name, _ in layout.features)}" if layout.features else ""
-        also += " averaged over positions" if also and layout.pooled else ""
-        epochs = f" x {inputs.distinct_epochs} epochs" if inputs.distinct_epochs > 1 else ""
-        return (
-            f"{in_bytes(self.wanted_bytes)} for {len(inputs.samples):,} samples{epochs}, "
-            f"{kept} of {layout.classes} classes in {layout.dtype}{also}"
-        )
+        epochs = f" x {self.inputs.distinct_epochs} epochs" if self.inputs.distinct_epochs > 1 else ""
+        samples = f"{in_bytes(self.wanted_bytes)} for {len(self.inputs.samples):,} samples{epochs}"
+        return f"{samples}, {self.layouts['train'].in_words()}"
 
     def _check_size(self) -> None:
         if self.wanted_bytes > self.max_gb * GB:
@@ -280,24 +273,10 @@ class CachedTeacher(Teacher):
             )
 
     def _announce(self, tables: RunTables) -> None:
-        epochs, missing = self.inputs.distinct_epochs, tables.missing()
-        total = len(self.inputs.samples) * epochs + self.inputs.sizes["val"]
-        told = f"teacher's answers: {self.describe()}, in {tables.store.directory}"
-        if missing:
-            seconds = self._seconds_per_sample() * missing
-            told += f"; {1 - missing / total:.0%} are there, the others take the teacher about {seconds:.0f} s"
-        else:
-            told += "; all there"
+        told = f"teacher's answers: {self.describe()}, in {tables.store.directory}; "
+        told += tables.in_words(lambda: seconds_per_sample(self.network, self.inputs, self._device))
         print(told, flush=True)
         log.info(told)
-
-    def _seconds_per_sample(self) -> float:
-        samples = self.inputs.samples[: self.inputs.batch_size]
-        shown = inputs_to(self.inputs.source.train.inputs(samples), self._device)
-        for _ in range(2):  # the first warms up
-            start = time.perf_counter()
-            self.network(shown).logits.sum().item()
-        return (time.perf_counter() - start) / len(samples)
 
     def _compare(self, tables: RunTables) -> None:
         """Work a few answers of one split and epoch out again."""
@@ -318,7 +297,3 @@ class CachedTeacher(Teacher):
     @property
     def _device(self) -> torch.device:
         return next((p.device for p in self.network.parameters()), torch.device("cpu"))
-
-
-def _first_process() -> bool:
-    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0

@@ -1,14 +1,18 @@
 """Compares kept outputs with what the teacher predicts now."""
 
+import time
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from distill.data.batches import Batches
+from distill.inputs import inputs_to
 from distill.losses import Projection
 from distill.losses.logits import gap
 from distill.models.network import Network
 from distill.teachers.array_file import Numbers
+from distill.teachers.inputs import TeacherInputs
 from distill.teachers.record import Layout
 from distill.teachers.store import AnswerTable
 from distill.types import Outputs
@@ -67,3 +71,13 @@ def _logits(outputs: Outputs) -> Tensor:
     if outputs.projection is not None:
         return outputs.projection.hidden
     return outputs.logits if outputs.top_k is None else outputs.top_k.values
+
+
+def seconds_per_sample(network: Network, inputs: TeacherInputs, device: torch.device) -> float:
+    """How long a network takes for one of the samples of a training step."""
+    samples = inputs.samples[: inputs.batch_size]
+    shown = inputs_to(inputs.source.train.inputs(samples), device)
+    for _ in range(2):  # the first warms up
+        start = time.perf_counter()
+        network(shown).logits.sum().item()
+    return (time.perf_counter() - start) / len(samples)

@@ -66,6 +66,14 @@ class Layout:
     hidden: int | None = None
     longest: int | None = None
 
+    def in_words(self) -> str:
+        """What is kept: 'top-50 of 100 classes in float16, and layer3 averaged over positions'."""
+        everything = "all logits" if self.hidden is None else "hidden states for all logits"
+        kept = everything if self.top_k is None else f"top-{self.top_k}"
+        also = f", and {', '.join(name for name, _ in self.features)}" if self.features else ""
+        also += " averaged over positions" if also and self.pooled else ""
+        return f"{kept} of {self.classes} classes in {self.dtype}{also}"
+
     @property
     def fields(self) -> tuple[Field, ...]:
         """The arrays."""

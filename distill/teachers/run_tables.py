@@ -1,5 +1,7 @@
 """A cache's tables as one run goes through them."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from distill.teachers.array_file import Numbers
@@ -64,3 +66,11 @@ class RunTables:
         place = places[chances.integers(len(places))]
         there = self.table(*place).written().nonzero()[0]
         return place, np.sort(chances.permutation(there)[:most])
+
+    def in_words(self, seconds_per_sample: Callable[[], float]) -> str:
+        """How many answers are there, and how long the others take: '81% are there, the others take ...'."""
+        if not (missing := self.missing()):
+            return "all there"
+        total = len(self.inputs.samples) * self.inputs.distinct_epochs + self.inputs.sizes["val"]
+        seconds = seconds_per_sample() * missing
+        return f"{1 - missing / total:.0%} are there, the others take the teacher about {seconds:.0f} s"

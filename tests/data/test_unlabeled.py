@@ -17,7 +17,7 @@ from distill.data.unlabeled import with_unlabeled
 from distill.errors import SettingError
 from distill.methods import CRD, DKD, KD, Composite
 from distill.tasks import UNKNOWN
-from distill.tasks.base import check_without_labels
+from distill.tasks.requirements import check_without_labels
 
 
 def save(images: Tensor, directory: Path) -> Path:

@@ -20,8 +20,9 @@ from distill.data.detection.yolo import read_yolo
 from distill.data.folders import listed
 from distill.data.loading import Handling, InMemory, OnError, load
 from distill.data.order import share_of_each_class
+from distill.data.parts import wanted
 from distill.data.pixels import PixelError, pixels_of
-from distill.data.source import ImageSource, Only, Part, wanted
+from distill.data.source import ImageSource, Only, Part
 from distill.data.stream import fitting
 from distill.errors import SettingError
 from distill.tasks import Detection

@@ -11,7 +11,8 @@ from distill.data.language.encoded import Encoded
 from distill.data.language.readers import rows_of
 from distill.data.language.source import LanguageSource
 from distill.data.language.tokenizer import tokenizer_of
-from distill.data.source import Only, Part, wanted
+from distill.data.parts import wanted
+from distill.data.source import Only, Part
 from distill.errors import SettingError
 
 LossOn = Literal["completions", "all"]

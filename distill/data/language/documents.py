@@ -12,7 +12,8 @@ from distill.data.language.conversations import encode_document
 from distill.data.language.readers import read_text, text_rows
 from distill.data.language.source import LanguageSource
 from distill.data.language.tokenizer import tokenizer_of
-from distill.data.source import Only, Part, wanted
+from distill.data.parts import wanted
+from distill.data.source import Only, Part
 from distill.errors import SettingError
 
 LONGEST = 12_000  # bytes of a module that is taken, so that a few do not make up the whole
