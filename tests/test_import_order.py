@@ -34,7 +34,7 @@ ORDER = (
     ("config",),
     ("report",),
     ("experiment",),
-    ("cli", "__main__"),
+    ("endings", "cli", "__main__"),
 )
 MOST_LINES = 300  # of a file: a longer one holds a second idea
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
