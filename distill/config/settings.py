@@ -86,6 +86,8 @@ class EvaluationSettings:
     split: Literal["train", "val", "test"] | None = None
     precision: Asked = "32-true"
     predictions: bool | str = False
+    corruptions: bool | list[str] = False
+    speed: bool = False
 
 
 @dataclass(frozen=True)

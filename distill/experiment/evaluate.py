@@ -25,6 +25,7 @@ from distill.data.token_source import TokenSource
 from distill.devices import allow_tf32
 from distill.errors import SettingError
 from distill.experiment.finished import FinishedRun, load_run
+from distill.experiment.further_scores import Asking, calibrations, corrupted_scores, corruption_kinds, speed_of
 from distill.experiment.network_predictions import Predictions, predict_split
 from distill.experiment.preflight.networks import check_network
 from distill.experiment.split_evaluation import SplitEvaluation
@@ -55,6 +56,7 @@ def evaluate_run(config: DictConfig) -> dict[str, dict[str, float | None]]:
     split, own = settings.split, config.data is None
     source = _own_data(finished.own_data, split) if own else _other_data(config.data, finished, split)
     precision = finished.precision if settings.precision == "run" else settings.precision
+    kinds = corruption_kinds(settings.corruptions, source)
     hardware = build.hardware(node(config.trainer, "trainer", TrainerSettings), precision)
     networks = finished.networks()
     for name, network in networks.items():
@@ -70,6 +72,13 @@ def evaluate_run(config: DictConfig) -> dict[str, dict[str, float | None]]:
         found = SplitEvaluation(source, predictions)
     scores = {name: evaluation.scored().known() for name, evaluation in found.networks.items()}
     about = {"data": source.name, source.noun: found.networks["student"].count, "precision": precision, **scores}
+    if calibration := calibrations(found):
+        about["calibration"] = calibration
+    if settings.speed:
+        about["speed"] = speed_of(asked, source, batch_size)
+    if kinds:
+        asking = Asking(asked, batch_size, hardware.device, hardware.plugin)
+        about["corruptions"] = corrupted_scores(source, kinds, asking)
     classes = found.by_class()
     text = json.dumps({**about, "classes": classes}, indent=2)
     write_text(file, text + "\n")

@@ -1,7 +1,7 @@
 """What the networks of a run predict for a whole split, batch by batch."""
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,6 +13,9 @@ from torch import Tensor
 from distill.data import DataModule, Source
 from distill.models.network import Network
 from distill.types import Outputs
+
+Change = Callable[[Tensor, Tensor], Tensor]
+"""Of images and their indices, both (n, ...), to what networks are shown in their place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +43,26 @@ def predict_split(
     batch_size: int,
     device: torch.device,
     precision: Precision | None = None,
+    change: Change | None = None,
 ) -> Iterator[Predictions]:
     """Ask networks for the validation split, in evaluation mode, on a device; with a bar on a terminal.
 
     precision: Lightning's plugin of what to compute in; None for the networks' own.
+    change: what is done to images before the networks see them.
     """
     precision = precision or Precision()
     converted = {name: precision.convert_module(network).to(device).eval() for name, network in networks.items()}
     batches = DataModule(source, batch_size=batch_size).val_dataloader()
-    screen, shown = Console(file=sys.stderr), sys.stderr.isatty()
-    for batch in track(batches, source.name, len(batches), console=screen, transient=True, disable=not shown):
-        inputs, logits = precision.convert_input(batch.to(device).inputs), {}
+    screen, hidden = Console(file=sys.stderr), not sys.stderr.isatty()
+    for batch in track(batches, source.name, len(batches), console=screen, transient=True, disable=hidden):
+        assert batch.indices is not None
+        inputs, logits = batch.to(device).inputs, {}
+        if change is not None:
+            assert isinstance(inputs, Tensor)
+            inputs = change(inputs, batch.indices.to(device))
+        inputs = precision.convert_input(inputs)
         for name, network in converted.items():
             with precision.forward_context():
                 outputs: Outputs = network(inputs)
             logits[name] = outputs.answers().float().cpu()
-        assert batch.indices is not None
         yield Predictions(logits, batch.targets.cpu(), batch.indices)

@@ -18,6 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from distill.cli import CONFIGS
+from distill.data.corruptions import corrupt
 from distill.data.digits import digits
 from distill.errors import SettingError
 from distill.experiment.evaluate import evaluate_run
@@ -67,6 +68,27 @@ def test_evaluate_on_other_data(finished: Any, tmp_path: Path) -> None:
     assert said["student"]["accuracy"] == expected["accuracy"]
     assert said["student"]["kl"] == pytest.approx(expected["kl"], rel=1e-5)
     assert json.loads((run / "evaluation-forty.json").read_text())["images"] == 40
+
+
+def test_calibration_speed_and_images_that_suffered(finished: Any, tmp_path: Path) -> None:
+    run = shutil.copytree(finished.directory, tmp_path / "run")
+    scores = evaluate_run(composed("evaluate", f"run={run}", "speed=true", "corruptions=[contrast,brightness]"))
+    said = json.loads((run / "evaluation-digits.json").read_text())
+    assert said["calibration"]["student"]["ece"] == pytest.approx(scores["student"]["ece"], abs=1e-6)
+    assert set(said["calibration"]["student"]) == {"ece", "temperature", "ece_scaled"}
+    assert said["speed"]["student"]["latency_ms"] > 0
+    assert said["speed"]["teacher"]["samples_per_second"] > 0
+    val, network = digits().val, load_run(run).networks()["student"].eval()
+    images = corrupt("contrast", val.inputs(torch.arange(500)), torch.arange(500), 5)
+    with torch.no_grad():
+        right = (network(images).logits.argmax(1) == val.targets).double().mean()
+    found = said["corruptions"]
+    assert found["contrast"]["student"]["5"] == pytest.approx(float(right))
+    assert found["contrast"]["student"]["5"] < scores["student"]["accuracy"]
+    means = [found[kind]["teacher"]["mean"] for kind in ("contrast", "brightness")]
+    assert found["mean"]["teacher"] == pytest.approx(sum(means) / 2)
+    with pytest.raises(SettingError, match=r"corruptions=jpg: there is no such kind; did you mean jpeg\?"):
+        evaluate_run(composed("evaluate", f"run={run}", "corruptions=[jpg]"))
 
 
 def test_classes_are_matched_by_their_names(finished: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
