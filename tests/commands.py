@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -114,6 +115,19 @@ class ForkServer:
         finally:
             process.kill()
         return subprocess.CompletedProcess(process.args, process.wait(), out, err)
+
+    def run_ranks(self, script: str, count: int, *arguments: str) -> None:
+        """`python SCRIPT RANK ARGUMENTS` for each rank, side by side. Fails, and ends them all, with the first."""
+        env = environment(PYTHONPATH=os.pathsep.join(sys.path))  # what this process finds, it finds
+        processes = [self.start(script, str(rank), *arguments, env=env) for rank in range(count)]
+        try:
+            while None in (statuses := [process.poll() for process in processes]) and not any(statuses):
+                time.sleep(0.02)
+        finally:
+            for process in processes:
+                process.kill()
+                process.wait()
+        assert statuses == [0] * count, [process.communicate() for process in processes]
 
 
 @contextmanager

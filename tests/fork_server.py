@@ -26,7 +26,7 @@ from typing import Any
 IMPORTED = (
     "distill.experiment.evaluate", "distill.experiment.export", "distill.experiment.fill_cache",
     "distill.experiment.pipeline", "distill.experiment.predict", "distill.report.compare",
-    "sklearn.datasets", "torch.distributed.run", "torch.utils.tensorboard",
+    "sklearn.datasets", "torch.utils.tensorboard",
 )  # fmt: skip
 LONGEST = 1 << 18  # bytes of a request
 FORKABLE = {"jemalloc_bg_thd"}  # a thread that sees to forks itself

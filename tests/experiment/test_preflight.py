@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from commands import ROOT, ForkServer
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from torch import Tensor, nn
@@ -30,7 +31,6 @@ from distill.models.weights_file import save_weights
 from distill.tasks import Classification
 from distill.tasks.evaluation import Evaluation
 
-ROOT = Path(__file__).parents[2]
 QUICK = (
     "trainer=cpu", "logger=none", "baseline=false", "trainer.max_epochs=1", "teacher.max_epochs=1",
     "data.batch_size=8", "model@teacher=cnn4", "model@student=cnn4",
@@ -416,9 +416,8 @@ def test_layers_are_listed_and_nothing_is_written(
     assert "inside of these" not in full
 
 
-def test_the_command_lists_layers_without_a_run_directory(images: Path, tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "train.py"), "show=layers", "data=arrays", f"data.path={images}"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+def test_the_command_lists_layers_without_a_run_directory(images: Path, forks: ForkServer, tmp_path: Path) -> None:
+    done = forks.run(str(ROOT / "train.py"), "show=layers", "data=arrays", f"data.path={images}", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert "student cnn4, teacher cnn24" in done.stdout
     assert list(tmp_path.iterdir()) == []

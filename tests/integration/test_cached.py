@@ -1,15 +1,14 @@
 """The commands with `teaching=cached`: filled by two processes, by runs side by side, by one that is killed."""
 
-import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from commands import ROOT, ForkServer
 from hydra import compose, initialize_config_dir
 from safetensors.torch import load_file
 
@@ -19,7 +18,6 @@ from distill.models.cnn import cnn
 from distill.models.weights_file import save_weights
 from distill.teachers.store import stores
 
-ROOT = Path(__file__).parents[2]
 # A precision of its own: what `auto` finds faster in a long run may be another than in a short one, with other answers.
 SHORT = ["trainer.max_epochs=3", "trainer.precision=32-true", "baseline=false", "preflight=false", "logger=none",
          "data.student_fraction=0.1"]  # fmt: skip
@@ -47,24 +45,15 @@ def student(settings: list[str], directory: Path) -> dict[str, torch.Tensor]:
     return load_file(directory / "student.safetensors")
 
 
-def start(command: str, settings: list[str]) -> "subprocess.Popen[str]":
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HYDRA_FULL_ERROR": "0"}
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / command), *settings],
-        env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-
-
 def same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
-def test_filled_ahead_by_two_processes_is_as_live(teacher: Path, tmp_path: Path) -> None:
+def test_filled_ahead_by_two_processes_is_as_live(teacher: Path, command: Any, tmp_path: Path) -> None:
     cache = f"teaching.dir={tmp_path / 'cache'}"
     two = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
-    filling = start("scripts/cache_teacher.py", [*overrides(teacher, tmp_path / "fill", cache, *AUGMENTED), *two])
-    told, _ = filling.communicate(timeout=300)
-    assert filling.returncode == 0, told
+    filling = overrides(teacher, tmp_path / "fill", cache, *AUGMENTED, *two)
+    told = command("scripts/cache_teacher.py", *filling, spawns=2).stdout
     count = int(re.search(r"for (\d+) samples x 3 epochs, all logits of 10 classes", told)[1])
     assert told.count("answers   100%") == 1
     (store,) = stores(tmp_path / "cache")
@@ -75,19 +64,21 @@ def test_filled_ahead_by_two_processes_is_as_live(teacher: Path, tmp_path: Path)
     assert len(stores(tmp_path / "cache")) == 1
 
 
-def test_runs_side_by_side_of_which_one_is_killed_share_a_cache(teacher: Path, tmp_path: Path) -> None:
+def test_runs_side_by_side_of_which_one_is_killed_share_a_cache(
+    teacher: Path, forks: ForkServer, tmp_path: Path
+) -> None:
     cached = ["teaching=cached", f"teaching.dir={tmp_path / 'cache'}"]
-    doomed = start("train.py", [*overrides(teacher, tmp_path / "doomed", *cached), "trainer.max_epochs=10000"])
-    other = start("train.py", [*overrides(teacher, tmp_path / "other", *cached), "method.kd.temperature=2", "seed=1"])
+    doomed, other = (forks.start("train.py", *overrides(teacher, tmp_path / name, *cached, *settings))
+                     for name, settings in (("doomed", ["trainer.max_epochs=10000"]),
+                                            ("other", ["method.kd.temperature=2", "seed=1"])))  # fmt: skip
     deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
         if any(table.written().any() for store in stores(tmp_path / "cache") for table in store.tables()):
             break
         time.sleep(0.05)
     doomed.send_signal(signal.SIGKILL)
-    told, _ = other.communicate(timeout=300)
-    doomed.communicate()
-    assert other.returncode == 0, told
+    assert other.wait(timeout=300) == 0, other.communicate()
+    assert doomed.wait() == -signal.SIGKILL
     settings = overrides(teacher, tmp_path / "cached", *cached, "teaching.validate=500")
     live = student(overrides(teacher, tmp_path / "live"), tmp_path / "live")
     assert same(student(settings, tmp_path / "cached"), live)
@@ -123,8 +114,6 @@ def test_averages_of_maps_are_kept_and_taken_up(teacher: Path, tmp_path: Path) -
     ]
 
 
-def test_live_teaching_cannot_be_filled(teacher: Path, tmp_path: Path) -> None:
-    command = start("scripts/cache_teacher.py", overrides(teacher, tmp_path / "run", "teaching=live"))
-    told, _ = command.communicate(timeout=300)
-    assert command.returncode == 2
-    assert "keeps no answers; use teaching=cached" in told
+def test_live_teaching_cannot_be_filled(teacher: Path, command: Any, tmp_path: Path) -> None:
+    done = command("scripts/cache_teacher.py", *overrides(teacher, tmp_path / "run", "teaching=live"), status=2)
+    assert "keeps no answers; use teaching=cached" in done.stderr

@@ -2,24 +2,23 @@
 
 import os
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from commands import ROOT, ForkServer, Process, environment, run_anew
 from torch import Tensor
 
 from distill.errors import SettingError
 
-ROOT = Path(__file__).parents[2]
 TRAIN = str(ROOT / "train.py")
 # 32-true, one thread: the same to the last bit.
 TINY = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.precision=32-true", "trainer.max_epochs=1",
         "teacher.max_epochs=0", "baseline=false", "preflight=false", "logger=none")  # fmt: skip
-Start = Callable[..., list[subprocess.Popen[str]]]
+Start = Callable[..., list[Process]]
 
-TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc_per_node")
+# Processes that a launcher starts read its variables while they import: they import everything themselves.
+TORCHRUN = ("-m", "torch.distributed.run", "--nproc_per_node")
 
 # What srun does: it starts the tasks of all nodes, each told by SLURM's variables which one it is.
 SRUN = """
@@ -29,7 +28,7 @@ nodes, tasks = int(nodes), int(tasks)
 job = {"SLURM_JOB_ID": os.environ["SLURM_JOB_ID"], "SLURM_JOB_NAME": "distil", "SLURM_NODELIST": "localhost",
        "SLURM_NTASKS": str(nodes * tasks), "SLURM_NTASKS_PER_NODE": str(tasks), "SLURM_NNODES": str(nodes)}
 started = [
-    subprocess.Popen(command, env=os.environ | job | {
+    subprocess.Popen([sys.executable, *command], env=os.environ | job | {
         "SLURM_PROCID": str(node * tasks + task), "SLURM_LOCALID": str(task), "SLURM_NODEID": str(node)})
     for node in range(nodes) for task in range(tasks)
 ]
@@ -47,21 +46,15 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
+def start(forks: ForkServer, tmp_path: Path) -> Iterator[Start]:
     """Starts commands side by side in an empty directory; what still runs after the test is ended."""
-    started: list[subprocess.Popen[str]] = []
-    inherited = {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"}
+    started: list[Process] = []
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
 
-    def execute(*commands: tuple[str, ...], **environment: str) -> list[subprocess.Popen[str]]:
+    def execute(*commands: tuple[str, ...], spawns: int = 0, **more: str) -> list[Process]:
         (tmp_path / "empty").mkdir(exist_ok=True)
-        started.extend(
-            subprocess.Popen(
-                command, cwd=tmp_path / "empty", text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                env={**inherited, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, **environment},
-            )
-            for command in commands
-        )  # fmt: skip
+        env = environment(PYTHONPATH=path, **more)
+        started.extend(forks.start(*command, cwd=tmp_path / "empty", env=env, spawns=spawns) for command in commands)
         return started
 
     yield execute
@@ -70,7 +63,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
         process.communicate()
 
 
-def ended(processes: list[subprocess.Popen[str]], status: int = 0) -> tuple[str, str]:
+def ended(processes: list[Process], status: int = 0) -> tuple[str, str]:
     """What processes say, once all have ended with this exit status."""
     said = [process.communicate(timeout=120) for process in processes]
     out, err = ("".join(parts) for parts in zip(*said, strict=True))
@@ -82,7 +75,7 @@ def slurm(tmp_path: Path, nodes: int, tasks: int) -> tuple[tuple[str, ...], dict
     """The start of a command under a stand-in for srun, and its environment."""
     (tmp_path / "srun.py").write_text(SRUN)
     job = {"SLURM_JOB_ID": "123", "MASTER_PORT": str(free_port())}
-    return (sys.executable, str(tmp_path / "srun.py"), str(nodes), str(tasks), sys.executable), job
+    return (str(tmp_path / "srun.py"), str(nodes), str(tasks)), job
 
 
 Weights = Callable[[Path], dict[str, Tensor]]
@@ -92,11 +85,8 @@ Weights = Callable[[Path], dict[str, Tensor]]
 def student(weights: Weights, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
     """The student of two processes that the command starts itself."""
     directory = tmp_path_factory.mktemp("own")
-    environment = {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"}
-    subprocess.run(
-        [sys.executable, TRAIN, *TINY, "trainer.devices=2"],
-        cwd=directory, env={**environment, "OMP_NUM_THREADS": "1"}, check=True, timeout=120,
-    )  # fmt: skip
+    done = run_anew(TRAIN, *TINY, "trainer.devices=2", cwd=directory)
+    assert done.returncode == 0, done.stderr
     return weights(only_run(directory) / "student.safetensors")
 
 
@@ -207,7 +197,7 @@ def test_a_process_that_hangs_in_its_data_ends_all_with_a_line_that_names_it(sta
     (tmp_path / "empty/one_hangs.py").write_text(ONE_HANGS)
     data = ("data=custom", "data.target=one_hangs.load", "data.in_memory=false", "data.workers=0", "data.timeout=2")
     settings = (TRAIN, *TINY, *data, "data.batch_size=8", "trainer.devices=2")
-    _, err = ended(start((sys.executable, *settings)), status=2)
+    _, err = ended(start(settings, spawns=2), status=2)
     (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
     assert line.startswith("error: process 1 of 2 failed: data.timeout=2: it has waited")
 

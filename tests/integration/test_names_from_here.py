@@ -1,10 +1,8 @@
 """What people name in settings may lie in the folder that they start the command in."""
 
-import subprocess
-import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from commands import ROOT, ForkServer
 
 MINE = """
 import numpy as np
@@ -49,7 +47,7 @@ class Logger(pl.loggers.CSVLogger):
 """
 
 
-def test_names_from_the_current_directory_in_all_processes(tmp_path: Path) -> None:
+def test_names_from_the_current_directory_in_all_processes(forks: ForkServer, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(MINE)
     settings = [
         "model@teacher=custom", "teacher.target=mine.net", "model@student=custom", "student.target=mine.net",
@@ -61,7 +59,6 @@ def test_names_from_the_current_directory_in_all_processes(tmp_path: Path) -> No
         "trainer.precision=32-true", "data.batch_size=5", "hydra.run.dir=run",
     ]  # fmt: skip
     # The script's own folder is on sys.path, as that of an installed command is; the current directory is not.
-    done = subprocess.run([sys.executable, ROOT / "train.py", *settings], cwd=tmp_path, capture_output=True, text=True,
-                          timeout=600, check=False)  # fmt: skip
+    done = forks.run(str(ROOT / "train.py"), *settings, cwd=tmp_path, spawns=2)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "run/summary.json").is_file()

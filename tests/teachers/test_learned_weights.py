@@ -3,6 +3,7 @@
 import io
 import logging
 import math
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from commands import ForkServer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
@@ -186,8 +187,7 @@ def test_remembers_bit_for_bit() -> None:
     assert torch.equal(second.weights, whole.weights)
 
 
-def _half(rank: int, directory: str) -> None:
-    torch.set_num_threads(1)
+def half(rank: int, directory: str) -> None:
     dist.init_process_group("gloo", store=dist.FileStore(f"{directory}/store", 2), rank=rank, world_size=2)
     ensemble = teacher(5.0, 1.0, -1.0)
     for step in range(3):
@@ -198,8 +198,8 @@ def _half(rank: int, directory: str) -> None:
     dist.destroy_process_group()
 
 
-def test_two_processes_learn_what_one_would(tmp_path: Path) -> None:
-    mp.spawn(_half, (str(tmp_path),), nprocs=2)
+def test_two_processes_learn_what_one_would(forks: ForkServer, tmp_path: Path) -> None:
+    forks.run_ranks(__file__, 2, str(tmp_path))  # as below
     alone = teacher(5.0, 1.0, -1.0)
     for step in range(3):
         answer(alone, batch(step))
@@ -282,3 +282,7 @@ def test_bad_settings_are_named(tmp_path: Path) -> None:
         with pytest.raises(SettingError, match=rf"teaching\.{name}='?{value}'?: must be") as error:
             build.teacher(without(wrong, TeachingSettings), network(0), inputs=None)  # type: ignore[arg-type]
         assert "\n" not in str(error.value)
+
+
+if __name__ == "__main__":
+    half(int(sys.argv[1]), sys.argv[2])

@@ -2,6 +2,7 @@
 
 import copy
 import os
+import sys
 import warnings
 from functools import cache, partial
 from pathlib import Path
@@ -11,8 +12,8 @@ import pytest
 import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 import torch.nn.functional as F
+from commands import ForkServer
 from lightning_fabric.plugins.environments import LightningEnvironment
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import GradientAccumulationScheduler
@@ -151,7 +152,7 @@ def validated(count: int, rank: int, processes: int) -> dict[str, float]:
 
 
 def work(rank: int, directory: Path) -> None:
-    """All that one of three processes does."""
+    """All that one of three processes does, each of which runs this file."""
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     os.environ["LOCAL_RANK"] = str(rank)  # or Lightning starts this command, pytest, once more for each other process
@@ -179,10 +180,10 @@ def work(rank: int, directory: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+def found(forks: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What each process found."""
     directory = tmp_path_factory.mktemp("processes")
-    mp.start_processes(work, (directory,), nprocs=3, start_method="spawn")
+    forks.run_ranks(__file__, 3, str(directory))
     return [torch.load(directory / f"{rank}.pt", weights_only=True) for rank in range(3)]
 
 
@@ -224,3 +225,7 @@ def test_validation_is_exact_over_the_split(count: int, processes: int, found: l
     assert {"val/map", "val/ce", "val/kl", "val/agreement"} <= alone.keys()
     for each in found[:processes]:
         assert each[f"validated {count} in {processes}"] == pytest.approx(alone, rel=1e-6)
+
+
+if __name__ == "__main__":
+    work(int(sys.argv[1]), Path(sys.argv[2]))
