@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,9 @@ def path_of(setting: str | Path) -> Path:
 
 
 def write_atomically(path: Path, write: Callable[[Path], object], keep: Path | None = None) -> None:
-    """Let `write` fill a temporary file beside `path`, then rename it: `path` is old, or new and whole.
+    """Let `write` fill a file in a temporary folder beside `path`, then rename it: `path` is old, or new and whole.
+
+    A folder, for some writers make temporary files of their own beside what they write.
 
     Args:
         path: what is written.
@@ -23,8 +26,10 @@ def write_atomically(path: Path, write: Callable[[Path], object], keep: Path | N
         keep: where a file that was at `path` goes, on the same file system.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp{path.suffix}")
+    folder = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = folder / f"new{path.suffix}"
     try:
+        folder.mkdir(exist_ok=True)
         temporary.touch()
         mode = temporary.stat().st_mode  # as new files have it here; some writers leave theirs to the owner alone
         write(temporary)
@@ -34,7 +39,7 @@ def write_atomically(path: Path, write: Callable[[Path], object], keep: Path | N
             path.replace(keep)
         temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _bring_to_disk(file: Path) -> None:
@@ -44,11 +49,14 @@ def _bring_to_disk(file: Path) -> None:
 
 
 def remove_leftovers(directory: Path) -> None:
-    """Remove the temporary files that `write_atomically` left in or below a directory, of processes that are gone."""
-    for file in directory.rglob(".*.tmp*"):
-        found = re.fullmatch(r"\..+\.(\d+)\.tmp(\.[^.]*)?", file.name)
-        if found and file.is_file() and not _is_alive(int(found[1])):
-            file.unlink(missing_ok=True)
+    """Remove what processes that are gone left of their writing, in or below a directory: `.NAME.PROCESS.tmp`."""
+    for left in list(directory.rglob(".*.tmp")):
+        found = re.fullmatch(r"\..+\.(\d+)\.tmp", left.name)
+        if found and not _is_alive(int(found[1])):
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
 
 
 def _is_alive(process: int) -> bool:

@@ -24,7 +24,8 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     write_text(file, "old")
 
     def fail(path: Path) -> None:
-        assert path.parent == file.parent  # a rename must not cross file systems
+        assert path.parent.parent == file.parent  # a rename must not cross file systems
+        (path.parent / ".tmp4fM2xA").touch()  # as safetensors makes them
         assert path.suffix == ".json"
         path.write_text("half of the n")
         assert file.read_text() == "old"
@@ -50,11 +51,13 @@ def test_whoever_may_read_new_files_may_read_what_is_written(tmp_path: Path) -> 
 def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    alive = tmp_path / f".last.ckpt.{os.getpid()}.tmp.ckpt"
+    alive = tmp_path / f".last.ckpt.{os.getpid()}.tmp"
     (tmp_path / "below").mkdir()
     others = [tmp_path / name for name in ("summary.json", ".lock", ".notes.tmp", "x.1.tmp")]
-    left = [tmp_path / f".record.json.{gone.pid}.tmp.json", tmp_path / "below" / f".logits.bin.{gone.pid}.tmp"]
+    folder = tmp_path / f".record.json.{gone.pid}.tmp"
+    folder.mkdir()
+    left = [folder / "new.json", folder / ".tmp4fM2xA", tmp_path / "below" / f".logits.bin.{gone.pid}.tmp"]
     for file in (alive, *others, *left):
         file.touch()
     remove_leftovers(tmp_path)
-    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted([alive, *others])
+    assert sorted(path for path in tmp_path.rglob("*")) == sorted([alive, *others, tmp_path / "below"])
