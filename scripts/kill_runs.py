@@ -134,10 +134,11 @@ class Kills:
         begun = (run / "config.yaml").is_file()
         own = [setting.format(run=run) for setting in self.settings]
         arguments = [f"resume={run}"] if begun else [*own, f"hydra.run.dir={run}"]
-        return subprocess.Popen(
-            [*self.command, *arguments], cwd=self.directory, env={**os.environ, **THREADS}, start_new_session=True,
-            stdout=subprocess.DEVNULL, stderr=(self.directory / "stderr.txt").open("w"),
-        )  # fmt: skip
+        with (self.directory / "stderr.txt").open("w") as told:
+            return subprocess.Popen(
+                [*self.command, *arguments], cwd=self.directory, env={**os.environ, **THREADS},
+                start_new_session=True, stdout=subprocess.DEVNULL, stderr=told,
+            )  # fmt: skip
 
     def _finish(self, run: Path) -> None:
         with self._start(run) as process:
