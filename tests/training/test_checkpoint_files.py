@@ -72,7 +72,8 @@ def test_a_full_disk_leaves_the_one_before_and_is_told_once(tmp_path: Path, capl
     files = CheckpointFiles()
     files.save_checkpoint(STATE, file)
     for _ in range(2):
-        (tmp_path / f".last.ckpt.{os.getpid()}.tmp.ckpt").symlink_to("/dev/full")
+        (folder := tmp_path / f".last.ckpt.{os.getpid()}.tmp").mkdir()
+        (folder / "new.ckpt").symlink_to("/dev/full")
         files.save_checkpoint({**STATE, "global_step": 8}, file)
     assert caplog.text.count("was not written (No space left on device); training goes on") == 1
     assert read(file)["global_step"] == 7
