@@ -69,10 +69,12 @@ class FeatureLayout:
 
     kind: 'map' (N, C, H, W), 'channels-last map' (N, H, W, C), 'tokens' (N, T, D) or 'vector' (N, D).
     grid: of tokens, height and width of the patches, which come last among the T; None where it is unknown.
+    heads: of tokens that are queries, keys or values, how many heads of attention lie behind each other in D.
     """
 
     kind: Literal["map", "channels-last map", "tokens", "vector"]
     grid: tuple[int, int] | None = None
+    heads: int | None = None
 
 
 class Reading(Protocol):

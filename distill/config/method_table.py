@@ -22,6 +22,7 @@ over the run.
 Layers: `stages` is the output of each stage of a network, `last_stage` the map that it pools, `embedding` what its
 classifier sees; all are found by themselves, and paths such as `[layer2, layer3]` name others. `levels.*` and `boxes`
 are a detector's: the maps of its pyramid, and what its head says of the edges of boxes.
+`hidden_cosine`, `minilm` and `tinybert` are for transformers: `stages` are blocks there, and padding counts nowhere.
 
 | method | paper | needs | defaults | where they come from |
 |---|---|---|---|---|

@@ -20,6 +20,7 @@ from distill.methods.fitnet import FitNet
 from distill.methods.fsp import FSP
 from distill.methods.ft import FT
 from distill.methods.hard_label import HardLabel
+from distill.methods.hidden_cosine import HiddenCosine
 from distill.methods.ickd import ICKD
 from distill.methods.ifvd import IFVD
 from distill.methods.jsd import JSD
@@ -28,6 +29,7 @@ from distill.methods.kdsvd import KDSVD
 from distill.methods.ld import LD
 from distill.methods.logit_mse import LogitMSE
 from distill.methods.mgd import MGD
+from distill.methods.minilm import MiniLM
 from distill.methods.mlkd import MLKD
 from distill.methods.nkd import NKD
 from distill.methods.nst import NST
@@ -46,6 +48,7 @@ from distill.methods.srrl import SRRL
 from distill.methods.supervised import Supervised
 from distill.methods.symmetric import Symmetric
 from distill.methods.tf_kd import TfKD
+from distill.methods.tinybert import TinyBERT
 from distill.methods.tvd import TVD
 from distill.methods.vid import VID
 from distill.methods.wsld import WSLD
@@ -91,8 +94,10 @@ __all__ = [
     "Example",
     "FitNet",
     "HardLabel",
+    "HiddenCosine",
     "LogitMSE",
     "Method",
+    "MiniLM",
     "ReverseKD",
     "ReviewKD",
     "SemCKD",
@@ -102,4 +107,5 @@ __all__ = [
     "Symmetric",
     "Taps",
     "TfKD",
+    "TinyBERT",
 ]

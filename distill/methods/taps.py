@@ -7,13 +7,21 @@ from torch import Tensor, nn
 
 from distill.types import Outputs
 
+ATTENTION = {
+    "query": ("query", "q_lin", "q_proj"),
+    "key": ("key", "k_lin", "k_proj"),
+    "value": ("value", "v_lin", "v_proj"),
+}
+"""What the layers that make these are called in blocks of transformers."""
+
 
 @dataclass(frozen=True, slots=True)
 class Taps:
     """Layers wanted from each network.
 
     Before a run: submodule paths, patterns (`layer*.2`), or the words of `distill.models.network`: 'stages' (the
-    output of each stage), 'last_stage', 'embedding' (what the classifier sees). Once the networks are known: names.
+    output of each stage), 'last_stage', 'embedding' (what the classifier sees); with `:query`, `:key` or `:value` the
+    layer in a transformer's block that makes these. Once the networks are known: names.
     """
 
     student: tuple[str, ...] = ()

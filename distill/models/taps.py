@@ -2,12 +2,14 @@
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import nn
 
 from distill.errors import SettingError
 from distill.inputs import Inputs
+from distill.methods.taps import ATTENTION
 from distill.models.feature_layouts import feature_layouts
 from distill.models.layers import Layer, list_layers, suggest_pairs
 from distill.models.modes import evaluating
@@ -17,6 +19,12 @@ from distill.types import Outputs
 WORDS = ("stages", "last_stage", "embedding")
 
 
+def is_word(layer: str) -> bool:
+    """Whether it stands for layers that a look at the networks finds, and is no path or pattern itself."""
+    base, part = _split(layer)
+    return base in WORDS or part != ""
+
+
 def resolve(
     student_layers: Sequence[str], teacher_layers: Sequence[str], student: Network, teacher: Network, inputs: Inputs
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -24,7 +32,8 @@ def resolve(
 
     'stages' is the output of each stage that both networks have, in matching order; 'last_stage' each
     network's last map, what it pools: in pre-activated networks that is behind the stage's own output; 'embedding' what
-    goes into the classifier, the last layer of the network.
+    goes into the classifier, the last layer of the network. With `:query`, `:key` or `:value` behind it, a word or path
+    stands for the layer within a transformer's block that makes these.
 
     Args:
         student_layers, teacher_layers: paths, patterns and words.
@@ -34,7 +43,7 @@ def resolve(
     Raises:
         SettingError: a network has no stages, or no classifier, to be found.
     """
-    if not {*student_layers, *teacher_layers} & set(WORDS):
+    if not any(map(is_word, (*student_layers, *teacher_layers))):
         return tuple(student_layers), tuple(teacher_layers)
     ours, theirs = (list_layers(network.backbone, network.preprocess(inputs)) for network in (student, teacher))
     pairs = [pair for pair in suggest_pairs(ours, theirs) if pair[0].resolution[0] != "vector"]
@@ -53,12 +62,25 @@ def find_layouts(network: Network, inputs: Inputs) -> None:
     shapes, image = [layer.shape for layer in layers], layers[0].image
     known = dict(zip([layer.path for layer in layers], feature_layouts(shapes, image), strict=True))
     for name, feature in outputs.features.items():  # what goes into a layer comes after what was before it
-        network.layouts[name] = known.get(name) or feature_layouts([*shapes, tuple(feature.shape[1:])], image)[-1]
+        layout = known.get(name) or feature_layouts([*shapes, tuple(feature.shape[1:])], image)[-1]
+        network.layouts[name] = replace(layout, heads=_heads(network, name))
+
+
+def _heads(network: Network, path: str) -> int | None:
+    """Of attention, in a layer that makes queries, keys or values; None of other layers, or where that is unknown."""
+    last = path.rpartition(".")[2]
+    config = getattr(getattr(network.backbone, "model", network.backbone), "config", None)
+    if config is None or not any(last in names for names in ATTENTION.values()):
+        return None
+    heads = getattr(config, "num_attention_heads", None)
+    grouped = None if last in ATTENTION["query"] else getattr(config, "num_key_value_heads", None)
+    return grouped or heads
 
 
 def _replace(words: Sequence[str], stages: list[str], layers: Sequence[Layer], network: Network) -> tuple[str, ...]:
     names: list[str] = []
-    for word in words:
+    for word, part in map(_split, words):
+        before = len(names)
         if word in ("stages", "last_stage"):
             if not stages:
                 raise SettingError(
@@ -69,7 +91,27 @@ def _replace(words: Sequence[str], stages: list[str], layers: Sequence[Layer], n
             names.append(f"{classifier_path(layers, network)}:input")
         else:
             names.append(word)
+        if part:
+            names[before:] = [_within(path, part, layers, network) for path in names[before:]]
     return tuple(names)
+
+
+def _split(word: str) -> tuple[str, str]:
+    """A word or path, and the part of attention behind it; '' for none."""
+    base, _, part = word.rpartition(":")
+    return (base, part) if part in ATTENTION else (word, "")
+
+
+def _within(block: str, part: str, layers: Sequence[Layer], network: Network) -> str:
+    """The layer in a block that makes queries, keys or values."""
+    paths = [layer.path for layer in layers if layer.path.startswith(f"{block}.")]
+    found = [path for path in paths if path.rpartition(".")[2] in ATTENTION[part]]
+    if len(found) != 1:
+        raise SettingError(
+            f"{network.name}: {block} has no one layer that makes attention's {part}; the method is for encoders such "
+            "as BERT: choose another method, or name blocks that have one"
+        )
+    return found[0]
 
 
 def _pooled(stage: str, layers: Sequence[Layer]) -> str:

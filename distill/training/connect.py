@@ -74,7 +74,7 @@ def check_teacherless(method: Method) -> None:
 
 def _check_given(method: Method, example: Inputs | None, labels: Tensor | None) -> None:
     name = type(method).__name__
-    words = sorted({*method.taps.student, *method.taps.teacher} & set(taps.WORDS))
+    words = sorted({word for word in (*method.taps.student, *method.taps.teacher) if taps.is_word(word)})
     if example is None and (method.needs_example or words):
         finds = f"to find the layers {', '.join(map(repr, words))}" if words else "to see the shapes that it fits"
         raise ValueError(

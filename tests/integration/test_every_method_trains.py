@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import pytorch_lightning as pl
 import torch
+from method_files import FILES
 from omegaconf import DictConfig, OmegaConf
 
 from distill import DistillModule, Network
@@ -19,7 +20,6 @@ from distill.models.cnn import cnn
 from distill.training.checkpointing import StepCheckpoint
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-FILES = sorted((CONFIGS / "method").glob("*.yaml"))
 STEPS = 3  # of an epoch
 STOPPED = 4  # after so many, in the second epoch
 

@@ -35,7 +35,14 @@ def texts(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, command, texts, encoder):
     directory = tmp_path_factory.mktemp("text") / "run"
-    told = (*NETWORKS, f"teacher.path={encoder}", *SHORT, "trainer.max_epochs=3", f"hydra.run.dir={directory}")
+    told = (
+        *NETWORKS,
+        "method=[tinybert,minilm,kd]",
+        f"teacher.path={encoder}",
+        *SHORT,
+        "trainer.max_epochs=3",
+        f"hydra.run.dir={directory}",
+    )
     done = command("train.py", "data=text_table", *texts, *told)
     return directory, done.stdout
 

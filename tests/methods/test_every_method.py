@@ -11,6 +11,7 @@ import hydra
 import pytest
 import torch
 from method_cases import CLASSES, NETWORKS, WORDS, case, kind_of, labelled_otherwise
+from method_files import FILES, FOLDER
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
@@ -22,7 +23,6 @@ from distill.models.cnn import cnn
 from distill.models.network import Network
 from distill.types import Batch, Outputs
 
-FILES = sorted((Path(__file__).parents[2] / "configs" / "method").glob("*.yaml"))
 SWITCHES = ("standardize_logits", "schedules")  # settings of every method, which aren't arguments of any
 # Differences of logits, and divergences that are infinite where the student's probability is above 0.
 NO_CLASS_RULED_OUT = ("kd_standardized", "logit_mse", "srrl", "reverse_kd", "symmetric")
@@ -193,7 +193,7 @@ def test_configs_say_every_setting(file: Path) -> None:
 
 
 def test_every_method_has_a_config() -> None:
-    configured = {node_of(file)[1]._target_.rsplit(".", 1)[1] for file in FILES}
+    configured = {node_of(file)[1]._target_.rsplit(".", 1)[1] for file in FOLDER.glob("*.yaml")}
     public = [getattr(distill.methods, name) for name in distill.methods.__all__]
     methods = {cls.__name__ for cls in public if inspect.isclass(cls) and issubclass(cls, Method)}
     # DeiT needs a student with two heads, and so comes with one: configs/experiment/deit.yaml.

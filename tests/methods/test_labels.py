@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from hydra import compose, initialize_config_dir
+from method_files import FILES
 
 from distill.cli import CONFIGS
 from distill.config import build
@@ -88,7 +89,7 @@ def configured(name: str) -> Method:
         return build.method(compose("train", overrides).method)
 
 
-@pytest.mark.parametrize("name", ["deit", *sorted(file.stem for file in (CONFIGS / "method").glob("*.yaml"))])
+@pytest.mark.parametrize("name", ["deit", *(file.stem for file in FILES)])
 def test_every_method_learns_labels_by_what_it_is_given(name: str) -> None:
     method, asked = configured(name), LabelLoss(0.3)
     method.learn_labels_by(asked)

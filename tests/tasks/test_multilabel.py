@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from hydra import compose, initialize_config_dir
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from method_files import FILES
 from torch import Tensor
 
 from distill import DistillModule
@@ -30,7 +31,7 @@ from distill.tasks.average_precision import AveragePrecision, by_label, by_sampl
 from distill.tasks.base import check_method
 from distill.types import Batch, Outputs
 
-NAMES = sorted(file.stem for file in (CONFIGS / "method").glob("*.yaml"))
+NAMES = [file.stem for file in FILES]
 # One true class a sample is what they are made of: a rest of the classes, ranks among them, sums over them, memories.
 EXCLUSIVE = {"crd", "dist", "dkd", "kd_standardized", "mlkd", "nkd"}
 OF_OTHER_DATA = {"fgd", "ld", "ifvd", "cirkd", "cwd_logits"}  # boxes or masks

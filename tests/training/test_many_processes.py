@@ -15,6 +15,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from commands import ForkServer
 from lightning_fabric.plugins.environments import LightningEnvironment
+from method_files import FILES
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import GradientAccumulationScheduler
 from pytorch_lightning.strategies import DDPStrategy
@@ -33,7 +34,6 @@ from distill.tasks.segmentation import SemanticSegmentation
 from distill.training.parallel import tell_processes
 from distill.training.sharding import FullySharded, whole_weights
 
-FILES = sorted((Path(__file__).parents[2] / "configs" / "method").glob("*.yaml"))
 VARIANTS = {  # beside the files as they are
     "kd_positionmean": ("kd", {"reduction": "positionmean"}),
     "cc_gaussian": ("cc", {"form": "gaussian"}),

@@ -23,7 +23,7 @@ def check_taps(run: Run, student: Network, teacher: Teacher | None, method: Meth
         ):
             if tapped is None:
                 continue
-            paths = [pattern for pattern in patterns if pattern not in taps.WORDS]
+            paths = [pattern for pattern in patterns if not taps.is_word(pattern)]
             try:
                 tapped.tap(paths)
             except SettingError as error:
