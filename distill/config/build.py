@@ -69,7 +69,8 @@ def network_of(
                 f"{where}: is a network of images, and {data.name} has {data.noun}; choose another model@{where}"
             )
         if isinstance(data, TokenSource):
-            given |= {"max_length": data.format.max_length, "tokenizer": data.format.tokenizer}
+            form = data.format
+            given |= {"max_length": form.max_length, "tokenizer": form.tokenizer, "tokenizer_gguf": form.gguf_file}
         built: Any = OmegaConf.to_container(node, resolve=True)
         built |= {name: value for name, value in given.items() if name in parameters}
         return instantiate(node, where, nn.Module, **given), built

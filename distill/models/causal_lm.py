@@ -10,7 +10,14 @@ from distill.errors import SettingError, first_line
 from distill.losses import Projection
 from distill.models.adapters import adapted, effective_weight
 from distill.models.preprocessing import Preprocessing, attach_preprocessing
-from distill.models.transformer import from_settings, import_transformers, plain_settings, read_config, with_layers
+from distill.models.transformer import (
+    check_tokenizer,
+    from_settings,
+    import_transformers,
+    plain_settings,
+    read_config,
+    with_layers,
+)
 
 TOLERANCE = 1e-4  # between a model's own logits and those of its hidden states and head, relative to the largest
 
@@ -81,6 +88,8 @@ def causal_lm(
     base_path: str | None = None,
     base_gguf_file: str | None = None,
     base_config: Mapping[str, Any] | None = None,
+    tokenizer: str | None = None,
+    tokenizer_gguf: str | None = None,
     max_length: int | None = None,
 ) -> nn.Module:
     """Build a causal language model.
@@ -93,16 +102,19 @@ def causal_lm(
         lora: arguments of `peft.LoraConfig`, {} for its defaults: adapters are trained, and all else stays.
         gradient_checkpointing: work hidden states out again for gradients, which takes time and saves memory.
         base_path, base_gguf_file, base_config: what `config` and `layers` start from: the teacher.
+        tokenizer, tokenizer_gguf: directory of what made the data's tokens, and a GGUF file in it; '' for bytes. That
+            of `path` must be the same.
         max_length: positions that it will be shown at most.
 
     Raises:
         SettingError: a directory or file that isn't there or holds something else, settings that don't fit together,
-            fewer positions than `max_length`.
+            another tokenizer, fewer positions than `max_length`.
     """
     import_transformers()
     if path is not None and (config or layers):
         raise SettingError(f"path={path}: its own configuration counts; leave config and layers out, or path")
     if path is not None:
+        check_tokenizer(path, gguf_file, tokenizer, tokenizer_gguf)
         model = _pretrained(path, gguf_file)
     elif layers is not None:
         if base_path is None:
@@ -125,7 +137,7 @@ def causal_lm(
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     untrained = {
         "path": None, "gguf_file": None, "config": settings, "layers": None,
-        "base_path": None, "base_gguf_file": None, "base_config": None,
+        "base_path": None, "base_gguf_file": None, "base_config": None, "tokenizer": None, "tokenizer_gguf": None,
     }  # fmt: skip
     return attach_preprocessing(
         CausalLM(model, num_classes), Preprocessing(trained=path is not None, untrained=untrained)

@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from distill.data.language.tokenizer import fingerprint, tokenizer_of
+from distill.data.language.tokenizer import tokenizer_of
 from distill.data.positions import positions_of
 from distill.errors import SettingError, first_line
 from distill.models.preprocessing import Preprocessing, attach_preprocessing
 from distill.models.transformer import (
-    check_directory,
+    check_tokenizer,
     from_settings,
     import_transformers,
     plain_settings,
@@ -63,7 +63,7 @@ def sequence_classifier(
     trained = False
     if path is not None:
         model, trained = _pretrained(auto, path, num_classes, own_head=own_head)
-        _check_tokenizer(path, tokenizer)
+        check_tokenizer(path, None, tokenizer)
     elif layers is not None:
         if base_path is None:
             raise SettingError(f"layers={list(layers)}: copies the teacher's, which has no path to read them from")
@@ -130,22 +130,6 @@ def _class_names(config: Any) -> tuple[str, ...] | None:
     """What a model calls its outputs; None where it has no names for them."""
     names = tuple(str(config.id2label[place]) for place in range(config.num_labels))
     return None if names == tuple(f"LABEL_{place}" for place in range(len(names))) else names
-
-
-def _check_tokenizer(path: str, tokenizer: str | None) -> None:
-    """Refuse a model whose tokenizer is not the one that made the tokens it will see."""
-    check_directory(path)
-    if tokenizer is None or tokenizer == path:
-        return
-    try:
-        own = tokenizer_of(path)
-    except SettingError:
-        return  # it has none; how many tokens it knows is looked at anyway
-    if fingerprint(own) != fingerprint(tokenizer_of(tokenizer)):
-        raise SettingError(
-            f"path={path}: its tokenizer is not that of data.tokenizer={tokenizer}, whose tokens it would take for its "
-            "own: choose a model with the same, or student.layers or student.config over the teacher's"
-        )
 
 
 def _check_size(model: Any, tokenizer: str | None, max_length: int | None) -> None:

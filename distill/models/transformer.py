@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from distill.data.language.tokenizer import first_difference, tokenizer_of
 from distill.errors import SettingError, first_line
 
 STORAGE = ("quantization_config", "transformers_version", "_name_or_path", "dtype", "torch_dtype", "architectures")
@@ -37,6 +38,31 @@ def read_config(path: str, gguf_file: str | None = None) -> Any:
         return AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False, **given)
     except Exception as error:  # of whatever lies there
         raise SettingError(f"path={path}: holds no configuration of a model: {first_line(error)}") from error
+
+
+def check_tokenizer(path: str, gguf_file: str | None, tokenizer: str | None, tokenizer_gguf: str | None = None) -> None:
+    """Refuse a model whose tokenizer is not the one that made the tokens it will see; a model without one may be right.
+
+    Args:
+        path, gguf_file: of the model.
+        tokenizer, tokenizer_gguf: of the data's tokens; '' for bytes; None: unknown.
+
+    Raises:
+        SettingError: there is no such directory, or the tokenizers differ; the first difference is named.
+    """
+    check_directory(path)
+    if tokenizer is None or (tokenizer and Path(tokenizer).absolute() == Path(path).absolute()):
+        return
+    try:
+        own = tokenizer_of(path, gguf_file)
+    except SettingError:
+        return  # how many tokens it knows is looked at anyway
+    if difference := first_difference(own, tokenizer_of(tokenizer or None, tokenizer_gguf)):
+        raise SettingError(
+            f"path={path}: its tokenizer is not that of data.tokenizer={tokenizer or 'null'}, whose tokens it would "
+            f"take for its own: {difference}; choose a model with the same, or student.layers or student.config over "
+            "the teacher's"
+        )
 
 
 def plain_settings(config: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from distill.data.language.tokenizer import byte_tokenizer
 from distill.errors import SettingError
 from distill.losses import LinearTeacher, linear_divergence
 from distill.models.adapters import effective_weight, merge
@@ -59,6 +60,26 @@ def test_a_padded_head_answers_for_the_tokens_alone(saved):
     assert network(IDS).classes == 10
     with pytest.raises(SettingError, match=r"12 outputs, and the tokenizer 13 tokens"):
         causal_lm(num_classes=13, path=saved)
+
+
+def test_another_tokenizer_is_told_with_the_first_difference(saved, tmp_path):
+    bytewise = byte_tokenizer()
+    config = transformers.LlamaConfig(vocab_size=260, max_position_embeddings=32, **SMALL)
+    transformers.LlamaForCausalLM(config).save_pretrained(tmp_path / "model")
+    bytewise.save_pretrained(tmp_path / "model")
+    assert (
+        causal_lm(num_classes=257, path=str(tmp_path / "model"), tokenizer="").tokens == 257
+    )  # bytes, and a wider head
+    bytewise.chat_template = "other"
+    bytewise.save_pretrained(tmp_path / "same")
+    assert causal_lm(num_classes=257, path=str(tmp_path / "model"), tokenizer=str(tmp_path / "same")).tokens == 257
+    bytewise.add_tokens(["quick"])
+    bytewise.save_pretrained(tmp_path / "other")
+    told = r"its tokenizer is not that of data.tokenizer=.*other.*: token 4 of 'The quick .* is \d+ \('q'\) and 257 "
+    with pytest.raises(SettingError, match=told) as caught:
+        causal_lm(num_classes=257, path=str(tmp_path / "model"), tokenizer=str(tmp_path / "other"))
+    assert "\n" not in str(caught.value)
+    assert causal_lm(num_classes=12, path=saved, tokenizer="").tokens == 12  # which has none of its own
 
 
 def test_some_layers_of_the_teacher(saved):

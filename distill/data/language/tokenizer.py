@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, overload
 
@@ -68,6 +69,32 @@ def fingerprint(tokenizer: Any) -> bytes:
     """Of all that decides which tokens a text becomes, and its chat template."""
     text = tokenizer.backend_tokenizer.to_str() + repr((tokenizer.chat_template, tokenizer.eos_token))
     return hashlib.sha256(text.encode()).digest()
+
+
+PROBES = (
+    "The quick brown fox jumps over 13 lazy dogs.",
+    "def f(x):\n    return x**2  # squared\n",
+    "Größe, naïve, 東京, 🙂\tend",
+)
+"""Texts that most tokenizers cut differently."""
+
+
+def first_difference(one: Any, other: Any) -> str | None:
+    """What two tokenizers make of the same first: of a few texts, else a token's number; None where they are alike.
+
+    Chat templates and which token ends a text are not looked at.
+    """
+    for text in PROBES:
+        ours, theirs = (each(text, add_special_tokens=False)["input_ids"] for each in (one, other))
+        for place, (mine, its) in enumerate(zip_longest(ours, theirs)):
+            if mine != its:
+                words = ("none" if i is None else f"{i} ({t.decode([i])!r})" for i, t in ((mine, one), (its, other)))
+                return f"token {place} of {text!r} is {' and '.join(words)}"
+    known, others = ({number: text for text, number in each.get_vocab().items()} for each in (one, other))
+    for number in range(max(len(known), len(others))):
+        if known.get(number) != others.get(number):
+            return f"token {number} is {known.get(number)!r} and {others.get(number)!r}"
+    return None
 
 
 class TokenNames(Sequence[str]):
