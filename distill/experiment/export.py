@@ -4,7 +4,7 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +22,7 @@ from distill.experiment.finished import load_run
 from distill.files import write_atomically, write_text
 from distill.log import only_warnings
 from distill.losses.logits import gap
+from distill.models.cost import latencies
 from distill.models.network import Network
 from distill.models.preprocessing import from_metadata, to_metadata
 from distill.models.weights_file import ABOUT, read_metadata, save_weights
@@ -29,6 +30,8 @@ from distill.models.weights_file import ABOUT, read_metadata, save_weights
 log = logging.getLogger(__name__)
 
 Format = Literal["onnx", "pt2", "safetensors", "hf"]
+Program = Callable[[Tensor], Tensor]
+"""An exported student: (N, C, H, W) images to logits."""
 MOST_NAMES = 20
 PREDICT = Path(__file__).parent / "templates" / "predict.py"
 TOLERANCE = 1e-4
@@ -97,19 +100,23 @@ def export_run(config: DictConfig) -> Path:
 
 
 def _convert(student: Logits, way: dict[str, Any], kind: str, target: Path) -> None:
-    """Write a program, and compare its answers with the original's."""
+    """Write a program, and compare its answers and its speed with the original's."""
     channels, height, width = way["channels"], way["crop"]["height"], way["crop"]["width"]
     images = torch.rand(8, channels, height, width, generator=torch.Generator().manual_seed(0))
-    write, ask = (_write_onnx, _ask_onnx) if kind == "onnx" else (_write_pt2, _ask_pt2)
+    write, read = (_write_onnx, _read_onnx) if kind == "onnx" else (_write_pt2, _read_pt2)
     write_atomically(target, lambda path: write(student, way, images, path))
+    program = read(target)
     with torch.no_grad():
         expected = student(images)
-    difference = float(gap(ask(target, images)[None], expected[None]))
+    difference = float(gap(program(images)[None], expected[None]))
     if not difference <= TOLERANCE:
         target.unlink()
         raise SettingError(f"format={kind}: the export's logits differ by {difference:.2g} of their size")
     said = f"differ by at most {difference:.1g} of their size" if difference else "are the same"
     print(f"parity: logits {said} on {len(images)} images")
+    found = latencies({kind: program, "original": student}, images[:1])
+    each = (f"{name} {time.median:.3g} ms ({time.low:.3g} to {time.high:.3g})" for name, time in found.items())
+    print(f"latency of one image: {', '.join(each)}; threads of the CPU: {torch.get_num_threads()}")
 
 
 def _write_beside(path: Path, text: str) -> None:
@@ -157,9 +164,9 @@ def _not_converted(kind: str, student: Logits, error: Exception) -> SettingError
     )
 
 
-def _ask_pt2(path: Path, images: Tensor) -> Tensor:
-    logits: Tensor = torch.export.load(path).module()(images)
-    return logits.detach()
+def _read_pt2(path: Path) -> Program:
+    program = torch.export.load(path).module()
+    return lambda images: program(images).detach()
 
 
 def _write_onnx(student: Logits, way: dict[str, Any], images: Tensor, path: Path) -> None:
@@ -191,11 +198,13 @@ def _quiet() -> Iterator[None]:
             logging.disable(logging.NOTSET)
 
 
-def _ask_onnx(path: Path, images: Tensor) -> Tensor:
+def _read_onnx(path: Path) -> Program:
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return lambda images: torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0])
 
 
 def _needed(package: str) -> None:

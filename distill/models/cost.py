@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -99,10 +99,13 @@ def speeds(networks: Mapping[str, nn.Module], sample: Inputs, batch_size: int) -
     They take turns, so that what else the machine does meets all of them alike. A batch is smaller where the slowest
     network would take seconds for it.
     """
-    alone = _in_turns(networks, sample, ROUNDS)
-    slowest = max(Spread.of(times).median for times in alone.values())
-    batch_size = max(1, min(batch_size, int(LONGEST / slowest)))
-    together = _in_turns(networks, map_tensors(lambda part: torch.cat([part] * batch_size), sample), ROUNDS // 3)
+    with ExitStack() as modes:
+        for network in networks.values():
+            modes.enter_context(evaluating(network))
+        alone = _in_turns(networks, sample, ROUNDS)
+        slowest = max(Spread.of(times).median for times in alone.values())
+        batch_size = max(1, min(batch_size, int(LONGEST / slowest)))
+        together = _in_turns(networks, map_tensors(lambda part: torch.cat([part] * batch_size), sample), ROUNDS // 3)
     return {
         name: Speed(
             Spread.of([1000 * seconds for seconds in alone[name]]),
@@ -114,22 +117,25 @@ def speeds(networks: Mapping[str, nn.Module], sample: Inputs, batch_size: int) -
     }
 
 
+def latencies(programs: Mapping[str, Callable[[Tensor], Any]], sample: Tensor) -> dict[str, Spread]:
+    """Milliseconds in which each program answers for a sample, (1, ...); they take turns."""
+    times = _in_turns(programs, sample, ROUNDS)
+    return {name: Spread.of([1000 * seconds for seconds in found]) for name, found in times.items()}
+
+
 @torch.no_grad()
-def _in_turns(networks: Mapping[str, nn.Module], inputs: Inputs, rounds: int) -> dict[str, list[float]]:
+def _in_turns(programs: Mapping[str, Callable[[Any], Any]], inputs: Inputs, rounds: int) -> dict[str, list[float]]:
     """Seconds of each call, after a few; fewer than so many rounds, but three, where they would take long."""
-    times: dict[str, list[float]] = {name: [] for name in networks}
-    with ExitStack() as modes:
-        for network in networks.values():
-            modes.enter_context(evaluating(network))
-        begun = time.perf_counter()
-        for done in range(-WARMUP, rounds):
-            if done >= 3 and time.perf_counter() - begun > ENOUGH:
-                break
-            for name, network in networks.items():
-                start = time.perf_counter()
-                _made(network(inputs))
-                if torch.cuda.is_available():
-                    torch.cuda.synchronize()
-                if done >= 0:
-                    times[name].append(time.perf_counter() - start)
+    times: dict[str, list[float]] = {name: [] for name in programs}
+    begun = time.perf_counter()
+    for done in range(-WARMUP, rounds):
+        if done >= 3 and time.perf_counter() - begun > ENOUGH:
+            break
+        for name, program in programs.items():
+            start = time.perf_counter()
+            _made(program(inputs))
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            if done >= 0:
+                times[name].append(time.perf_counter() - start)
     return times

@@ -179,6 +179,11 @@ def test_torch_export_through_the_command(finished: Any, command: Any, tmp_path:
     target = tmp_path / "deep" / "mine.pt2"
     done = command("scripts/export.py", f"run={finished.directory}", f"output={target}")
     assert re.search(r"parity: logits (are the same|differ by at most \S+ of their size) on 8 images", done.stdout)
+    said = re.search(
+        r"latency of one image: pt2 (\S+) ms \(.*\), original (\S+) ms \(.*\); threads of the CPU: \d+", done.stdout
+    )
+    assert said is not None
+    assert min(map(float, said.groups())) > 0
     assert "takes (N, 1, 8, 8) float32 images in [0, 1]; gives a logit for each of: 0, 1, 2," in done.stdout
     assert done.stderr == ""
     program = torch.export.load(target).module()
