@@ -35,5 +35,6 @@ def test_every_key_is_an_argument(path: Path) -> None:
 def test_there_is_a_file_for_every_source() -> None:
     assert {path.stem for path in CONFIGS} == {
         "arrays", "chat", "cifar10", "cifar100", "custom", "detection_folder", "digit_scenes", "digits",
-        "fashion_mnist", "huggingface", "image_folder", "imagenet", "standard_library", "text_files", "text_table",
+        "fashion_mnist", "huggingface", "image_folder", "imagenet", "segmentation_folder",
+        "standard_library", "text_files", "text_table",
     }  # fmt: skip
