@@ -16,8 +16,9 @@ from torchvision.transforms.v2 import functional as vision
 from distill.data.folders import folders, image_files, split_of
 from distill.data.image_folder import ImageFiles
 from distill.data.loading import OWN_SIZE_LIMIT, Handling, InMemory, OnError, load
+from distill.data.parts import wanted
 from distill.data.pixels import size_of
-from distill.data.source import ImageSource, Only, Part, wanted
+from distill.data.source import ImageSource, Only, Part
 from distill.data.stream import fitting
 from distill.errors import SettingError
 from distill.tasks import SemanticSegmentation
@@ -74,7 +75,8 @@ def segmentation_folder(
     found = {part: _pairs(folder, setting, faults) for part, folder in wanted(splits, only, setting).items()}
     size = _size([pair for pairs in found.values() for pair in pairs], image_size)
     names = _names(classes, directory)
-    read = {part: _masks(pairs, names and len(names), ignore_index, size, faults) for part, pairs in found.items()}
+    count = None if names is None else len(names)
+    read = {part: _masks(pairs, count, ignore_index, size, faults) for part, pairs in found.items()}
     if faults and not skip:
         raise SettingError(f"data: {faults[0]}; mend it, or leave such images out with data.on_error=skip")
     if empty := next((part for part, (pairs, _) in read.items() if not pairs), None):
@@ -179,7 +181,8 @@ def _masks(
     pairs: Sequence[_Pair], classes: int | None, ignored: int, size: tuple[int, int], faults: list[str]
 ) -> tuple[list[_Pair], Tensor]:
     """The pairs whose masks can be, and these, (N, H, W) uint8."""
-    masks, kept = torch.full((len(pairs), *size), ignored, dtype=torch.uint8), []
+    masks = torch.full((len(pairs), *size), ignored, dtype=torch.uint8)
+    kept: list[_Pair] = []
     for pair in pairs:
         try:
             mask = _mask(pair, classes, ignored)
