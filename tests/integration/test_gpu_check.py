@@ -11,7 +11,7 @@ TINY = ("data=digits", "model@teacher=cnn24", "model@student=cnn4", "data.studen
 
 def check(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["bash", str(SCRIPT), *arguments], env={**os.environ, **environment}, capture_output=True, text=True, timeout=120
+        ["bash", str(SCRIPT), *arguments], env={**os.environ, **environment}, capture_output=True, text=True, timeout=99
     )
 
 
