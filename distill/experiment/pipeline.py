@@ -9,6 +9,7 @@ import os
 import time
 import warnings
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
@@ -44,6 +45,7 @@ from distill.signals import leave_on_signals
 from distill.tasks.base import check_method
 from distill.tasks.requirements import check_without_labels
 from distill.training.launch import launch, processes_to_start
+from distill.training.out_of_memory import advice_where_memory_runs_out
 from distill.training.peers import Peers
 from distill.training.stats import StageStats
 
@@ -82,7 +84,7 @@ def run(composed: DictConfig, directory: Path) -> float | None:
         only_warnings()
         preflight.show_layers(load(config, directory), config.run.show)
         return None
-    with held(directory, "resume" if goes_on else "hydra.run.dir"):
+    with held(directory, "resume" if goes_on else "hydra.run.dir"), _advice_where_memory_runs_out(config):
         if not goes_on:
             forget_what_was_said(directory)
         remove_leftovers(directory)
@@ -99,6 +101,11 @@ def run(composed: DictConfig, directory: Path) -> float | None:
         save_config(prepared.config.values, directory, prepared.hardware.world_size)
         note_start(directory, _overrides(), one_of_several=in_a_sweep())
         return _examine_and_train(prepared, networks, started)
+
+
+def _advice_where_memory_runs_out(config: RunConfig) -> AbstractContextManager[None]:
+    trainer = config.trainer.own
+    return advice_where_memory_runs_out(config.data.own.batch_size, trainer.accumulate_grad_batches, config.precision)
 
 
 def _examine_and_train(prepared: Run, networks: dict[str, Network], started: float) -> float | None:
@@ -134,7 +141,8 @@ def run_as_one_of_many(directory: Path) -> None:
     """The stages of the run whose config.yaml lies in `directory`, in one process of several; the first one writes."""
     started = time.perf_counter()
     prepared = prepare_as_one_of_many(directory, "train.log")
-    run_stages(prepared, prepared.networks(), started)
+    with _advice_where_memory_runs_out(prepared.config):
+        run_stages(prepared, prepared.networks(), started)
 
 
 def prepare_as_one_of_many(directory: Path, log_file: str) -> Run:

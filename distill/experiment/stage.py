@@ -39,6 +39,7 @@ from distill.training.compiling import Choice, Work, choice_for, compile_network
 from distill.training.data_watch import DataWatch
 from distill.training.failing_setting import setting_at_work
 from distill.training.module import DistillModule
+from distill.training.out_of_memory import is_out_of_memory
 from distill.training.profiling import Profiling
 from distill.training.sharding import FSDP, check_shared_out, whole_weights
 from distill.training.stats import StageStats
@@ -185,6 +186,8 @@ class Stage:
         except (SettingError, OSError):
             raise
         except Exception as error:
+            if is_out_of_memory(error):
+                raise
             if setting := setting_at_work(error, self.config.trainer.own.gradient_clip_val, brought):
                 raise SettingError(f"{setting}: {first_line(error)} (HYDRA_FULL_ERROR=1 shows where)") from error
             raise

@@ -43,6 +43,7 @@ from distill.teachers import Teacher
 from distill.training.connect import tap
 from distill.training.failing_setting import setting_at_work
 from distill.training.module import DistillModule
+from distill.training.out_of_memory import is_out_of_memory
 
 log = logging.getLogger(__name__)
 
@@ -231,6 +232,8 @@ def _step(
             every=run.config.trainer.own.check_val_every_n_epoch or 1,
         )
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         place = setting_at_work(error, run.config.trainer.own.gradient_clip_val) or _place(run, name, method, error)
         if isinstance(error, ValueError):
             raise SettingError(located(place, error)) from error
