@@ -1,5 +1,6 @@
 """Where the configs lie, and writing files so that a reader never sees half of one."""
 
+import errno
 import os
 import re
 import shutil
@@ -8,6 +9,7 @@ from pathlib import Path
 
 _PACKAGE = Path(__file__).parent
 CONFIGS = next(path for path in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if path.is_dir())
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, what this user may have of it, what one file may hold
 
 
 def path_of(setting: str | Path) -> Path:

@@ -16,11 +16,13 @@ from distill.teachers.record import Field
 log = logging.getLogger(__name__)
 
 WINDOW = 1 << 17  # the least that a system reads ahead by default; of more at once it may leave out the rest
+NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)  # as exFAT and some network file systems answer
 Numbers = npt.NDArray[np.int64]
 
 
 class ArrayFile:
-    """One .npy file, whose rows are written in any order. It comes into being at its full size, without using it.
+    """One .npy file, whose rows are written in any order. It comes into being at its full size, without using it where
+    the file system has sparse files.
 
     Args:
         path: of the file.
@@ -102,8 +104,15 @@ class ArrayFile:
             with temporary.open("wb") as file:
                 file.write(self._header)
                 file.truncate(len(self._header) + self.rows * self.field.row_bytes)
-            with contextlib.suppress(FileExistsError):
+            try:
                 os.link(temporary, self.path)
+            except FileExistsError:
+                pass
+            except OSError as error:
+                if error.errno not in NO_HARD_LINKS:
+                    raise
+                if not self.path.exists():  # else rows that another has written between the two are asked for again
+                    temporary.rename(self.path)
         finally:
             temporary.unlink(missing_ok=True)
         self.array()

@@ -1,6 +1,5 @@
 """Checkpoints on disk: written whole, checked before they are read, and the one before is kept."""
 
-import errno
 import io
 import logging
 import zipfile
@@ -10,12 +9,10 @@ from typing import Any
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from distill.files import write_atomically
+from distill.files import FULL, write_atomically
 from distill.models.weights_file import false_claim
 
 log = logging.getLogger(__name__)
-
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, what this user may have of it, what one file may hold
 
 
 class CheckpointFiles(TorchCheckpointIO):

@@ -1,6 +1,7 @@
 """What a run leaves behind, from results made up by hand."""
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
@@ -108,6 +109,31 @@ def test_what_a_run_warned_of_stands_in_summary_table_and_report(
 
 
 # ------------------------------------------------------------------------------------------------------ summary.json
+
+
+def full(directory: Path, file: str) -> None:
+    """Have the disk be full for a file of a directory."""
+    folder = directory / f".{file}.{os.getpid()}.tmp"
+    folder.mkdir(parents=True)
+    (folder / f"new{Path(file).suffix}").symlink_to("/dev/full")
+
+
+def test_a_full_disk_takes_the_report_and_leaves_the_result(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    full(tmp_path, "report.html")
+    write_report(made_up(), CONFIG, tmp_path)
+    told = f"the report was not written (No space left on device); with room for it, resume={tmp_path} does so"
+    assert caplog.messages == [told]
+    assert json.loads((tmp_path / "summary.json").read_text())["student"]
+    assert not (tmp_path / "report.html").exists()
+    full(tmp_path, "summary.json")
+    before = (tmp_path / "summary.json").read_text()
+    capsys.readouterr()
+    with pytest.raises(OSError, match="No space left"):
+        write_report(made_up(), CONFIG, tmp_path)
+    assert "net-student" in capsys.readouterr().out
+    assert (tmp_path / "summary.json").read_text() == before
 
 
 def test_the_summary_has_the_fixed_keys_and_these_beside_them(written: Path) -> None:

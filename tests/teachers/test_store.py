@@ -147,6 +147,21 @@ def test_two_writers_that_are_killed_leave_nothing_wrong(tmp_path: Path) -> None
     assert table(tmp_path).read(np.arange(ROWS))[1].all()
 
 
+def test_a_file_system_without_hard_links_has_caches_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(source: Path, target: Path) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted", source, None, target)
+
+    monkeypatch.setattr(os, "link", refuse)
+    rows = np.arange(ROWS)
+    table(tmp_path).write(rows[:5], answers(rows[:5]))
+    other = table(tmp_path)
+    other.write(rows[5:9], answers(rows[5:9]))
+    found, there = table(tmp_path).read(rows)
+    assert there.nonzero()[0].tolist() == rows[:9].tolist()
+    assert np.array_equal(found["logits"][there], answers(rows)["logits"][there])
+    assert not list(tmp_path.rglob(".*"))
+
+
 def test_a_short_write_is_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = ArrayFile(tmp_path / "000.logits.npy", LAYOUT.fields[0], ROWS)
     file.write(np.array([0]), answers(np.array([0]))["logits"])
