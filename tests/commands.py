@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 TIMEOUT = 600.0  # seconds
@@ -81,8 +82,8 @@ def _all_of(descriptor: int) -> str:
 class ForkServer:
     """Starts commands that need not import anything: see tests/fork_server.py."""
 
-    def __init__(self, requests: socket.socket) -> None:
-        self._requests = requests
+    def __init__(self, commands: socket.socket, launchers: socket.socket) -> None:
+        self._commands, self._launchers = commands, launchers
 
     def start(
         self,
@@ -91,25 +92,26 @@ class ForkServer:
         env: dict[str, str] | None = None,
         start_new_session: bool = False,
         spawns: int = 0,
+        launches: int = 0,
     ) -> Process:
         """`python ARGUMENTS`, which are a script's or `-m` and a module's.
 
         Args:
             spawns: how many processes it spawns through multiprocessing that need not import anything either.
+            launches: how many processes it starts as a launcher, which import what reads a launcher's variables.
         """
         request = {"arguments": arguments, "cwd": str(cwd), "env": env or environment(),
-                   "start_new_session": start_new_session, "spawns": spawns}  # fmt: skip
+                   "start_new_session": start_new_session, "starts": spawns or launches}  # fmt: skip
         out, err = os.memfd_create("out"), os.memfd_create("err")
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            socket.send_fds(self._requests, [json.dumps(request).encode()], [out, err, theirs.fileno()])
+            server = self._launchers if launches else self._commands
+            socket.send_fds(server, [json.dumps(request).encode()], [out, err, theirs.fileno()])
         return Process([sys.executable, *arguments], ours, out, err)
 
-    def run(
-        self, *arguments: str, cwd: Path = ROOT, env: dict[str, str] | None = None, spawns: int = 0
-    ) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, **settings: Any) -> subprocess.CompletedProcess[str]:
         """The process of `start`, once it has ended."""
-        process = self.start(*arguments, cwd=cwd, env=env, spawns=spawns)
+        process = self.start(*arguments, **settings)
         try:
             out, err = process.communicate(TIMEOUT)
         finally:
@@ -133,13 +135,16 @@ class ForkServer:
 @contextmanager
 def fork_server() -> Iterator[ForkServer]:
     """It ends, and what it has forked with it, when the block does."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    command = [sys.executable, str(ROOT / "tests/fork_server.py"), str(theirs.fileno())]
+    pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(2)]
+    ours, theirs = zip(*pairs, strict=True)
+    numbers = [end.fileno() for end in theirs]
+    command = [sys.executable, str(ROOT / "tests/fork_server.py"), *map(str, numbers)]
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    with theirs:
-        server = subprocess.Popen(
-            command, cwd=ROOT, env=environment(PYTHONPATH=path), pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
-            start_new_session=True,
-        )  # fmt: skip
-    with server, ours:
-        yield ForkServer(ours)
+    server = subprocess.Popen(
+        command, cwd=ROOT, env=environment(PYTHONPATH=path), pass_fds=numbers, stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    for end in theirs:
+        end.close()
+    with server, ours[0], ours[1]:
+        yield ForkServer(*ours)

@@ -19,6 +19,13 @@ SHAPES_CHECKED = (
     "distill.training.adapt",
 )  # fmt: skip
 
+# Files that take longest, which begin first, so that no process works alone at the end.
+LONGEST = (
+    "test_train.py", "test_launching.py", "test_ddp.py", "test_many_processes.py", "test_language_run.py",
+    "test_compare_commits.py", "test_sweep_command.py", "test_real_teacher.py", "test_advice_works.py",
+    "test_every_method_trains.py", "test_cached.py", "test_preflight.py", "test_build.py", "test_wheel.py",
+)  # fmt: skip
+
 # One thread a process, here and in the commands that tests start: the networks are tiny, and on a busy machine threads
 # wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -42,6 +49,12 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """The whole suite runs in a process for each CPU; what is named, or chosen by -k or -m, in this one."""
     whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
     return None if whole and not (config.option.keyword or config.option.markexpr) else 0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, the rest in the order of their names."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,11 @@
 
 Each is a real process: with its arguments, directory, environment, signals and exit status, and free of what tests did
 to theirs. It spares the seconds that imports take. What is read from the environment by an import was read from that of
-this process: HYDRA_FULL_ERROR and the variables of a launcher need an interpreter of their own.
+this process: HYDRA_FULL_ERROR needs an interpreter of its own. Lightning reads a launcher's variables so: launchers and
+what they start are forked from another process, which has imported no more than the libraries below.
 
-tests/commands.py starts it, as `python tests/fork_server.py FD`: the socket that requests come by, until it is closed.
+tests/commands.py starts both, as `python tests/fork_server.py FD FD`: the sockets that requests for commands and for
+launchers come by, until they are closed.
 """
 
 import fcntl
@@ -16,6 +18,7 @@ import runpy
 import selectors
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
@@ -23,10 +26,10 @@ from multiprocessing import util
 from pathlib import Path
 from typing import Any
 
-IMPORTED = (
+LIBRARIES = ("torchmetrics", "torchvision", "scipy.stats", "sklearn.datasets", "hydra", "torch.utils.tensorboard")
+COMMANDS = (
     "distill.experiment.evaluate", "distill.experiment.export", "distill.experiment.fill_cache",
     "distill.experiment.pipeline", "distill.experiment.predict", "distill.report.compare",
-    "sklearn.datasets", "torch.utils.tensorboard",
 )  # fmt: skip
 LONGEST = 1 << 18  # bytes of a request
 FORKABLE = {"jemalloc_bg_thd"}  # a thread that sees to forks itself
@@ -110,64 +113,100 @@ def become(request: Request, packages: list[str]) -> None:
     sys.orig_argv = [sys.executable, *arguments]
     sys.argv = arguments[as_module:]
     sys.path[:] = [str(Path.cwd()) if as_module else str(Path(sys.argv[0]).absolute().parent), *path, *packages]
-    fork_early(request["spawns"])
+    fork_early(request["starts"], packages)
     if as_module:
         runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
     else:
         runpy.run_path(sys.argv[0], run_name="__main__")
 
 
-def fork_early(count: int) -> None:
-    """Have the first processes that this one spawns by multiprocessing forked now, when nothing has run yet."""
+def fork_early(count: int, packages: list[str]) -> None:
+    """Have the first Python processes that this one starts forked now, when nothing has run yet.
+
+    By multiprocessing's "spawn", or by subprocess as `python SCRIPT ...`: these two functions start them.
+    """
     waiting: list[tuple[int, socket.socket]] = []
     for _ in range(count):
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         if (pid := os.fork()) == 0:
             for other in (ours, *(end for _, end in waiting)):
                 other.close()
-            be_spawned(theirs)
+            be_started(theirs, packages)
         theirs.close()
         waiting.append((pid, ours))
-    start = util.spawnv_passfds
+    spawn, fork_exec = util.spawnv_passfds, subprocess._fork_exec
 
-    def spawn(path: bytes, arguments: list[str], descriptors: list[int]) -> int:
-        if not waiting or "--multiprocessing-fork" not in arguments:
-            return start(path, arguments, descriptors)
+    def start(told: Request, descriptors: list[int], numbers: list[int]) -> int:
         pid, end = waiting.pop(0)
-        told = {"code": arguments[-2], "descriptors": descriptors, "env": dict(os.environ)}
         with end:
-            socket.send_fds(end, [json.dumps(told).encode()], descriptors)
+            socket.send_fds(end, [json.dumps({**told, "numbers": numbers}).encode()], descriptors)
         return pid
 
-    util.spawnv_passfds = spawn
+    def spawned(path: bytes, arguments: list[str], descriptors: list[int]) -> int:
+        if not waiting or "--multiprocessing-fork" not in arguments:
+            return spawn(path, arguments, descriptors)
+        return start({"code": arguments[-2], "env": dict(os.environ)}, descriptors, descriptors)
+
+    def executed(arguments: list[str], *rest: Any) -> int:
+        _, _, _, cwd, env, _, _, _, out, _, err, *_ = rest
+        first, *others = [argument for argument in map(os.fsdecode, arguments) if argument != "-u"]
+        if not waiting or first != sys.executable or not others[0].endswith(".py"):
+            return fork_exec(arguments, *rest)
+        given = dict(map(os.fsdecode, pair.split(b"=", 1)) for pair in env) if env is not None else dict(os.environ)
+        told = {
+            "arguments": others,
+            "env": given,
+            "cwd": os.fsdecode(cwd or Path.cwd()),
+            "start_new_session": False,
+            "starts": 0,
+        }
+        return start(told, [1 if out < 0 else out, 2 if err < 0 else err], [1, 2])
+
+    util.spawnv_passfds, subprocess._fork_exec = spawned, executed
 
 
-def be_spawned(parent: socket.socket) -> None:
-    """Wait until this process is spawned, and be that one up to its end."""
+def be_started(parent: socket.socket, packages: list[str]) -> None:
+    """Wait until this process is started, and be that one up to its end."""
     with parent:
         message, descriptors, *_ = socket.recv_fds(parent, LONGEST, 16)
     if not message:  # fewer were
         os._exit(0)
     told = json.loads(message)
-    _place(descriptors, told["descriptors"])
-    os.environ.clear()
-    os.environ.update(told["env"])
-    sys.argv = ["-c", "--multiprocessing-fork"]
-    exec(told["code"], {})
-    sys.exit("a spawned process ends by itself")
+    _place(descriptors, told["numbers"])
+    if "code" in told:
+        os.environ.clear()
+        os.environ.update(told["env"])
+        sys.argv = ["-c", "--multiprocessing-fork"]
+        exec(told["code"], {})
+    else:
+        become(told, packages)
+    sys.exit()
 
 
 def main() -> None:
     own = {str(Path(__file__).parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)}
     packages = [place for place in sys.path if place not in own]
-    for name in IMPORTED:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the tests, and they end this
+    commands, launchers = (socket.socket(fileno=int(number)) for number in sys.argv[1:])
+    import_all(LIBRARIES)
+    if (other := os.fork()) == 0:
+        launchers.close()
+        import_all(COMMANDS)
+        request = serve(commands)
+    else:
+        commands.close()
+        if (request := serve(launchers)) is None:
+            os.waitpid(other, 0)
+    if request is not None:
+        become(request, packages)
+
+
+def import_all(names: Iterable[str]) -> None:
+    for name in names:
         importlib.import_module(name)
     threads = [file.read_text().strip() for file in Path("/proc/self/task").glob("*/comm")]
     assert len([name for name in threads if name not in FORKABLE]) == 1, f"{threads} cannot be forked safely"
     gc.freeze()  # what is here now stays, and is shared
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the tests, and they end this
-    if request := serve(socket.socket(fileno=int(sys.argv[1]))):
-        become(request, packages)
 
 
 if __name__ == "__main__":

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import torch
+from commands import ROOT, ForkServer
 from safetensors.torch import load_file, save_file
 
-ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "scripts" / "compare_commits.py"
 
 
@@ -88,7 +88,7 @@ def test_what_cannot_be_compared_is_not_the_same(script: Any, pair: tuple[Path, 
     assert summary == "summary.json: A has summary.json, B has none"
 
 
-def test_two_commits(tmp_path: Path) -> None:
+def test_two_commits(forks: ForkServer, tmp_path: Path) -> None:
     """The command, on a repository whose second commit changes what the student, and it alone, is taught with."""
     repository = tmp_path / "repository"
 
@@ -104,8 +104,8 @@ def test_two_commits(tmp_path: Path) -> None:
     setting = repository / "configs/method/kd.yaml"
     setting.write_text(setting.read_text().replace("temperature: 4.0", "temperature: 4.5"))
     git("commit", "-qam", "second")
-    command = [sys.executable, str(SCRIPT), "HEAD~1", "HEAD", "--only", "digits-bf16"]
-    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=600, check=False)
+    # Its two runs have their commits' code: they import it themselves.
+    done = forks.run(str(SCRIPT), "HEAD~1", "HEAD", "--only", "digits-bf16", cwd=repository, launches=2)
     assert (done.returncode, done.stderr) == (1, "")
     assert done.stdout.startswith("digits-bf16      differs: student.safetensors: ")
     assert "teacher.safetensors" not in done.stdout

@@ -17,7 +17,6 @@ TINY = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.precision=32-true", "
         "teacher.max_epochs=0", "baseline=false", "preflight=false", "logger=none")  # fmt: skip
 Start = Callable[..., list[Process]]
 
-# Processes that a launcher starts read its variables while they import: they import everything themselves.
 TORCHRUN = ("-m", "torch.distributed.run", "--nproc_per_node")
 
 # What srun does: it starts the tasks of all nodes, each told by SLURM's variables which one it is.
@@ -51,10 +50,11 @@ def start(forks: ForkServer, tmp_path: Path) -> Iterator[Start]:
     started: list[Process] = []
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
 
-    def execute(*commands: tuple[str, ...], spawns: int = 0, **more: str) -> list[Process]:
+    def execute(*commands: tuple[str, ...], spawns: int = 0, launches: int = 0, **more: str) -> list[Process]:
         (tmp_path / "empty").mkdir(exist_ok=True)
         env = environment(PYTHONPATH=path, **more)
-        started.extend(forks.start(*command, cwd=tmp_path / "empty", env=env, spawns=spawns) for command in commands)
+        how = {"cwd": tmp_path / "empty", "env": env, "spawns": spawns, "launches": launches}
+        started.extend(forks.start(*command, **how) for command in commands)
         return started
 
     yield execute
@@ -102,14 +102,16 @@ def test_however_processes_are_started_they_are_one_run_with_the_same_student(
     launch: str, student: dict[str, Tensor], start: Start, weights: Weights, tmp_path: Path
 ) -> None:
     if launch == "torchrun":
-        processes = start((*TORCHRUN, "2", "--master_port", str(free_port()), TRAIN, *TINY, "trainer.devices=2"))
+        processes = start(
+            (*TORCHRUN, "2", "--master_port", str(free_port()), TRAIN, *TINY, "trainer.devices=2"), launches=2
+        )
     elif launch == "torchrun on two nodes":
         nodes = ("--nnodes=2", "--master_addr=127.0.0.1", f"--master_port={free_port()}")
         settings = (TRAIN, *TINY, "trainer.devices=1", "trainer.num_nodes=2")
-        processes = start(*((*TORCHRUN, "1", *nodes, f"--node_rank={rank}", *settings) for rank in (1, 0)))
+        processes = start(*((*TORCHRUN, "1", *nodes, f"--node_rank={rank}", *settings) for rank in (1, 0)), launches=1)
     else:
         srun, job = slurm(tmp_path, nodes=2, tasks=1)
-        processes = start((*srun, TRAIN, *TINY, "trainer.devices=1", "trainer.num_nodes=2"), **job)
+        processes = start((*srun, TRAIN, *TINY, "trainer.devices=1", "trainer.num_nodes=2"), launches=2, **job)
     out, _ = ended(processes)
     assert out.count("report  ") == 1
     run = only_run(tmp_path / "empty")
@@ -121,7 +123,7 @@ def test_however_processes_are_started_they_are_one_run_with_the_same_student(
 
 def test_a_mistake_is_one_line_and_the_status_of_all_processes(start: Start, tmp_path: Path) -> None:
     srun, job = slurm(tmp_path, nodes=1, tasks=2)
-    out, err = ended(start((*srun, TRAIN, *TINY, "trainer.devices=2", "optimizer.lr=-1"), **job), status=2)
+    out, err = ended(start((*srun, TRAIN, *TINY, "trainer.devices=2", "optimizer.lr=-1"), launches=2, **job), status=2)
     assert err.splitlines() == ["error: optimizer.lr=-1: must be zero or more"]
     assert out == "statuses 2 2\n"
 
@@ -157,7 +159,7 @@ def test_a_process_that_ends_under_torchrun_ends_the_run_with_a_line_that_names_
     (tmp_path / "empty/one_ends.py").write_text(ONE_ENDS)
     student = ("model@student=custom", "student.target=one_ends.OneEnds", f"+student.arguments.killed={killed}")
     settings = (*TINY, *student, "trainer.devices=2", "hydra.run.dir=run")
-    _, err = ended(start((*TORCHRUN, "2", "--master_port", str(free_port()), TRAIN, *settings)), status=1)
+    _, err = ended(start((*TORCHRUN, "2", "--master_port", str(free_port()), TRAIN, *settings), launches=2), status=1)
     (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
     if killed:
         assert line.startswith("error: process 1 of 2 was killed")
