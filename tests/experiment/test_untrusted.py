@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
-from distill.cli import CONFIGS, _mistake
+from distill.cli import CONFIGS
 from distill.config.run_config import parse
 from distill.data.arrays import arrays
 from distill.errors import SettingError
@@ -247,7 +247,7 @@ def read_or_refused(read: Callable[[], Any]) -> None:
     try:
         read()
     except Exception as error:
-        line = _mistake(error)
+        line = mistake(error)
         if line is None or "\n" in line:
             raise
 
