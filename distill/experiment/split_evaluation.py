@@ -45,9 +45,7 @@ class SplitEvaluation:
             self.networks[name].update(logits, batch.targets, None if name == "teacher" else teacher)
         if teacher is not None:
             self.disagreements = self.disagreements or Disagreements()
-            self.disagreements.add(
-                task, batch.indices, batch.targets, batch.logits["student"], teacher, self.source.class_names
-            )
+            self.disagreements.add(task, batch.indices, batch.targets, batch.logits, self.source.class_names)
         self._add_decisions(batch)
 
     @torch.no_grad()  # of some logits the last layer's weights are a part

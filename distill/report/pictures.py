@@ -1,6 +1,7 @@
 """The pictures of samples on which teacher and student differ most."""
 
 import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,8 +10,10 @@ from matplotlib.figure import Figure
 from distill.report.content import Drawing
 from distill.report.results import Results
 from distill.report.style import INK, WRONG
+from distill.tasks.base import Task
 from distill.tasks.disagreements import Disagreements, Example
 
+MOST_DRAWN = 8  # samples whose labels are drawn beside what networks say
 TEXT_WIDTH, TEXT_LINES = 34, 9  # letters in a line, and lines, of a text in the place of a picture
 
 
@@ -36,6 +39,8 @@ def _in_words(example: Example) -> str:
 def disagreements(results: Results, found: Disagreements) -> Figure:
     """Samples that teacher and student name differently, the plainest first."""
     shown = found.shown
+    if any(example.drawn for example in shown):
+        return _drawn_side_by_side(results, found)
     title = f"{found.total:,} of {results.validation.count:,} {results.noun} on which teacher and student differ"
     figure, panels = _pictures(len(shown), title)
     for place, axes in enumerate(panels):
@@ -50,6 +55,43 @@ def disagreements(results: Results, found: Disagreements) -> Figure:
             below_it = {"xycoords": "axes fraction", "xytext": (0, -4 - 9 * line), "textcoords": "offset points"}
             colour = INK if right else WRONG
             axes.annotate(f"{name}: {text}", (0, 0), **below_it, fontsize=7, va="top", color=colour, parse_math=False)
+    return figure
+
+
+def _drawn_side_by_side(results: Results, found: Disagreements) -> Figure:
+    """A line for each of a few samples: the sample, its labels, and what each network says, drawn."""
+    shown, task, names = found.shown[:MOST_DRAWN], results.task, results.validation.class_names
+    lines = []
+    for example in shown:
+        image = results.shown(example.index)
+        assert isinstance(image, torch.Tensor)
+        scores = {name: text for name, (text, _) in example.said.items()}
+        drawn = {name: task.drawn(image, label, names) for name, label in example.drawn.items()}
+        lines.append([("", image), *((f"{name}  {scores.get(name, '')}", each) for name, each in drawn.items())])
+    counted = f"{found.total:,} of {results.validation.count:,} {results.noun}"
+    return _grid(lines, f"{counted} on which teacher and student differ")
+
+
+def labelled(task: Task, images: torch.Tensor, targets: torch.Tensor, class_names: Sequence[str]) -> Figure:
+    """(n, C, H, W) uint8 images of a batch, and below each its labels drawn."""
+    drawn = [task.drawn(image, target, class_names) for image, target in zip(images, targets, strict=True)]
+    lines = [[("", image) for image in images], [("", each) for each in drawn]]
+    return _grid(lines, f"{len(images)} training images as they are shown, and their labels")
+
+
+def _grid(lines: Sequence[Sequence[tuple[str, torch.Tensor]]], title: str) -> Figure:
+    """Pictures in lines and columns, a few words above each."""
+    columns, side, above = max(map(len, lines)), 1.6, 0.5
+    height = above + len(lines) * (side + 0.25)
+    figure = Figure(figsize=(columns * (side + 0.1), height))
+    figure.suptitle(title, x=0.01, y=1 - 0.12 / height, ha="left", va="top", color=INK, fontsize=10)
+    room = {"left": 0.01, "right": 0.99, "top": 1 - above / height, "bottom": 0.01, "hspace": 0.16, "wspace": 0.05}
+    for line, panels in zip(lines, figure.subplots(len(lines), columns, squeeze=False, gridspec_kw=room), strict=True):
+        for axes in panels:
+            axes.set_axis_off()
+        for (words, picture), axes in zip(line, panels, strict=False):
+            _draw(axes, picture.expand(3, -1, -1))  # grey as it is, as in what is drawn on it
+            axes.set_title(words, fontsize=7, loc="left", color=INK, pad=2, parse_math=False)
     return figure
 
 

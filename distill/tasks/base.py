@@ -230,8 +230,8 @@ class Task(ABC):
         """What one sample's logits say, as its labels would in a batch, to be drawn; None: words will do."""
         return None
 
-    def drawn(self, image: Tensor, target: Tensor) -> Tensor:
-        """(3, H, W) uint8: one sample's labels as a picture, beside or on its image, (C, H, W) uint8."""
+    def drawn(self, image: Tensor, target: Tensor, class_names: Sequence[str]) -> Tensor:
+        """(3, H, W) uint8: one sample's labels as a picture, beside or on its image, (C, h, w) uint8."""
         raise NotImplementedError
 
     @abstractmethod

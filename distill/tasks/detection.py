@@ -8,13 +8,14 @@ import torch
 import torchmetrics
 from torch import Tensor, nn
 
-from distill.boxes import NOTHING, Boxes, blank, f1, in_the_file, moved, named_boxes
+from distill.boxes import NOTHING, Boxes, blank, f1, in_the_file, moved, named_boxes, pack
 from distill.errors import SettingError
 from distill.methods.labels import ClassWeights
 from distill.methods.view import Trait
 from distill.placement import Placement
 from distill.tasks.base import Metric, Task
 from distill.tasks.box_words import as_detections, counted, in_json, scaled
+from distill.tasks.colours import with_boxes
 from distill.tasks.evaluation import Evaluation
 from distill.tasks.multilabel import MultiLabel
 from distill.types import Outputs
@@ -195,6 +196,16 @@ class Detection(Task):
     def truth(self, target: Tensor, class_names: Sequence[str]) -> str:
         """What there is and how often."""
         return counted(as_detections(target)[:, 5], class_names)
+
+    def decided(self, logits: Tensor) -> Tensor:
+        """Packed boxes (m, 7) of what is named."""
+        (said,) = named_boxes(logits[None])
+        return pack([[(*box, label) for *box, _, label in said.tolist()]])[0]
+
+    def drawn(self, image: Tensor, target: Tensor, class_names: Sequence[str]) -> Tensor:
+        """The image with its boxes, each in the colour and with the name of its class."""
+        rows = target[Boxes.of(target[None]).there[0]]
+        return with_boxes(image, rows[:, :4], rows[:, 4].long(), class_names)
 
     def outputs_fault(self, outputs: Outputs, images: int, classes: int) -> str | None:
         """Not a detector."""

@@ -213,10 +213,10 @@ class SemanticSegmentation(Task):
         return names if len(names) <= 22 else f"{len(present)} classes"
 
     def decided(self, logits: Tensor) -> Tensor:
-        """(H, W) int64, the likeliest classes."""
-        return logits.argmax(0)
+        """(H, W) uint8, the likeliest classes."""
+        return logits.argmax(0).to(torch.uint8)
 
-    def drawn(self, image: Tensor, target: Tensor) -> Tensor:
+    def drawn(self, image: Tensor, target: Tensor, class_names: Sequence[str]) -> Tensor:
         """The mask in colours; what doesn't count is white."""
         return painted(target, self.ignore_index)
 

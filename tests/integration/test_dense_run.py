@@ -37,4 +37,5 @@ def test_scenes_train_teacher_baseline_and_student_as_they_come(dense_runs: dict
     assert (summary["task"], summary["metric"]) == TARGETS[target]
     assert {summary[name]["score"] >= 0 for name in ("teacher", "baseline", "student")} == {True}
     assert (dense_runs[target] / "report.html").is_file()
+    assert (dense_runs[target] / "preflight.png").read_bytes().startswith(b"\x89PNG"), "a batch with its labels drawn"
     assert (dense_runs[target] / "student.safetensors").is_file()

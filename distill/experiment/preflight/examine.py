@@ -17,6 +17,7 @@ from distill.data.order import Draw
 from distill.data.split import Split
 from distill.errors import SettingError, first_line
 from distill.experiment.preflight.data import data_doubts, data_lines
+from distill.experiment.preflight.drawn_batch import draw_batch
 from distill.experiment.preflight.duration import in_words, seconds_an_epoch
 from distill.experiment.preflight.findings import Findings
 from distill.experiment.preflight.gradients import say_gradients
@@ -70,6 +71,7 @@ def examine(run: Run, networks: dict[str, Network]) -> Findings:
         for about, text in data_lines(run.source, len(run.samples)):
             findings.say(about, text)
         findings.warnings += data_doubts(run.source)
+        draw_batch(run)
         logits = _teacher(run, networks["teacher"], device, findings)
         knows = logits is not None or not networks["teacher"].comparable
         findings.say("student", _name(networks["student"]))
