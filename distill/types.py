@@ -31,6 +31,7 @@ class Batch:
     epoch: as which the samples are shown.
     counted: how many positions count in a batch, the mean over all batches and processes of an optimizer's step, by
         which sums over positions are divided; None: as many as count here.
+    written: whether the student has written the targets itself, so that they are no labels to learn.
 
     Not frozen, because Lightning writes to a copy of it where it converts batches to another precision.
     """
@@ -42,6 +43,7 @@ class Batch:
     split: SplitName | None = None
     epoch: int = 0
     counted: float | None = None
+    written: bool = False
 
     def __len__(self) -> int:
         return len(first_tensor(self.inputs))

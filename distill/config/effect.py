@@ -30,11 +30,11 @@ MAY_CHANGE = {
 }
 """Settings that a resumed run takes from the command, beside where files lie, and why. All others are the run's."""
 OF_NO_EFFECT = ("defaults", *ABOUT_THE_RUN, "resume", *NO_EFFECT)
-OF_THE_TEACHING = ("baseline", "method", "teaching", "chain", "generations", "teacher")
+OF_THE_TEACHING = ("baseline", "method", "teaching", "chain", "generations", "teacher", "on_policy")
 """What a student alone knows nothing of. What is not named here, it depends on."""
 OF_THE_STUDENT = (
     "baseline", "method", "teaching", "chain", "generations", "student", "data.student_fraction",
-    "data.student_without", "data.unlabeled",
+    "data.student_without", "data.unlabeled", "on_policy",
 )  # fmt: skip
 """What a teacher that is trained first knows nothing of."""
 BUT = ("teaching.epochs",)  # after how many epochs images come again, for the baseline too

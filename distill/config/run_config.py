@@ -15,11 +15,13 @@ from distill.config.settings import (
     DataSettings,
     EarlyStoppingSettings,
     NetworkSettings,
+    OnPolicySettings,
     RunSettings,
     TeachingSettings,
     TrainerSettings,
     checkpoint,
     early_stopping,
+    on_policy,
 )
 from distill.config.trust import names
 from distill.data.augment import Augment
@@ -49,6 +51,7 @@ class RunConfig:
     run: the run-level switches.
     early_stopping: when stages end before their last epoch.
     checkpoint: how often stages write what they go on from within epochs.
+    on_policy: which batches a language model writes itself.
     data: which data set, and how it is shown.
     augment: of training images.
     teacher, student: the two networks.
@@ -64,6 +67,7 @@ class RunConfig:
     run: RunSettings
     early_stopping: EarlyStoppingSettings
     checkpoint: CheckpointSettings
+    on_policy: OnPolicySettings
     data: Node[DataSettings]
     augment: Augment
     teacher: Node[NetworkSettings]
@@ -114,6 +118,7 @@ def parse(config: DictConfig) -> RunConfig:
         run=run,
         early_stopping=early_stopping(config.get("early_stopping")),
         checkpoint=checkpoint(config.get("checkpoint")),
+        on_policy=on_policy(config.get("on_policy")),
         data=node(config.data, "data", DataSettings),
         augment=parts.augment(config.data.augment),
         teacher=node(config.teacher, "teacher", NetworkSettings),

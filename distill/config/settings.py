@@ -230,6 +230,34 @@ class TrainerSettings:
                 raise ValueError(f"{name}={number}: must be 1 or more")
 
 
+@dataclass(frozen=True)
+class OnPolicySettings:
+    """What of the training a language model writes itself."""
+
+    fraction: float = 0.0
+    max_new_tokens: int = 128
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.fraction <= 1:
+            raise ValueError(f"fraction={self.fraction}: must be a share of the batches, from 0 to 1")
+        if self.max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens={self.max_new_tokens}: must be 1 or more")
+        if not 0 < self.temperature < float("inf"):
+            raise ValueError(f"temperature={self.temperature}: must be above 0")
+
+
+def on_policy(given: Any) -> OnPolicySettings:
+    """What of the training a student writes itself, by the node `on_policy`.
+
+    Raises:
+        SettingError: as `read`, or something else than these settings was given.
+    """
+    if given is not None and not isinstance(given, DictConfig):
+        raise SettingError(f"on_policy={given}: must be told how much; give on_policy.fraction=0.5")
+    return OnPolicySettings() if given is None else read(given, "on_policy", OnPolicySettings)
+
+
 def early_stopping(given: Any) -> EarlyStoppingSettings:
     """When the stages of a run end before their last epoch, by the node `early_stopping`.
 

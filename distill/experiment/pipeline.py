@@ -17,10 +17,12 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from distill.config import build
+from distill.config.instantiate import kind_of
 from distill.config.preparation import check_augment, statistics_of
 from distill.config.recipe import recipe
 from distill.config.run_config import RunConfig, check_names, parse
 from distill.data import Source
+from distill.data.language.source import LanguageSource
 from distill.data.module import student_samples, without_classes
 from distill.data.unlabeled import with_unlabeled
 from distill.devices import allow_tf32
@@ -44,6 +46,7 @@ from distill.seeding import seed_torch
 from distill.signals import leave_on_signals
 from distill.tasks.base import check_method
 from distill.tasks.requirements import check_without_labels
+from distill.teachers import Teacher
 from distill.training.launch import launch, processes_to_start
 from distill.training.out_of_memory import advice_where_memory_runs_out
 from distill.training.peers import Peers
@@ -172,9 +175,27 @@ def prepare(config: RunConfig, directory: Path) -> Run:
     check_method(loaded.source.task, method, names)
     if config.data.own.unlabeled is not None:
         check_without_labels(method, names)
+    _check_on_policy(loaded)
     for name in ("teacher", "student"):
         build.label_loss(config.run, loaded.source.task, loaded.stage(name).data().shown())
     return loaded
+
+
+def _check_on_policy(run: Run) -> None:
+    """Raise SettingError where a student is to write texts, and there are none, or answers to the data are kept."""
+    fraction = run.config.on_policy.fraction
+    if not fraction:
+        return
+    if not isinstance(run.source, LanguageSource):
+        raise SettingError(
+            f"on_policy.fraction={fraction:g}: is for language models, which write texts; {run.source.name} has "
+            f"{run.source.noun} for {run.source.task.name}; must be 0"
+        )
+    if kind_of(run.config.teaching.target, "teaching", Teacher).keeps_answers:
+        raise SettingError(
+            f"on_policy.fraction={fraction:g}: what the student writes is new in each step, and teaching=cached keeps "
+            "answers to the data: use teaching=live"
+        )
 
 
 def load(config: RunConfig, directory: Path) -> Run:

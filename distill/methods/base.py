@@ -195,7 +195,7 @@ class Method(nn.Module):
             batch,
             temperature,
             weights,
-            self.label_loss if learns else None,
+            self.label_loss if learns and not batch.written else None,
         )
         return {"ce": hard, term: soft} if learns else {term: soft}
 
@@ -226,6 +226,8 @@ class Method(nn.Module):
         nothing at weight 0."""
         if self.label_weight == 0 and "label_weight" not in self.schedules:
             return {}
+        if student.projection is not None and batch.written:
+            return {"ce": student.projection.hidden.new_zeros(())}
         if student.projection is not None:
             return {"ce": self.label_loss(student.projection, batch.targets, batch.counted)}
         own = student.reading

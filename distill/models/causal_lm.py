@@ -1,5 +1,6 @@
 """Causal language models of `transformers`: hidden states and output layer in place of logits."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -68,6 +69,11 @@ class CausalLM(nn.Module):
         )
         cap = getattr(settings, "final_logit_softcapping", None)
         return Projection(hidden, effective_weight(head), head.bias, scale, cap)
+
+    @property
+    def positions(self) -> int:
+        """How many tokens it may be shown at most."""
+        return int(getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or sys.maxsize)
 
     def _head(self) -> Any:
         head = self.model.get_output_embeddings()

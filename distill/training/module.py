@@ -30,6 +30,7 @@ from distill.training.connect import check_teacherless, connect
 from distill.training.history import History
 from distill.training.hyperparameters import as_method, described, optimizer_settings
 from distill.training.nonfinite import LossWatch, OnNonfinite
+from distill.training.on_policy import OnPolicy
 from distill.training.parameters import Grouping, OptimizerFactory, set_learning_rate, unscale_before_step
 from distill.training.running import TrainingRecord
 from distill.training.saved_state import load_saved_state, saved_state, set_own_state
@@ -62,6 +63,7 @@ class DistillModule(pl.LightningModule):
         adapt: called with what the loader yields, where `distill.training.adapt.as_batch` doesn't understand that.
         on_nonfinite: 'stop' ends training with FloatingPointError at a loss that is not finite (on a GPU within
             `log_every_n_steps`, so that no step waits for it); 'skip' leaves that step's update out.
+        on_policy: which batches a language model writes itself, for its teacher to judge; None: none.
         seed: what random layers (dropout) draw from, anew each epoch: a resumed run repeats the uninterrupted one.
 
     Attributes:
@@ -96,6 +98,7 @@ class DistillModule(pl.LightningModule):
         adapt: Adapter | None = None,
         seed: int = 0,
         on_nonfinite: OnNonfinite = "stop",
+        on_policy: OnPolicy | None = None,
     ) -> None:
         super().__init__()
         self.method = as_method(method if method is not None else KD() if teacher is not None else Supervised())
@@ -120,6 +123,7 @@ class DistillModule(pl.LightningModule):
         self._unused = UnusedParameters()
         self._record = TrainingRecord()
         self.losses = LossWatch(on_nonfinite)
+        self.on_policy = on_policy
         self._own_state: dict[str, Any] | None = None  # of this process, from a checkpoint, until the first batch
         self._steps_done = 0
         self._side_stream = SideStream()
@@ -147,6 +151,9 @@ class DistillModule(pl.LightningModule):
     def training_step(self, loaded: Any, batch_idx: int) -> Tensor:
         """The total loss of one batch; its terms and measurements go to the running means."""
         batch = self._batch(loaded, "train", self.current_epoch)
+        if self.on_policy is not None:
+            with self.span("student"):
+                batch = self.on_policy(batch, self.student, self.global_step)
         device = batch.device
         self.losses.begin(self)
         with self.span("teacher"), nullcontext() if self.teacher is None else self._side_stream.work(device):

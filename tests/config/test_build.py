@@ -53,7 +53,7 @@ def test_every_option_composes(group: str, option: str) -> None:
         "seed", "baseline", "resume", "data", "teacher", "student", "method", "teaching", "optimizer", "scheduler",
         "trainer", "callbacks", "logger", "chain", "generations", "preflight", "show", "profile",
         "label_smoothing", "class_weights", "keep", "early_stopping", "averaging", "ema_decay", "swa_start",
-        "on_nonfinite", "trust",
+        "on_nonfinite", "trust", "on_policy",
     }  # fmt: skip
     if group == "method":
         variants = {"kd_standardized": "kd", "kd_tokens": "kd", "fitnet_maps": "fitnet"}

@@ -16,6 +16,7 @@ from distill.experiment.predict import predict_files
 transformers = pytest.importorskip("transformers")
 
 TINY = ("data.characters=20000", "data.val_characters=5000", "data.block_size=64", "data.student_fraction=0.5")
+WRITING = ("on_policy.fraction=0.5", "on_policy.max_new_tokens=8")
 SHORT = ("teacher.max_epochs=1", "trainer.max_epochs=1", "data.batch_size=16", "trainer.precision=32-true")
 
 
@@ -27,7 +28,7 @@ def composed(script, *overrides):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, command):
     directory = tmp_path_factory.mktemp("language") / "run"
-    done = command("train.py", "data=standard_library", *TINY, *SHORT, f"hydra.run.dir={directory}")
+    done = command("train.py", "data=standard_library", *TINY, *SHORT, *WRITING, f"hydra.run.dir={directory}")
     return directory, done.stdout
 
 
