@@ -22,7 +22,9 @@ from distill.config.parts import method as method
 from distill.config.parts import optimizer as optimizer
 from distill.config.parts import schedule as schedule
 from distill.config.preparation import Statistics
+from distill.config.run_config import RunConfig
 from distill.config.settings import NetworkSettings, RunSettings, TrainerSettings
+from distill.data.language.source import LanguageSource
 from distill.data.source import ImageSource, Only, Source
 from distill.data.token_source import TokenSource
 from distill.errors import SettingError
@@ -31,6 +33,7 @@ from distill.models.network import Network
 from distill.tasks import Task
 from distill.teachers import Teacher, TeacherInputs
 from distill.training.hardware import Hardware
+from distill.training.on_policy import OnPolicy
 from distill.training.parallel import tell_processes
 from distill.training.parameters import freeze
 from distill.training.precision import choose_precision
@@ -106,6 +109,15 @@ def label_loss(run: RunSettings, task: Task, shown: torch.Tensor, *, partly: boo
 def teacher(config: DictConfig, answering: Network, inputs: TeacherInputs, *, shard: bool = False) -> Teacher:
     """Where the teacher's answers come from, for a network that answers and what it is shown."""
     return instantiate(config, "teaching", Teacher, network=answering, inputs=inputs, shard=shard)
+
+
+def on_policy(config: RunConfig, data: Source) -> OnPolicy | None:
+    """Which batches a student writes itself; None: none."""
+    asked = config.on_policy
+    if not asked.fraction or not isinstance(data, LanguageSource):
+        return None
+    end = data.tokenizer.eos_token_id
+    return OnPolicy(asked.fraction, asked.max_new_tokens, asked.temperature, end, config.run.seed)
 
 
 def callbacks(config: DictConfig, checkpoints: Path) -> list[pl.Callback]:

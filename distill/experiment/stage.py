@@ -19,7 +19,6 @@ from distill.config.loggers import logger as logger_of
 from distill.config.recipe import Recipe, recipe
 from distill.config.run_config import RunConfig
 from distill.data import DataModule, Source
-from distill.data.language.source import LanguageSource
 from distill.errors import SettingError, first_line
 from distill.experiment.finished import check_kept
 from distill.files import write_text
@@ -40,7 +39,6 @@ from distill.training.compiling import Choice, Work, choice_for, compile_network
 from distill.training.data_watch import DataWatch
 from distill.training.failing_setting import setting_at_work
 from distill.training.module import DistillModule
-from distill.training.on_policy import OnPolicy
 from distill.training.out_of_memory import is_out_of_memory
 from distill.training.profiling import Profiling
 from distill.training.sharding import FSDP, check_shared_out, whole_weights
@@ -128,7 +126,7 @@ class Stage:
             labels=self._labels() if "a class for each sample" in task.traits else None,
             seed=self.config.run.seed,
             on_nonfinite=self.config.run.on_nonfinite,
-            on_policy=None if teacher is None else self._on_policy(),
+            on_policy=None if teacher is None else build.on_policy(self.config, self.source),
         )
         check_kept(module.deployed)
         if self.config.trainer.own.strategy == FSDP:
@@ -142,14 +140,6 @@ class Stage:
             if own is not None and own is not teacher.network:
                 own.cpu()  # it is asked again only at the end
         return module
-
-    def _on_policy(self) -> OnPolicy | None:
-        """Which batches the student writes itself."""
-        asked = self.config.on_policy
-        if not asked.fraction or not isinstance(self.source, LanguageSource):
-            return None
-        end = self.source.tokenizer.eos_token_id
-        return OnPolicy(asked.fraction, asked.max_new_tokens, asked.temperature, end, self.config.run.seed)
 
     def recipe(self, network: Network) -> Recipe:
         """How it optimises a network."""
@@ -230,9 +220,8 @@ class Stage:
 
     def _averaging(self) -> list[Averaging]:
         settings = self.config.run
-        if settings.averaging is None:
-            return []
-        return [Averaging(settings.averaging, settings.ema_decay, settings.swa_start)]
+        average = settings.averaging
+        return [] if average is None else [Averaging(average, settings.ema_decay, settings.swa_start)]
 
     def _keep(self, module: DistillModule, watch: Watch) -> int:
         """Give the deployed network the weights that are to be kept; their epoch, from 1."""

@@ -222,14 +222,12 @@ class Method(nn.Module):
         return [(self.gathered(s.flatten(1)), self.gathered(t.flatten(1))) for s, t in self.pairs(student, teacher)]
 
     def label_terms(self, student: Outputs, batch: Batch) -> dict[str, Tensor]:
-        """The labels' cross-entropy, or the student's own loss of them; unweighted, at least float32 whatever comes in;
-        nothing at weight 0."""
+        """The labels' cross-entropy, or the student's own loss, unweighted, at least float32; none at weight 0."""
         if self.label_weight == 0 and "label_weight" not in self.schedules:
             return {}
-        if student.projection is not None and batch.written:
-            return {"ce": student.projection.hidden.new_zeros(())}
-        if student.projection is not None:
-            return {"ce": self.label_loss(student.projection, batch.targets, batch.counted)}
+        if (made := student.projection) is not None:
+            none = made.hidden.new_zeros(())
+            return {"ce": none if batch.written else self.label_loss(made, batch.targets, batch.counted)}
         own = student.reading
         loss: Tensor = self.label_loss(student.logits, batch.targets) if own is None else own.label_loss(batch.targets)
         beside = student.auxiliary

@@ -112,22 +112,16 @@ class DistillModule(pl.LightningModule):
         start_training(self.student, self.student.backbone)
         self._deploy(self.student)
         self.optimizer_factory = optimizer
-        self.grouping = grouping or Grouping()
-        self.schedule = schedule or Constant()
+        self.grouping, self.schedule = grouping or Grouping(), schedule or Constant()
         self.learning_rate: float | None = None
-        self.adapt = adapt
-        self.seed = seed
+        self.adapt, self.seed, self.on_policy = adapt, seed, on_policy
         self.history = History()
         self.span: Callable[[str], AbstractContextManager[Any]] = nullcontext
-        self._total_steps = 1
-        self._unused = UnusedParameters()
-        self._record = TrainingRecord()
+        self._total_steps, self._steps_done = 1, 0
+        self._unused, self._record = UnusedParameters(), TrainingRecord()
         self.losses = LossWatch(on_nonfinite)
-        self.on_policy = on_policy
         self._own_state: dict[str, Any] | None = None  # of this process, from a checkpoint, until the first batch
-        self._steps_done = 0
-        self._side_stream = SideStream()
-        self._validation = Validation(self.task)
+        self._side_stream, self._validation = SideStream(), Validation(self.task)
         self._scheduler: LambdaLR | None = None
         self.method.setup_student(self.student)
         if self.teacher is not None:
@@ -152,8 +146,7 @@ class DistillModule(pl.LightningModule):
         """The total loss of one batch; its terms and measurements go to the running means."""
         batch = self._batch(loaded, "train", self.current_epoch)
         if self.on_policy is not None:
-            with self.span("student"):
-                batch = self.on_policy(batch, self.student, self.global_step)
+            batch = self.on_policy(batch, self.student, self.global_step)
         device = batch.device
         self.losses.begin(self)
         with self.span("teacher"), nullcontext() if self.teacher is None else self._side_stream.work(device):
