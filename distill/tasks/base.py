@@ -68,8 +68,9 @@ class Task(ABC):
     def __hash__(self) -> int:
         return hash(type(self))
 
-    def positions(self, height: int, width: int) -> tuple[int, ...]:
-        """Of what logits of images of this size have a value for each class; () for the image itself."""
+    def positions(self, height: int, width: int) -> tuple[int, ...] | None:
+        """Of what logits of images of this size have a value for each class; () for the image itself. None: that is
+        for each network to choose."""
         return ()
 
     # ------------------------------------------------------------------------------------------ labels

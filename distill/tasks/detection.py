@@ -59,6 +59,9 @@ class Detection(Task):
         """The number of classes."""
         return {"num_classes": self.num_classes}
 
+    def positions(self, height: int, width: int) -> None:
+        """Each detector has its own."""
+
     # ------------------------------------------------------------------------------------------ labels
 
     def check_targets(self, label: str, targets: Tensor, classes: int) -> None:

@@ -93,13 +93,13 @@ class CachedTeacher(Teacher):
         self.inputs, self.root, self.features = inputs, Path(dir).expanduser(), features
         self.max_gb, self.validate = max_gb, validate
         positions = inputs.positions("train")
-        layout = Layout(classes, dtype, top_k, kept, pooled=features == "pooled", positions=positions)
-        validation = Layout(classes, positions=inputs.positions("val"))
+        layout = Layout(classes, dtype, top_k, kept, pooled=features == "pooled", positions=positions or ())
+        validation = Layout(classes, positions=inputs.positions("val") or ())
         self.layouts: dict[SplitName, Layout] = {"train": layout, "val": validation}
         self.passes = 0
         self._taps: tuple[str, ...] = ()
         self._head: Projection | None = None  # an answer of a language model, for its output layer
-        if inputs.source.longest is not None:
+        if inputs.source.longest is not None or positions is None:
             self._look()
         self._tables: RunTables | None = None  # until the cache is opened
         self._keeping = True
@@ -121,10 +121,8 @@ class CachedTeacher(Teacher):
             )
         check_method(method, self.layouts["train"], self.features)
         if self.features == "pooled" and self.inputs.source.longest is not None:
-            raise SettingError(
-                "teaching.features=pooled: averages over the padding of texts too; must be true or false for "
-                f"{self.inputs.source.noun}"
-            )
+            noun, fault = self.inputs.source.noun, "averages over the padding of texts too"
+            raise SettingError(f"teaching.features=pooled: {fault}; must be true or false for {noun}")
         if getattr(self.inputs.source.train, "skip", False) and self.inputs.augment.mixes:
             raise SettingError(
                 "data.on_error=skip: with mixup or cutmix, what takes the place of a broken image has no name of its "
@@ -161,13 +159,12 @@ class CachedTeacher(Teacher):
 
     @torch.no_grad()
     def _look(self) -> None:
-        """See by a sample what there is to keep of a text: hidden states, and layers that are tapped."""
-        shown = next(iter(self.inputs.batches("train", 0, self.inputs.samples[:1], self._device)))
-        outputs = self._ask(shown)
+        """See by a sample what there is to keep: hidden states of a text, logits of a detector, layers tapped."""
+        outputs = self._ask(self.inputs.first("train", self._device))
         self._head = outputs.projection
         train, longest = self.layouts["train"], self.inputs.source.longest
-        features = train.pooled_outputs(outputs).features
-        shapes = tuple((name, tuple(features[name].shape[1:])) for name in self._taps)
+        found = train.pooled_outputs(outputs).features
+        shapes = tuple((name, tuple(found[name].shape[1:])) for name in self._taps)
         if longest is not None:
             for name, shape in shapes:
                 if len(shape) > 2:
@@ -177,8 +174,11 @@ class CachedTeacher(Teacher):
                     )
             shapes = tuple((name, (longest, *shape[1:]) if len(shape) == 2 else shape) for name, shape in shapes)
         hidden = None if outputs.projection is None else outputs.projection.hidden.shape[-1]
+        val = self.layouts["val"]
+        if self.inputs.positions("train") is None:
+            train, val = train.of_logits(outputs), val.of_logits(self._ask(self.inputs.first("val", self._device)))
         self.layouts["train"] = replace(train, features=shapes, hidden=hidden, longest=longest)
-        self.layouts["val"] = replace(self.layouts["val"], hidden=hidden, longest=longest)
+        self.layouts["val"] = replace(val, hidden=hidden, longest=longest)
 
     # ------------------------------------------------------------------------------------------ answering
 
@@ -256,8 +256,8 @@ class CachedTeacher(Teacher):
     @property
     def wanted_bytes(self) -> int:
         """What all answers of this run take."""
-        inputs, (train, val) = self.inputs, (self.layouts[split].row_bytes for split in ("train", "val"))
-        return len(inputs.samples) * inputs.distinct_epochs * train + inputs.sizes["val"] * val
+        inputs, rows = self.inputs, {split: layout.row_bytes for split, layout in self.layouts.items()}
+        return len(inputs.samples) * inputs.distinct_epochs * rows["train"] + inputs.sizes["val"] * rows["val"]
 
     def describe(self) -> str:
         """Size and contents: '19.3 MB for 50,000 samples x 4 epochs, top-50 of 100 classes'."""

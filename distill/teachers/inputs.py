@@ -9,7 +9,7 @@ from distill.data.batches import Batches
 from distill.data.order import ListedOrder
 from distill.data.source import ImageSource, Source
 from distill.teachers.array_file import Numbers
-from distill.types import SplitName
+from distill.types import Batch, SplitName
 
 
 class TeacherInputs:
@@ -68,13 +68,18 @@ class TeacherInputs:
         samples: Numbers = self.samples.numpy() if split == "train" else np.arange(self.sizes["val"])
         return samples
 
-    def positions(self, split: SplitName) -> tuple[int, ...]:
+    def positions(self, split: SplitName) -> tuple[int, ...] | None:
         """Of an answer, as large as the images of a split are shown, or of the longest text of a language model; ()
-        where a sample has one answer."""
+        where a sample has one answer; None where an answer alone tells."""
         if not isinstance(self.source, ImageSource):
             return self.source.positions
         _, *size = self.source.train.shape
         return self.source.task.positions(*(self.augment.size(*size) if split == "train" else size))
+
+    def first(self, split: SplitName, device: torch.device) -> Batch:
+        """A sample of a split, to see what is answered."""
+        indices = self.samples[:1] if split == "train" else torch.zeros(1, dtype=torch.long)
+        return next(iter(self.batches(split, 0, indices, device)))
 
     def batches(self, split: SplitName, epoch: int, indices: Tensor, device: torch.device, workers: int = 0) -> Batches:
         """Given samples as the epoch shows them; `epoch` counts for the training split alone."""

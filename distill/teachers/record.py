@@ -74,6 +74,20 @@ class Layout:
         also += " averaged over positions" if also and self.pooled else ""
         return f"{kept} of {self.classes} classes in {self.dtype}{also}"
 
+    def of_logits(self, outputs: Outputs) -> "Layout":
+        """With as many logits, at as many positions, as an answer has.
+
+        Raises:
+            SettingError: it has none.
+        """
+        _, classes, *positions = outputs.logits.shape
+        if not classes:
+            raise SettingError(
+                "teaching=cached: the teacher has no logits at fixed positions to keep, as a two-stage detector has "
+                "none; use teaching=live, or a single-stage detector"
+            )
+        return replace(self, classes=classes, positions=tuple(positions))
+
     @property
     def fields(self) -> tuple[Field, ...]:
         """The arrays."""

@@ -54,6 +54,28 @@ def test_kept_maps_and_features_are_those_of_a_live_teacher_bit_for_bit(tmp_path
         assert cached.passes == passes
 
 
+def test_a_detectors_logits_and_pyramid_are_kept_bit_for_bit(tmp_path: Path) -> None:
+    source, augment = digit_scenes("boxes", 4, 2), Augment(crop=[48, 56], flip=True)
+    torch.manual_seed(0)
+    network = Network(cnn(num_classes=10, in_channels=1, width=4, task="detection"))
+    cached = CachedTeacher(
+        network, TeacherInputs(source, torch.arange(4), augment, epochs=1, batch_size=4), dir=str(tmp_path),
+        features=True,
+    )  # fmt: skip
+    cached.tap(["levels.*", "boxes"])
+    data = ImageDataModule(source, batch_size=4, augment=augment)
+    loaders = {"train": data.train_dataloader(), "val": data.val_dataloader()}
+    shown = [replace(batch, split=name) for name, loader in loaders.items() for batch in loader]
+    for places, batch in zip((6 * 7 + 3 * 4, 8 * 8 + 4 * 4), shown, strict=True):  # of crops, and of whole scenes
+        expected = network(batch.inputs)
+        for kept in (cached(batch), cached(batch)):  # asked, then read
+            assert kept.logits.shape[1:] == (10, places)
+            assert torch.equal(kept.logits, expected.logits)
+            names = ("levels.0", "levels.1", "boxes") if batch.split == "train" else ()
+            assert all(torch.equal(kept.features[name], expected.features[name]) for name in names)
+    assert cached.passes == 2
+
+
 def test_the_likeliest_classes_of_each_pixel_leave_the_divergence_as_it_is(tmp_path: Path) -> None:
     cached, live = teacher(tmp_path, top_k=10, temperatures=[2.0])  # and the eleventh in the tail
     student = Network(cnn(num_classes=11, in_channels=1, width=2, task="segmentation"))
@@ -68,7 +90,7 @@ def test_the_likeliest_classes_of_each_pixel_leave_the_divergence_as_it_is(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("settings", "row"), [({}, 11 * 4), ({"dtype": "float16"}, 11 * 2), ({"top_k": 2}, 2 * 8 + 8 * 4)]
+    ("settings", "row"), [({}, 11 * 4), ({"dtype": "float16"}, 11 * 2), ({"top_k": 2}, 2 * (4 + 1) + 8 * 4)]
 )
 def test_the_size_of_maps_is_told_before(tmp_path: Path, settings: dict[str, Any], row: int) -> None:
     cached, _ = teacher(tmp_path, **settings)
