@@ -84,6 +84,17 @@ def _export(config: DictConfig) -> None:
     _work(work)
 
 
+@hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="generate")
+def _generate(config: DictConfig) -> None:
+    def work() -> None:
+        from distill.experiment.generate import generate
+
+        generate(config)
+
+    config = with_home(config)
+    _work(work)
+
+
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="cache_teacher")
 def _cache_teacher(config: DictConfig) -> None:
     directory = Path(HydraConfig.get().runtime.output_dir)
@@ -133,6 +144,11 @@ def predict() -> None:
 def export() -> None:
     """`python scripts/export.py run=DIR format=onnx`, `distill-export`."""
     _hydra_command(_export)
+
+
+def generate() -> None:
+    """`python scripts/generate.py path=DIR input=FILE output=FILE.jsonl`, `distill-generate`."""
+    _hydra_command(_generate)
 
 
 def cache_teacher() -> None:

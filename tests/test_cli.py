@@ -11,7 +11,7 @@ import pytest
 from distill import cli
 from distill.versions import installed
 
-COMMANDS = (cli.train, cli.evaluate, cli.predict, cli.export, cli.compare, cli.cache_teacher)
+COMMANDS = (cli.train, cli.evaluate, cli.predict, cli.export, cli.generate, cli.compare, cli.cache_teacher)
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.__name__)

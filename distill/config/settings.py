@@ -106,6 +106,25 @@ class PredictionSettings:
 
 
 @dataclass(frozen=True)
+class GenerationSettings:
+    """What configs/generate.yaml sets."""
+
+    path: str
+    input: str
+    output: str
+    gguf_file: str | None = None
+    max_new_tokens: int = 256
+    temperature: float = 1.0
+    batch_size: int = 8
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("max_new_tokens", 1), ("temperature", 0), ("batch_size", 1), ("seed", 0)):
+            if not least <= getattr(self, name) < float("inf"):
+                raise ValueError(f"{name}={getattr(self, name)}: must be {least} or more")
+
+
+@dataclass(frozen=True)
 class DataSettings:
     """What every data set takes, beside what its own file in configs/data/ sets."""
 

@@ -7,7 +7,6 @@ the step and its sample, so that a resumed run writes the same.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +16,7 @@ from distill.data.tokens import PAD_TO
 from distill.models.causal_lm import CausalLM
 from distill.models.modes import evaluating
 from distill.models.network import Network
+from distill.models.writing import write_completions
 from distill.seeding import derive_seed
 from distill.types import Batch
 
@@ -55,57 +55,11 @@ class OnPolicy:
         samples = [int(indices[row]) for row, _ in prompts]
         names = [f"{sample}/{samples[:place].count(sample)}" for place, sample in enumerate(samples)]
         seeds = [derive_seed(self.seed, "on_policy", step, name) for name in names]
-        written = self._completions(student, [ids for _, ids in prompts], seeds, room)
-        return replace(as_batch(written, batch.device), indices=torch.tensor(samples), split=None, epoch=batch.epoch)
-
-    def _completions(
-        self, student: Network, prompts: list[Tensor], seeds: list[int], room: int
-    ) -> list[tuple[Tensor, Tensor]]:
-        """Of each prompt (P,) int64 itself, and what is written behind it: (C,) int64, with the end token."""
-        from transformers import GenerationConfig
-
-        network: Any = student.backbone
-        padding = self.end or 0
-        longest = max(map(len, prompts))
-        there = torch.stack([torch.arange(longest) >= longest - len(ids) for ids in prompts]).to(prompts[0].device)
-        inputs = torch.full_like(there, padding, dtype=torch.long)
-        inputs[there] = torch.cat(prompts)
-        settings = GenerationConfig(  # type: ignore[no-untyped-call]
-            max_new_tokens=room, do_sample=False, use_cache=True, pad_token_id=padding, eos_token_id=self.end
-        )
-        sampling = SeededSampling(seeds, self.temperature, network.tokens)
-        with evaluating(student), torch.no_grad():
-            found = network.model.generate(
-                input_ids=inputs, attention_mask=there.long(), generation_config=settings, logits_processor=[sampling]
-            )
-        return [(ids, self._ended(row)) for ids, row in zip(prompts, found[:, longest:], strict=True)]
-
-    def _ended(self, tokens: Tensor) -> Tensor:
-        """The tokens up to the first that ends a text, that one included."""
-        ends = (tokens == self.end).nonzero().flatten() if self.end is not None else tokens[:0]
-        return tokens[: int(ends[0]) + 1] if len(ends) else tokens
-
-
-class SeededSampling:
-    """Makes the largest of what it returns a draw from the softmax: each row's noise is drawn by its own seed.
-
-    Args:
-        seeds: of each row.
-        temperature: what the logits are divided by.
-        tokens: how many of the outputs are tokens; the others are never drawn.
-    """
-
-    def __init__(self, seeds: list[int], temperature: float, tokens: int) -> None:
-        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        self.temperature, self.tokens = temperature, tokens
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """(N, V) logits to (N, V) perturbed ones."""
-        drawn = [torch.empty(self.tokens).exponential_(generator=generator) for generator in self.generators]
-        noise = -torch.stack(drawn).log().to(scores.device)  # Gumbel's
-        perturbed = torch.full_like(scores, -float("inf"), dtype=torch.float32)
-        perturbed[:, : self.tokens] = scores[:, : self.tokens].float() / self.temperature + noise
-        return perturbed
+        given = [ids for _, ids in prompts]
+        with evaluating(student):
+            written = write_completions(student.backbone, given, seeds, room, self.temperature, self.end)
+        made = as_batch(list(zip(given, written, strict=True)), batch.device)
+        return replace(made, indices=torch.tensor(samples), split=None, epoch=batch.epoch)
 
 
 def prompts_of(batch: Batch) -> Iterator[tuple[int, Tensor]]:

@@ -15,12 +15,13 @@ from distill.methods import KD, LogitMSE
 from distill.models.network import Network
 from distill.tasks import LanguageModelling
 from distill.training.module import DistillModule
-from distill.training.on_policy import OnPolicy, SeededSampling, prompts_of
+from distill.training.on_policy import OnPolicy, prompts_of
 from distill.types import Batch
 
 transformers = pytest.importorskip("transformers")
 
 from distill.models.causal_lm import causal_lm  # noqa: E402
+from distill.models.writing import SeededSampling  # noqa: E402
 
 SMALL = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
 END, N = 3, -100
@@ -108,6 +109,7 @@ def test_draws_follow_the_softmax_at_the_temperature() -> None:
     share = drawn.bincount(minlength=4) / 4000
     torch.testing.assert_close(share[:3], (logits[:3] / 2).softmax(0), atol=0.03, rtol=0)
     assert share[3] == 0
+    assert SeededSampling([0], 0.0, 3)(torch.empty(0), logits[None]).argmax() == 2
 
 
 @pytest.mark.parametrize("method", [KD(label_weight=1.0), LogitMSE(label_weight=1.0)])
