@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -51,6 +52,16 @@ def test_they_follow_the_labelled_images_as_they_are(tmp_path: Path) -> None:
     assert (indices[targets == UNKNOWN] >= len(source.train)).all()
 
 
+def test_an_array_of_another_size_is_scaled(tmp_path: Path) -> None:
+    source = digits()
+    images = np.full((3, 16, 20), 40, np.uint8) * np.arange(1, 4, dtype=np.uint8)[:, None, None]
+    np.save(tmp_path / "more.npy", images)
+    joined = with_unlabeled(source, str(tmp_path / "more.npy"))
+    assert isinstance(joined.train, Split)
+    assert joined.train.images[-3:].flatten(1).float().mean(1).tolist() == [40, 80, 120]
+    assert joined.train.name(len(source.train)) == "more[0]"
+
+
 def test_files_stream_with_files(tmp_path: Path) -> None:
     pixels = torch.arange(12, dtype=torch.uint8).view(12, 1, 1, 1).expand(12, 1, 8, 8) * 20
     for number in range(8):
@@ -70,9 +81,13 @@ def test_what_cannot_be_is_named(tmp_path: Path) -> None:
     source = digits()
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken").mkdir()
+    np.save(tmp_path / "other.npy", np.zeros((5, 8, 8, 3), np.uint8))
+    (tmp_path / "text.npy").write_text("none")
     (tmp_path / "broken" / "a.png").write_bytes(b"none")
     for directory, says in (
-        ("none", r"data\.unlabeled=.*none: no such directory"),
+        ("none", r"data\.unlabeled=.*none: no such place; give a directory"),
+        ("other.npy", r"holds uint8 \(5, 8, 8, 3\); must be uint8 \(N, H, W, 1\), as many channels"),
+        ("text.npy", "cannot be read as an array"),
         ("empty", "holds no images; known are"),
         ("broken", r"a\.png cannot be read"),
     ):
