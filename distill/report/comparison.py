@@ -62,13 +62,16 @@ def verdict(groups: Sequence[Group]) -> str:
     shown = f"{best.metric.words} {spread(best.scores('student'), best.metric)}"
     if len(groups) == 1:
         return f"One setting, {_runs(best)}: {shown}."
-    sentence = f"Best: {best.name}, {shown} ({_runs(best)})."
+    sentence = f"Best: {best.label}, {shown} ({_runs(best)})."
     compared = against_best(groups)
     if not compared:
         return f"{sentence} Settings share fewer than two seeds, so that chance may have chosen it."
-    worse = sum(each.p_value is not None and each.p_value < LEVEL for each in compared)
-    which = "all" if worse == len(compared) else "none" if worse == 0 else f"{worse}"
-    return f"{sentence} Better than {which} of the {len(compared)} others beyond chance (p < {LEVEL}, paired by seed)."
+    worse, count = sum(each.p_value is not None and each.p_value < LEVEL for each in compared), len(compared)
+    if count == 1:
+        which = "Better than the other" if worse else "Not better than the other"
+    else:
+        which = f"Better than {'all' if worse == count else worse or 'none'} of the {count} others"
+    return f"{sentence} {which} beyond chance (p < {LEVEL}, paired by seed)."
 
 
 def comparison(runs: Sequence[Finished]) -> Report:
@@ -86,7 +89,7 @@ def comparison(runs: Sequence[Finished]) -> Report:
         Section("runs", "Runs", [_runs_table(groups)]),
     ]
     return Report(
-        title=" against ".join(group.name for group in groups) if len(groups) == 2 else f"{len(groups)} settings",
+        title=f"{len(groups)} settings" if len(groups) > 1 else groups[0].label,
         facts=f"{len(runs)} runs · {', '.join(dict.fromkeys(str(run.summary.get('data')) for run in runs))}",
         headline=headline,
         verdict=verdict(groups),
@@ -167,12 +170,12 @@ def _significance(groups: Sequence[Group], best: Group | None) -> Iterator[Block
     if best is None or not compared:
         return
     table = [
-        [each.group.name, str(len(each.differences)), spread(each.differences, best.metric, signed=True),
+        [each.group.label, str(len(each.differences)), spread(each.differences, best.metric, signed=True),
          _p(each.p_value)]
         for each in compared
     ]  # fmt: skip
     caption = (
-        f"The student of each setting less that of {best.name}, of the same seed; p of a paired t-test after Holm."
+        f"The student of each setting less that of {best.label}, of the same seed; p of a paired t-test after Holm."
     )
     yield Table(caption, ["setting", "seeds", "difference", "p"], table)
     yield Text("The best was chosen by these same runs, which flatters it: runs of further seeds would tell.")
@@ -221,7 +224,7 @@ def _pareto(groups: Sequence[Group]) -> Drawing:
 
 
 def _numbered(number: int, group: Group) -> str:
-    return f"{number}: {group.name}"
+    return f"{number}: {group.label}"
 
 
 def unbeaten(places: Sequence[tuple[float, float]], *, higher_is_better: bool) -> list[tuple[float, float]]:
@@ -262,7 +265,7 @@ def _differences(groups: Sequence[Group]) -> Iterator[Table]:
 
 def _runs_table(groups: Sequence[Group]) -> Table:
     table = [
-        [str(run.directory), group.name, str(run.settings.get("seed")), run.metric.shown(score)]
+        [str(run.directory), group.label, str(run.settings.get("seed")), run.metric.shown(score)]
         for group in groups
         for run in group.runs
         if (score := run.score("student")) is not None

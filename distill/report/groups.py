@@ -16,6 +16,7 @@ from distill.errors import SettingError
 from distill.tasks.metric import Metric
 
 NOT_A_DIFFERENCE = (*OF_NO_EFFECT, "seed", "baseline", "teacher.checkpoint")
+LONGEST = 70  # letters of a group's label
 EARLIER = "accuracy"  # the metric of a summary.json that names none
 
 
@@ -74,6 +75,11 @@ class Group:
         """The known scores of the teacher, the baseline or the student, a run each."""
         found = self.baselines if stage == "baseline" else [run.score(stage) for run in self.runs]
         return [score for score in found if score is not None]
+
+    @property
+    def label(self) -> str:
+        """Its name, cut off where that is long: what differs in many settings stands in a table of its own."""
+        return self.name if len(self.name) <= LONGEST else f"{self.name[: LONGEST - 1]}…"
 
     @property
     def mean(self) -> float | None:

@@ -15,6 +15,7 @@ from scipy.stats import t, ttest_1samp
 from distill.errors import SettingError
 from distill.report.compare import main
 from distill.report.comparison import against_best, best_of, comparison, rows, spread, unbeaten, verdict
+from distill.report.content import Table
 from distill.report.groups import Group, find_runs, grouped
 from distill.report.significance import holm, paired_p_value
 from distill.tasks.metric import Metric
@@ -182,6 +183,25 @@ def test_the_best_and_what_is_beyond_chance(sweep: Path) -> None:
     gains = holm([ttest_1samp([score - 0.6 - seed / 100 for seed, score in enumerate(scores)], 0).pvalue
                   for scores in ((0.70, 0.90, 0.80), (0.90, 0.92, 0.94), (0.890, 0.911, 0.929))])  # fmt: skip
     assert [row["p"] for row in rows(groups)] == [f"{p:.3f}" if p >= 0.001 else "< 0.001" for p in gains if p]
+
+
+def test_long_names_are_cut_off_where_a_table_says_the_rest(tmp_path: Path) -> None:
+    for number in range(2):
+        for seed in range(3):
+            settings = {f"setting{place}": number for place in range(12)}
+            score = 0.8 + 0.05 * number + 0.01 * seed * (1 + number)
+            write(tmp_path / f"{number}{seed}", score, seed=seed, **settings)
+    groups = groups_of(tmp_path)
+    assert [len(group.label) for group in groups] == [70, 70]
+    said = verdict(groups)
+    assert said.startswith("Best: setting0=1 setting1=1")
+    assert "…, accuracy 87.0 ± 2.0 (3 runs). Better than the other beyond chance" in said
+    report = comparison(find_runs([tmp_path]))
+    assert report.title == "2 settings"
+    (differ,) = next(section for section in report.sections if section.name == "differences").blocks
+    assert isinstance(differ, Table)
+    assert len(differ.rows) == 12
+    assert rows(groups)[0]["setting"].count("=0") == 12
 
 
 def test_of_perplexities_the_least_is_best(tmp_path: Path) -> None:
