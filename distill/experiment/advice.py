@@ -148,7 +148,7 @@ def advise(run: Run, teacher: Network, profile: Profile) -> list[str]:
 
 def _cacheable(run: Run, teacher: Network) -> bool:
     """Whether `teaching=cached` would do, as it is, in the place of a live teacher."""
-    if not build.kind_of(run.config.teaching.target, "teaching", Teacher).cacheable:
+    if not build.kind_of(run.config.teaching.target, "teaching", Teacher).cacheable or run.config.on_policy.fraction:
         return False
     cached = option("teaching", "cached", "teaching")
     cached.epochs = run.config.teaching.own.epochs

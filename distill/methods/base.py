@@ -281,7 +281,7 @@ class Method(nn.Module):
         if outputs.projection is not None:
             logits = outputs.projection.logits(slice(None) if places is None else places)
         else:
-            view = (lambda x: x) if self.raw_logits else self.view.as_distributions
+            view = (lambda x: x) if self.raw_logits and places is None else self.view.as_distributions
             logits, top_k = view(logits), None if top_k is None else top_k.map(view)
             if places is not None:
                 logits = logits.index_select(0, places)

@@ -68,7 +68,7 @@ class EnsembleTeacher(Teacher):
         """A forward pass of each."""
         outputs: list[Outputs] = [network(batch.inputs) for network in self.networks]
         with torch.autocast(batch.device.type, enabled=False):
-            return Outputs(self._joined([each.logits for each in outputs], batch), outputs[0].features)
+            return Outputs(self._joined([each.made() for each in outputs], batch), outputs[0].features)
 
     def optimize_for_inference(self, inputs: Inputs, precision: str) -> None:
         """Ask frozen copies from now on."""

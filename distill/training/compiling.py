@@ -48,7 +48,8 @@ class Work:
         """One forward and backward pass."""
         with self.context():
             outputs: Outputs = network(self.inputs)
-        outputs.logits.float().square().mean().backward()
+        made = outputs.logits if outputs.projection is None else outputs.projection.hidden
+        made.float().square().mean().backward()
 
     @torch.no_grad()
     def ask(self, network: Network) -> None:

@@ -124,6 +124,7 @@ def advised(directory: Path, spent: dict[str, float], *overrides: str) -> str:
         (["data.augment.flip=true", "teaching.epochs=3"], "until the images repeat"),
         (["teaching=cached"], "later runs are spared that"),
         (["teaching=ema"], "The teacher is what takes the time"),
+        (["data=standard_library", "on_policy.fraction=0.5"], "The teacher is what takes the time"),
         (["method=[kd,fitnet]"], "The teacher is what takes the time"),  # a cache has logits alone
     ],
 )
