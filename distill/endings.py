@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError
 
 from distill.errors import KilledError, SettingError, explain
-from distill.files import CONFIGS
+from distill.files import CONFIGS, FULL
 from distill.signals import end_children, ignore_signals, killed_worker, stopped_by
 
 T = TypeVar("T")
@@ -47,7 +47,8 @@ def one_line_errors(command: Callable[[], T], run: Path | None = None) -> T:
             ignore_signals()  # the process ends already
             sys.exit(128 + number)
         killed = isinstance(end, KilledError) or killed_worker(end)
-        print(f"error: {line}{goes_on if killed else ''}", file=sys.stderr)
+        full = any(os.strerror(code) in str(line) for code in FULL)
+        print(f"error: {line}{goes_on if killed or full else ''}", file=sys.stderr)
         sys.exit(1 if killed else 2)
     finally:
         if given is None:

@@ -4,9 +4,10 @@ import logging
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from distill.files import write_text
+from distill.files import FULL, write_text
 
 OURS = ("distill", "pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric", "py.warnings")
 
@@ -42,13 +43,13 @@ def log_to(file: Path) -> None:
     that it takes for something to stand in the final table and in the report.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    everything = logging.FileHandler(file)
+    everything = LogFile(file)
     everything.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s  %(message)s"))
     terminal = logging.StreamHandler(sys.stderr)
     terminal.setLevel(logging.WARNING)
     terminal.addFilter(Once())
     terminal.setFormatter(OneLine("%(levelname)s: %(message)s"))
-    kept = logging.FileHandler(file.with_name(WARNINGS), delay=True)
+    kept = LogFile(file.with_name(WARNINGS), delay=True)
     kept.setLevel(logging.WARNING)
     kept.addFilter(logging.Filter("distill"))
     kept.setFormatter(OneLine())
@@ -85,6 +86,21 @@ def forget_what_was_said(directory: Path) -> None:
     """A new run begins in `directory`: warnings and account of one before it there are not its own."""
     for name in (WARNINGS, ACCOUNT):
         (directory / name).unlink(missing_ok=True)
+
+
+class LogFile(logging.FileHandler):
+    """A file of messages. What a full disk has no room for is left out, without a word."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Pass over a full disk."""
+        error = sys.exc_info()[1]
+        if not (isinstance(error, OSError) and error.errno in FULL):
+            super().handleError(record)
+
+    def close(self) -> None:
+        """Close the file, whether or not the rest of it has room."""
+        with suppress(OSError):
+            super().close()
 
 
 class OneLine(logging.Formatter):

@@ -160,7 +160,9 @@ def stopped_by(end: BaseException) -> signal.Signals | None:
 def killed_worker(error: BaseException) -> str | None:
     """The name of the signal that killed a data worker, if that is what the error tells."""
     chain: BaseException | None = error
-    while isinstance(chain, Exception):
+    seen: list[BaseException] = []  # an error that was raised again may come after itself
+    while isinstance(chain, Exception) and chain not in seen:
+        seen.append(chain)
         found = re.search(r"DataLoader worker \(pid\(?s?\)? ?\d+\) is killed by signal: ([\w ]+)", str(chain))
         if found:
             return found[1].strip()

@@ -175,3 +175,15 @@ def test_a_mistyped_command_of_the_caches_is_one_line(
         cli.cache_teacher()
     assert end.value.code == 2
     assert capsys.readouterr().err == "error: lst: is none of list, verify, prune; settings are NAME=VALUE\n"
+
+
+def test_a_full_disk_is_told_with_the_way_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def train() -> None:
+        Path("/dev/full").write_text("curves")
+
+    (tmp_path / "config.yaml").touch()
+    with pytest.raises(SystemExit) as end:
+        one_line_errors(train, tmp_path)
+    assert end.value.code == 2
+    said = capsys.readouterr().err
+    assert said == f"error: No space left on device (HYDRA_FULL_ERROR=1 shows where); go on with resume={tmp_path}\n"

@@ -44,3 +44,10 @@ def test_a_runs_own_warnings_are_kept_for_its_end_each_once_on_a_line(tmp_path: 
     keep_account(tmp_path, ["layers    at: stem <-> stem"])
     forget_what_was_said(tmp_path)
     assert warnings_of(tmp_path) == account_of(tmp_path) == []
+
+
+def test_a_full_disk_leaves_messages_out_without_a_word(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "train.log").symlink_to("/dev/full")
+    log_to(tmp_path / "train.log")
+    logging.getLogger("distill").warning("a checkpoint was not written")
+    assert capsys.readouterr().err == "WARNING: a checkpoint was not written\n"

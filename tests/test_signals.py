@@ -36,3 +36,10 @@ def test_the_signal_is_told(end: BaseException, sent: signal.Signals | None) -> 
 def test_a_worker_that_was_killed_for_want_of_memory_is_told() -> None:
     assert killed_worker(of_worker("Killed")) == "Killed"
     assert killed_worker(RuntimeError("a fault of ours")) is None
+
+
+def test_an_error_that_was_raised_again_in_its_own_wake_is_no_worker() -> None:
+    error, other = OSError("No space left on device"), RuntimeError("at the end of training")
+    error.__context__, other.__context__ = other, error
+    assert killed_worker(error) is None
+    assert stopped_by(error) is None

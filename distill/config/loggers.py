@@ -1,5 +1,6 @@
 """Where the values of a stage are logged."""
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from pytorch_lightning.loggers import Logger
 
 from distill.config.instantiate import instantiate
 from distill.errors import SettingError
+from distill.files import FULL
 
 # By which of its arguments a logger is told the stage that it logs; of others, `version`.
 STAGE_NAME = {"WandbLogger": "name", "MLFlowLogger": "run_name"}
@@ -28,6 +30,7 @@ def logger(config: DictConfig, directory: Path, stage: str, step: int | None = N
     given: dict[str, Any] = {"save_dir": directory / "logs"}
     if kind == "TensorBoardLogger":
         given = {"save_dir": directory / "tensorboard", "version": stage}
+        threading.excepthook = _tell_unless_full
         if step is not None:
             # Among its settings: what is given is left out where a logger takes it as one of any keywords.
             config = OmegaConf.create({**config, "purge_step": step + 1})
@@ -43,3 +46,10 @@ def logger(config: DictConfig, directory: Path, stage: str, step: int | None = N
             raise
         extra = kind.removesuffix("Logger").lower()
         raise SettingError(f'logger={extra}: its package is missing: pip install -e ".[{extra}]"') from error
+
+
+def _tell_unless_full(args: threading.ExceptHookArgs) -> None:
+    """TensorBoard writes in a thread, whose error comes again where the next value is logged: a full disk's is told
+    there, in one line."""
+    if not (isinstance(args.exc_value, OSError) and args.exc_value.errno in FULL):
+        threading.__excepthook__(args)
