@@ -20,11 +20,12 @@ TEXT_WIDTH, TEXT_LINES = 34, 9  # letters in a line, and lines, of a text in the
 def drawn(results: Results, found: Disagreements) -> Drawing:
     """For the report."""
     counted = f"{found.total:,} of {results.validation.count:,} {results.noun}"
+    are_drawn = any(example.drawn for example in found.shown)
+    how = "each with its labels and what the networks say, drawn" if are_drawn else "wrong answers in red"
     return Drawing(
         "disagreements",
         "Where they differ most",
-        f"Teacher and student differ on {counted}. Those on which they differ most plainly come first; wrong answers "
-        "in red.",
+        f"Teacher and student differ on {counted}. Those on which they differ most plainly come first; {how}.",
         "; ".join(_in_words(example) for example in found.shown) or "They agree everywhere.",
         disagreements(results, found),
         wide=True,
