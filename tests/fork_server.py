@@ -25,7 +25,7 @@ import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
-from multiprocessing import util
+from multiprocessing import process, util
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +108,7 @@ def become(request: Request, packages: list[str]) -> None:
     if request["start_new_session"]:
         os.setsid()
     os.chdir(request["cwd"])
+    process.ORIGINAL_DIR = request["cwd"]  # as multiprocessing found it when it was imported
     os.environ.clear()
     os.environ.update(request["env"])
     arguments = request["arguments"]
