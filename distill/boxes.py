@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torchvision.ops import box_iou
 
 from distill.placement import Placement
 
@@ -122,6 +121,8 @@ def named_boxes(detections: Tensor) -> list[Tensor]:
 def count_pairs(ours: Tensor, theirs: Tensor) -> int:
     """How many of (m, 6) boxes, the surest first, find one of (k, 6) others of their own: of the same class, and
     overlapping by half."""
+    from torchvision.ops import box_iou  # which takes a second to import, and commands should start without
+
     overlaps = box_iou(ours[:, :4], theirs[:, :4]) * (ours[:, None, 5] == theirs[None, :, 5])
     pairs = 0
     for row in overlaps:

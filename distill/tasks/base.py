@@ -222,8 +222,7 @@ class Task(ABC):
         """Why outputs for so many images are no answers for this task, as what their network does; None: they are."""
         if outputs.reading is not None:
             return f"finds objects in an image, and {self.name} data has none: choose a network that gives logits"
-        shape = tuple(outputs.logits.shape)
-        if len(shape) != 2 or shape[0] != images:
+        if len(shape := tuple(outputs.logits.shape)) != 2 or shape[0] != images:
             return f"answers {images} images with logits of shape {shape}; must be (images, {classes})"
         return None
 
