@@ -9,6 +9,7 @@ run differs or a file is torn. More settings of train.py may follow behind `--`.
 
 import argparse
 import io
+import itertools
 import json
 import multiprocessing
 import os
@@ -18,8 +19,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -117,11 +118,8 @@ class Kills:
         run = self.directory / f"killed-{number}"
         shutil.rmtree(run, ignore_errors=True)
         share = random.Random(number).random()
-        with self._start(run) as process:
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(share * seconds)
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+        with self._start(run) as process, suppress(subprocess.TimeoutExpired):
+            process.wait(share * seconds)
         place, within = _place(run)
         self._finish(run)
         different = compare_runs(self.directory / "whole", run).different
@@ -129,16 +127,23 @@ class Kills:
             shutil.rmtree(run)
         return Outcome(number, round(share, 3), place, within, different)
 
-    def _start(self, run: Path) -> subprocess.Popen[bytes]:
-        """Start a run, or go on with it."""
+    @contextmanager
+    def _start(self, run: Path) -> Iterator[subprocess.Popen[bytes]]:
+        """Start a run, or go on with it; at the end of the block its processes are killed, if there are any left."""
         begun = (run / "config.yaml").is_file()
         own = [setting.format(run=run) for setting in self.settings]
         arguments = [f"resume={run}"] if begun else [*own, f"hydra.run.dir={run}"]
         with (self.directory / "stderr.txt").open("w") as told:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 [*self.command, *arguments], cwd=self.directory, env={**os.environ, **THREADS},
                 start_new_session=True, stdout=subprocess.DEVNULL, stderr=told,
             )  # fmt: skip
+        try:
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
     def _finish(self, run: Path) -> None:
         with self._start(run) as process:
@@ -192,12 +197,14 @@ class _Holder(torch.nn.Module):
         self.number = torch.nn.Parameter(_tensors(number)["number"], requires_grad=False)
 
 
+def _write_all(directory: Path, number: int) -> None:
+    for name, write in WRITERS.items():
+        write(directory / name, number)
+
+
 def _write_for_ever(directory: Path) -> None:
-    number = 0
-    while True:
-        for name, write in WRITERS.items():
-            write(directory / name, number)
-        number += 1
+    for number in itertools.count(1):
+        _write_all(directory, number)
 
 
 def torn_files(directory: Path, kills: int, until: float) -> tuple[int, list[str]]:
@@ -207,11 +214,14 @@ def torn_files(directory: Path, kills: int, until: float) -> tuple[int, list[str
         How often it was killed, and what was found wrong.
     """
     directory.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    _write_all(directory, 0)
+    once = time.monotonic() - started
     draw, found, killed = random.Random(0), [], 0
     while killed < kills and time.monotonic() < until:
         writer = multiprocessing.get_context("fork").Process(target=_write_for_ever, args=(directory,))
         writer.start()
-        time.sleep(draw.uniform(0.0, 0.1))
+        time.sleep(draw.uniform(0.0, 2 * once))
         os.kill(writer.pid or 0, signal.SIGKILL)
         writer.join()
         killed += 1
@@ -222,14 +232,15 @@ def torn_files(directory: Path, kills: int, until: float) -> tuple[int, list[str
 
 
 def _torn(path: Path) -> str | None:
-    if not path.exists():  # killed before it was first written, or between the two names of a checkpoint
-        return None
+    name = path.name
+    if path.suffix == ".ckpt":  # where it was killed between the two renames, the one before counts
+        path = newest_whole(path) or path
     try:
-        values = READERS[path.name](path)
+        values = READERS[name](path)
     except Exception as error:  # of any reader
-        return f"{path.name} cannot be read ({error})"
+        return f"{name} cannot be read ({error})"
     whole = values.shape == (SIZE,) and bool((values == values[0]).all())
-    return None if whole else f"{path.name} is of two writings"
+    return None if whole else f"{name} is of two writings"
 
 
 # ------------------------------------------------------------------------------------------------------------- the job
@@ -245,6 +256,7 @@ def main() -> None:
     parser.add_argument("settings", nargs="*", help="more settings of train.py")
     options = parser.parse_args()
     until = time.monotonic() + 60 * options.minutes
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # with the run that is at work
     if options.writers:
         killed, torn = torn_files(options.directory / "writers", options.writers, until)
         print(*torn, f"{killed} kills, {len(torn)} files torn or left", sep="\n")
