@@ -130,6 +130,21 @@ def test_a_broken_image_stops_with_one_line(root: Path, in_memory: bool, name: s
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("fault", ["gone", "cut short"])
+def test_an_image_that_goes_bad_in_mid_epoch_stops_with_one_line(root: Path, fault: str) -> None:
+    images = image_folder(str(root), image_size=16, in_memory=False).train
+    images.show(torch.arange(9))  # type: ignore[union-attr]
+    file = root / "train" / "cat" / "002.png"
+    whole = file.read_bytes()
+    file.unlink()
+    if fault == "cut short":
+        file.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(SettingError) as caught:
+        images.show(torch.arange(9))  # type: ignore[union-attr]
+    assert str(caught.value).startswith(f"data: {file} cannot be read (")
+    assert "\n" not in str(caught.value)
+
+
 def test_a_broken_image_that_no_sample_met_stops_the_decoding(folder: Any) -> None:
     root = folder(".", {"a": 60, "b": 60}, size=(8, 8))
     (root / "a" / "002.png").write_bytes(b"")
