@@ -141,11 +141,11 @@ def _cells(
     image: height and width of the images that boxes are given in. feature: the map whose cells these are.
     """
     grid = feature.shape[2:]
-    scale = feature.new_tensor([grid[1] / image[1], grid[0] / image[0]] * 2)
-    left, top, right, bottom = (boxes.corners * scale).unbind(-1)
+    corners = boxes.corners.to(torch.promote_types(boxes.corners.dtype, feature.dtype))
+    left, top, right, bottom = corners.unbind(-1)
     spans = []
-    for low, high, count in ((top, bottom, grid[0]), (left, right, grid[1])):
-        low, high = low.floor()[..., None], high.ceil()[..., None]
+    for low, high, count, pixels in ((top, bottom, grid[0], image[0]), (left, right, grid[1], image[1])):
+        low, high = (low * (count / pixels)).floor()[..., None], (high * (count / pixels)).ceil()[..., None]
         cells = torch.arange(count, device=low.device)
         spans.append(((cells >= low) & (cells <= high), high - low + 1))
     (rows, height), (columns, width) = spans

@@ -42,7 +42,7 @@ class FullySharded(ModelParallelStrategy):
 StrategyRegistry.register(FSDP, FullySharded, description="FSDP2: weights and optimizer state are shared out")
 
 
-def share_out(strategy: Strategy, student: Network, method: nn.Module, teacher: Teacher | None) -> None:
+def share_out(strategy: Strategy | None, student: Network, method: nn.Module, teacher: Teacher | None) -> None:
     """Under FullySharded, have each process keep its part of what is trained, and of a teacher that wants it."""
     if not isinstance(strategy, FullySharded):
         return

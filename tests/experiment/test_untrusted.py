@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from distill.cli import CONFIGS
 from distill.config.run_config import parse
 from distill.data.arrays import arrays
+from distill.endings import mistake
 from distill.errors import SettingError
 from distill.experiment import pipeline
 from distill.experiment.directory import check_named_configs, load_config, save_config

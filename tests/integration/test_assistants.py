@@ -31,9 +31,9 @@ def test_each_is_taught_by_the_one_before(tmp_path: Path, monkeypatch: pytest.Mo
     taught: list[str] = []
     build_teacher = pipeline.build.teacher
 
-    def spy(config: DictConfig, network: pipeline.Network, inputs: object) -> object:
+    def spy(config: DictConfig, network: pipeline.Network, inputs: object, **settings: object) -> object:
         taught.append(network.name)
-        return build_teacher(config, network, inputs)
+        return build_teacher(config, network, inputs, **settings)
 
     # SimKD, because what it deploys is not the network that was built.
     config = composed("chain=[resnet8]", "generations=2", "method=simkd")

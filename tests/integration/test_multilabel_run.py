@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +24,8 @@ from distill.experiment.evaluate import evaluate_run
 from distill.experiment.export import export_run
 from distill.experiment.pipeline import prepare, run
 from distill.experiment.predict import predict_files
-from distill.report.compare import compare, find_runs
+from distill.report.comparison import rows
+from distill.report.groups import find_runs, grouped
 
 NAMES = ["even", "large", "prime", "round"]
 SETTINGS = ["data=arrays", "model@teacher=cnn4", "model@student=cnn4", "trainer=cpu", "trainer.precision=32-true",
@@ -129,9 +129,9 @@ def test_a_cache_gives_what_the_live_teacher_gives(labelled: Path, finished: Pat
 
 
 def test_compare_tells_the_metric(finished: Path) -> None:
-    rows: list[dict[str, Any]] = compare(find_runs([finished]))
+    (row,) = rows(grouped(find_runs([finished])))
     said = json.loads((finished / "summary.json").read_text())
-    assert rows[0]["student"] == f"{100 * said['student']['map']:.1f}"
+    assert row["student"] == f"{100 * said['student']['map']:.1f}"
 
 
 def test_methods_of_exclusive_classes_are_refused_before_any_work(labelled: Path, tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def test_code_that_is_not_there_is_named(elsewhere: Path) -> None:
 def test_what_is_kept(home: Path) -> None:
     student, teacher = (json.loads((home / "run" / f"{name}.json").read_text()) for name in ("student", "teacher"))
     assert student["classes"] == ["a", "b", "c"]
-    assert student["images"] == {"channels": 3, "height": 16, "width": 16, "resize": 16}
+    assert student["images"] == {"channels": 3, "height": 16, "width": 16, "resize": 16, "letterbox": False}
     assert student["network"]["target"] == "nets_of_mine.small"
     assert student["scores"] == {
         name: json.loads((home / "run" / "summary.json").read_text())["student"][name] for name in student["scores"]

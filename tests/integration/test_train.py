@@ -369,6 +369,7 @@ def test_a_killed_run_goes_on_bit_for_bit(
     assert process.wait() == -signal.SIGKILL
     assert not (killed / "student.safetensors").exists()
     assert 7 <= torch.load(checkpoint, weights_only=True)["global_step"] < 40
+    time.sleep(1)  # TensorBoard reads files in the order of their names, which tell seconds
     run_here(*settings, "checkpoint.every_steps=9", "resume=auto", name="killed")
     assert f"resume=auto: goes on with {killed}" in capsys.readouterr().out
     whole = run_here(*settings)

@@ -156,7 +156,7 @@ def test_networks_that_end_at_the_majority_share_are_said_everywhere_and_a_test_
     assert test["images"] == 200
     predicted = test["student"]["accuracy"] - test["baseline"]["accuracy"]
     assert test["gain_points"] == pytest.approx(100 * predicted)
-    assert set(test["student"]) == {"accuracy", "agreement", "kl", "ece", "score"}
+    assert set(test["student"]) == {"accuracy", "agreement", "kl", "ece", "score", "f1", "mcc"}
     assert 0 <= test["p_value"] <= 1
     assert "200 test images" in " ".join(shown.split())
     assert f"{test['student']['accuracy']:.1%}" in next(

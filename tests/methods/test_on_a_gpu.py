@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from method_cases import Learned, case, kind_of
 from pretended_gpu import GPU, HostWaitsError, pretended_gpu
-from test_every_method import FILES, build, case
+from test_every_method import FILES, build
 
 from distill.losses import autograd, engine, formulas
 from distill.types import Outputs
@@ -49,7 +50,7 @@ def test_no_method_waits(
 ) -> None:
     monkeypatch.setattr(autograd, "kernels", lambda: None)  # which run on a real GPU only
     method = build(file)
-    *answers, batch, example = case(networks, dtype)
+    *answers, batch, example = case(networks, dtype, kind_of(method))
     method.setup(example)
     if not has_float64:  # as on Apple's GPUs
         for module in (engine, formulas):
@@ -57,7 +58,12 @@ def test_no_method_waits(
     with pretended_gpu(monkeypatch, has_float64=has_float64) as send:
         send(method)
         student, teacher = (
-            dataclasses.replace(outputs, logits=send(outputs.logits), features=send(outputs.features))
+            dataclasses.replace(
+                outputs,
+                logits=(logits := send(outputs.logits)),
+                features=send(outputs.features),
+                reading=outputs.reading and Learned(logits),
+            )
             for outputs in answers
         )
         assert isinstance(student, Outputs)
