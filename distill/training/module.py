@@ -274,7 +274,7 @@ class DistillModule(pl.LightningModule):
 
     def configure_model(self) -> None:
         """See `distill.training.sharding`."""
-        share_out(self._trainer and self.trainer.strategy, self.student, self.method, self.teacher)
+        share_out(None if self._trainer is None else self.trainer.strategy, self.student, self.method, self.teacher)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """One optimizer over the student's and the method's parameters; the schedule moves at each step."""
