@@ -7,6 +7,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from distill.signals import is_alive
+
 _PACKAGE = Path(__file__).parent
 CONFIGS = next(path for path in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if path.is_dir())
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, what this user may have of it, what one file may hold
@@ -54,21 +56,11 @@ def remove_leftovers(directory: Path) -> None:
     """Remove what processes that are gone left of their writing, in or below a directory: `.NAME.PROCESS.tmp`."""
     for left in list(directory.rglob(".*.tmp")):
         found = re.fullmatch(r"\..+\.(\d+)\.tmp", left.name)
-        if found and not _is_alive(int(found[1])):
+        if found and not is_alive(int(found[1])):
             if left.is_dir():
                 shutil.rmtree(left, ignore_errors=True)
             else:
                 left.unlink(missing_ok=True)
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # another user's
-        return True
-    return True
 
 
 def write_text(path: Path, text: str) -> None:

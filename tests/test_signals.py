@@ -1,10 +1,13 @@
-"""Which signal ended a command, told from the exception that came of it."""
+"""Which signal ended a command, told from the exception that came of it; and whether a process is still there."""
 
+import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
-from distill.signals import killed_worker, stopped_by
+from distill.signals import is_alive, killed_worker, stopped_by
 
 
 def of_worker(name: str) -> RuntimeError:
@@ -43,3 +46,13 @@ def test_an_error_that_was_raised_again_in_its_own_wake_is_no_worker() -> None:
     error.__context__, other.__context__ = other, error
     assert killed_worker(error) is None
     assert stopped_by(error) is None
+
+
+def test_a_process_that_has_ended_and_was_not_asked_for_its_status_is_lost() -> None:
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    assert is_alive(process.pid)
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it stays what it is
+    assert not is_alive(process.pid)
+    process.communicate()
+    assert not is_alive(process.pid)

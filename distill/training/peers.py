@@ -30,7 +30,7 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from distill.errors import KilledError, SettingError, first_line
-from distill.signals import handle_signals
+from distill.signals import handle_signals, is_alive
 from distill.versions import installed
 
 log = logging.getLogger("distill")
@@ -225,7 +225,7 @@ class Peers:
                 told = json.loads(self._store.get(f"present/{rank}"))
                 self._present[rank] = (told["host"], told["pid"])
         here = socket.gethostname()
-        dead = [rank for rank, (host, pid) in self._present.items() if host == here and not _alive(pid)]
+        dead = [rank for rank, (host, pid) in self._present.items() if host == here and not is_alive(pid)]
         return sorted(rank for rank in dead if not self._told(f"gone/{rank}"))
 
     @staticmethod
@@ -253,15 +253,3 @@ def _meet(environment: ClusterEnvironment) -> Store:
             f"{place}: process {rank} of {processes} cannot meet the others: {first_line(error)}"
         ) from error
     return store
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    with suppress(OSError):  # on Linux: one that has ended counts as there until its parent asks for its status
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return True
